@@ -1,0 +1,249 @@
+"""The vocabulary: one call, what happened to it, what it used, and what that means for sums.
+
+A call is one HTTP attempt, or one model response on a WebSocket. Counts are as the provider reported them and nested
+as it nests them (cached is inside input, reasoning inside output). None means the provider did not say; it is never
+a zero. Nothing here reads a clock, a file or a socket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+COUNT_MAX = 1_000_000_000
+"""A larger token count is flagged and not believed (DESIGN.md section 5): no model has a billion-token call."""
+
+STEP_CHARS_MAX = 128
+RUN_ID_CHARS_MAX = 256
+
+
+class Operation(StrEnum):
+    """Whether a call creates billable work. Only creates are ever summed."""
+
+    CREATE = "create"
+    READ = "read"
+
+
+class Outcome(StrEnum):
+    """What happened on the wire."""
+
+    METERED = "metered"
+    """2xx, whole, and it told its usage."""
+    NO_USAGE = "no_usage"
+    """2xx, whole, and silent about usage."""
+    ABORTED = "aborted"
+    """The client left first; usage may still be known."""
+    REFUSED = "refused"
+    """4xx."""
+    FAILED = "failed"
+    """5xx, a reset, no answer, or an error inside a 200."""
+    UNREADABLE = "unreadable"
+    """The body passed, but what it said could not be read."""
+    OPEN = "open"
+    """A start line and no settle line yet."""
+    LOST = "lost"
+    """Open, and the process that would settle it is gone."""
+
+
+class Standing(StrEnum):
+    """What a create means for sums. Derived in `view_calls.sql`; only `counted` is summed."""
+
+    COUNTED = "counted"
+    UNBILLED = "unbilled"
+    UNCOVERED = "uncovered"
+    UNKNOWN = "unknown"
+
+
+class UsageSource(StrEnum):
+    """Who made the provider say it."""
+
+    REPORTED = "reported"
+    REQUESTED = "requested"
+    READ = "read"
+    RECEIPT = "receipt"
+
+
+class LabelSource(StrEnum):
+    """Where a call's run and step came from, strongest first."""
+
+    HEADER = "header"
+    URL = "url"
+    MARK = "mark"
+    TIME = "time"
+
+
+class Edge(StrEnum):
+    """Which end of a run or step a mark is."""
+
+    BEGIN = "begin"
+    END = "end"
+
+
+class MarkedBy(StrEnum):
+    """Who wrote a mark."""
+
+    CLI = "cli"
+    HTTP = "http"
+    PYTHON = "python"
+    METRICS = "metrics"
+
+
+class Flag(StrEnum):
+    """Something odd about a call, kept in the open. Those in `DISTRUSTED` make a create stand as `unknown`."""
+
+    CACHED_OVER_INPUT = "cached_over_input"
+    COUNT_NEGATIVE = "count_negative"
+    COUNT_ABSURD = "count_absurd"
+    COUNT_MALFORMED = "count_malformed"
+    USAGE_MALFORMED = "usage_malformed"
+    UNKNOWN_ENDPOINT = "unknown_endpoint"
+    FRAMEWORK_DISAGREES = "framework_disagrees"
+    INVALID_UTF8 = "invalid_utf8"
+    USAGE_REPEATED = "usage_repeated"
+    NO_TERMINAL = "no_terminal"
+    NEVER_SENT = "never_sent"
+    METER_FAILED = "meter_failed"
+    ERROR_IN_STREAM = "error_in_stream"
+    BACKGROUND = "background"
+    HOSTED_TOOL = "hosted_tool"
+    USAGE_TOO_LARGE = "usage_too_large"
+    LABEL_REFUSED = "label_refused"
+    SEEN_TWICE = "seen_twice"
+    BORDER = "border"
+    RETRIED_BY_US = "retried_by_us"
+
+
+DISTRUSTED = frozenset({Flag.CACHED_OVER_INPUT, Flag.COUNT_NEGATIVE, Flag.COUNT_ABSURD, Flag.COUNT_MALFORMED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Counts as one response reported them. None: not said."""
+
+    input_tokens: int | None = None
+    """`prompt_tokens` or `input_tokens`: everything in, cached included."""
+    cached_input_tokens: int | None = None
+    """`cached_tokens` of the input details: inside `input_tokens`."""
+    cache_write_tokens: int | None = None
+    """`cache_write_tokens` of the input details: inside `input_tokens`."""
+    output_tokens: int | None = None
+    """`completion_tokens` or `output_tokens`: everything out, reasoning included."""
+    reasoning_tokens: int | None = None
+    """`reasoning_tokens` of the output details: inside `output_tokens`."""
+    input_text_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    input_image_tokens: int | None = None
+    output_text_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    output_image_tokens: int | None = None
+    total_tokens: int | None = None
+    """As reported; not always input + output (openai-usage.md A.10)."""
+    images: int | None = None
+    """Images in the answer, counted in the body."""
+    characters: int | None = None
+    seconds: float | None = None
+    """Audio seconds of a `duration` usage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """Which run and step a call belongs to, taken once, at its start."""
+
+    framework: str | None = None
+    run_id: str | None = None
+    step: str | None = None
+    source: LabelSource | None = None
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """All that is known when a request's headers are complete. Times are microseconds UTC."""
+
+    call_id: str
+    """UUIDv7, ours."""
+    started_at: int
+    framework: str | None
+    key_fingerprint: str | None
+    """First 16 hex digits of the SHA-256 of the API key; None: the request carried no key."""
+    api_key_id: str | None
+    """`key_...` as configured for this key; None: none configured."""
+    run_id: str | None
+    step: str | None
+    label_source: LabelSource | None
+    method: str
+    path: str
+    """As forwarded, labels taken off, without the query."""
+    endpoint: str | None
+    """Template without the version, such as `chat/completions` or `responses/{id}`; None: not in our table."""
+    usage_endpoint: str | None
+    """Last part of the Usage API path that bills it (`completions`, `embeddings`, `images`, ...); None: none does."""
+    operation: Operation
+    retry_count: int | None
+    """`x-stainless-retry-count` of the request; None: the client did not say."""
+    organization: str | None
+    """`OpenAI-Organization` of the request; the response's, once there, stands instead."""
+    project: str | None
+    upstream: str
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a call. Times are microseconds UTC; sizes are bytes of body."""
+
+    outcome: Outcome
+    ended_at: int
+    first_byte_at: int | None = None
+    completed_at: int | None = None
+    """The provider's own, from the body (`completed_at`, else `created`), whole seconds."""
+    server_date: int | None = None
+    """The response's `Date` header."""
+    status_code: int | None = None
+    streamed: bool | None = None
+    """Whether the answer came as server-sent events (or over a WebSocket)."""
+    request_model: str | None = None
+    response_model: str | None = None
+    response_status: str | None = None
+    response_id: str | None = None
+    request_id: str | None = None
+    batch_id: str | None = None
+    service_tier: str | None = None
+    usage_counts: Usage = field(default_factory=Usage)
+    usage: Any = None
+    """The usage object verbatim, as `orjson.Fragment` or parsed JSON; None: none was seen."""
+    tool_usage: Any = None
+    usage_source: UsageSource | None = None
+    flags: tuple[Flag, ...] = ()
+    error: str | None = None
+    organization: str | None = None
+    project: str | None = None
+    request_bytes: int = 0
+    response_bytes: int = 0
+    overhead_us: int | None = None
+    """Microseconds submeter itself spent on this call."""
+
+
+_USAGE_FIELDS = tuple(f.name for f in fields(Usage))
+_START_FIELDS = tuple(f.name for f in fields(Start))
+_RESULT_FIELDS = tuple(f.name for f in fields(Result) if f.name != "usage_counts")
+
+
+def start_line(start: Start) -> dict[str, Any]:
+    """The fields of a `start` journal line; what is None is left out."""
+    return {name: value for name in _START_FIELDS if (value := getattr(start, name)) is not None and value != ()}
+
+
+def settle_line(start: Start, result: Result) -> dict[str, Any]:
+    """The fields of a `settle` journal line: all of the start again, and the result, so that it alone makes the row."""
+    line = start_line(start)
+    line.update(
+        {name: value for name in _RESULT_FIELDS if (value := getattr(result, name)) is not None and value != ()}
+    )
+    counts = result.usage_counts
+    line.update({name: value for name in _USAGE_FIELDS if (value := getattr(counts, name)) is not None})
+    flags = tuple(dict.fromkeys(start.flags + result.flags))
+    if flags:
+        line["flags"] = flags
+    return line

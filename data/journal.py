@@ -1,0 +1,296 @@
+"""The journal's writing end: one append-only JSONL file per process, the source of truth.
+
+    journal = Journal.open(ledger, mode="proxy", clock=clock)
+    journal.begin(upstream="https://api.openai.com", listen=["http://127.0.0.1:8787"])
+    journal.append("start", {...})     # returned: write() has returned
+    journal.sync()                     # on disk (fdatasync); called by whoever owns a thread
+    journal.close()
+
+A line is one JSON object of at most 64 KiB with `v`, `kind`, `seq` and `at`. Identity of a line is (file_id, byte
+offset). After a failed or short write the next one begins with a newline, so a torn line is alone on its line.
+On a full disk a 4 MiB reserve is given up first, then up to 10,000 lines wait in memory, then a `gap` is owed:
+nothing is lost unannounced, and `append` never raises for the disk's sake.
+
+Never here: DuckDB, threads, and anything secret (see `Start`: a key is its fingerprint).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import socket
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+from .clock import Clock
+from .error import SubmeterError
+from .paths import journal_folder
+
+FORMAT = 1
+LINE_BYTES_MAX = 64 * 1024
+WAITING_LINES_MAX = 10_000
+RESERVE_BYTES = 4 * 1024 * 1024
+RESERVE_NAME = "reserve"
+_TEXT_CHARS_MAX = 4_000
+
+
+class Journal:
+    """One process's journal file, held under an exclusive flock for the process's life. Safe from any thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        descriptor: int,
+        *,
+        mode: str,
+        clock: Clock,
+        write: Callable[[int, bytes], int] = os.write,
+    ) -> None:
+        self.path = path
+        self.file_id = str(uuid.uuid4())
+        self.mode = mode
+        self.begun = False
+        self._descriptor = descriptor
+        self._clock = clock
+        self._write = write
+        self._mutex = threading.Lock()
+        self._seq = 0
+        self._torn = False
+        self._dirty = False
+        self._closed = False
+        self._waiting: deque[bytes] = deque()
+        self._gap_from_us = 0
+        self._gap_to_us = 0
+        self._gap_lines = 0
+        self._gap_calls = 0
+
+    @classmethod
+    def open(
+        cls, ledger: Path, *, mode: str, clock: Clock, write: Callable[[int, bytes], int] = os.write
+    ) -> Journal:
+        """Make this process's file in the ledger's journal folder; `mode` says who writes (`proxy`, `mark`, `audit`).
+
+        Raises `SubmeterError` where the folder cannot be written to.
+        """
+        folder = journal_folder(ledger)
+        started_s = clock.now_us() // 1_000_000
+        name = f"{_file_safe(socket.gethostname())}-{os.getpid()}-{started_s}-{secrets.token_hex(3)}.jsonl"
+        path = folder / name
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SubmeterError(
+                f"The journal cannot be written: {folder}",
+                f"{error.strerror or error}, so no call could be recorded.",
+                "Choose a folder you can write to: submeter --help shows --ledger and SUBMETER_LEDGER.",
+            ) from error
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _keep_reserve(folder)
+        return cls(path, descriptor, mode=mode, clock=clock, write=write)
+
+    def begin(self, *, upstream: str | None = None, listen: Iterable[str] = ()) -> None:
+        """Write the `process` line, always the first. A second call does nothing."""
+        with self._mutex:
+            if self.begun:
+                return
+            self.begun = True
+        self.append(
+            "process",
+            {
+                "file_id": self.file_id,
+                "host": host_id(),
+                "boot_id": boot_id(),
+                "pid": os.getpid(),
+                "version": submeter_version(),
+                "mode": self.mode,
+                "upstream": upstream,
+                "listen": list(listen),
+            },
+        )
+
+    def append(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Write one line. When this returns, write() has returned for it, or it waits, or a gap is owed."""
+        with self._mutex:
+            if self._closed:
+                raise ValueError(f"journal {self.path.name} is closed")
+            now_us = self._clock.now_us()
+            line = _encode({"v": FORMAT, "kind": kind, "seq": self._seq, "at": now_us, **fields})
+            self._seq += 1
+            if (self._waiting or self._gap_lines) and not self._flush_waiting():
+                self._keep_waiting(kind, line, now_us)
+            elif not self._write_line(line):
+                self._keep_waiting(kind, line, now_us)
+
+    def sync(self) -> None:
+        """Try waiting lines again, then fdatasync what was written since the last sync."""
+        with self._mutex:
+            if self._closed:
+                return
+            if self._waiting or self._gap_lines:
+                self._flush_waiting()
+            if not self._dirty:
+                return
+            self._dirty = False
+            descriptor = os.dup(self._descriptor)
+        try:
+            os.fdatasync(descriptor)
+        except OSError:
+            self._dirty = True
+        finally:
+            os.close(descriptor)
+
+    @property
+    def lines_waiting(self) -> int:
+        """Lines held in memory because the disk would not take them."""
+        return len(self._waiting)
+
+    def close(self, *, stop: bool = True) -> None:
+        """Write the `stop` line (unless told not to), sync, give up the lock."""
+        if self._closed:
+            return
+        if stop and self.begun:
+            self.append("stop", {})
+        self.sync()
+        with self._mutex:
+            self._closed = True
+            os.close(self._descriptor)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write_line(self, line: bytes) -> bool:
+        """Put a whole line in the file; False leaves it for later, and at most a torn part behind."""
+        data = b"\n" + line if self._torn else line
+        for _ in range(2):
+            try:
+                written = self._write(self._descriptor, data)
+            except OSError:
+                written = 0
+            if written == len(data):
+                self._torn = False
+                self._dirty = True
+                return True
+            if written:
+                self._torn = True
+                data = b"\n" + line
+            if not self._give_up_reserve():
+                return False
+        return False
+
+    def _flush_waiting(self) -> bool:
+        while self._waiting:
+            if not self._write_line(self._waiting[0]):
+                return False
+            self._waiting.popleft()
+        if self._gap_lines:
+            gap = {
+                "v": FORMAT,
+                "kind": "gap",
+                "seq": self._seq,
+                "at": self._clock.now_us(),
+                "from": self._gap_from_us,
+                "to": self._gap_to_us,
+                "calls": self._gap_calls,
+                "lines": self._gap_lines,
+            }
+            if not self._write_line(_encode(gap)):
+                return False
+            self._seq += 1
+            self._gap_lines = self._gap_calls = 0
+        return True
+
+    def _keep_waiting(self, kind: str, line: bytes, now_us: int) -> None:
+        if len(self._waiting) < WAITING_LINES_MAX and not self._gap_lines:
+            self._waiting.append(line)
+            return
+        if not self._gap_lines:
+            self._gap_from_us = now_us
+        self._gap_to_us = now_us
+        self._gap_lines += 1
+        self._gap_calls += kind in ("start", "settle")
+
+    def _give_up_reserve(self) -> bool:
+        try:
+            os.unlink(self.path.parent / RESERVE_NAME)
+        except OSError:
+            return False
+        return True
+
+
+def _encode(line: Mapping[str, Any]) -> bytes:
+    data = orjson.dumps(line) + b"\n"
+    if len(data) <= LINE_BYTES_MAX:
+        return data
+    short = dict(line)
+    for name in ("usage", "tool_usage"):
+        if name in short:
+            raw = orjson.dumps(short.pop(name))
+            short[f"{name}_bytes"] = len(raw)
+            short[f"{name}_sha256"] = hashlib.sha256(raw).hexdigest()
+            short["flags"] = [*short.get("flags", ()), "usage_too_large"]
+    for name, value in short.items():
+        if isinstance(value, str) and len(value) > _TEXT_CHARS_MAX:
+            short[name] = value[:_TEXT_CHARS_MAX]
+    data = orjson.dumps(short) + b"\n"
+    if len(data) > LINE_BYTES_MAX:
+        raise ValueError(f"a {line['kind']} line of {len(data)} bytes is over {LINE_BYTES_MAX}")
+    return data
+
+
+def _keep_reserve(folder: Path) -> None:
+    """Hold 4 MiB back in the journal folder, to be given up when the disk is full."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder / RESERVE_NAME, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+        finally:
+            os.close(descriptor)
+
+
+def new_call_id(now_us: int) -> str:
+    """A UUIDv7 (RFC 9562 5.7) of the given time: sorts by time, and is unique by 74 random bits."""
+    value = ((now_us // 1000) & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
+    value |= 0b10 << 62 | secrets.randbits(62)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def host_id() -> str:
+    """The machine's name, as rows carry it."""
+    return socket.gethostname()
+
+
+def boot_id() -> str | None:
+    """Changes at each boot; None where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def submeter_version() -> str:
+    try:
+        return version("submeter")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _file_safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._" else "_" for c in name) or "host"

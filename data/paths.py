@@ -1,0 +1,31 @@
+"""Where the files of a ledger are. Nothing here opens or makes one.
+
+    submeter.duckdb            the ledger
+    submeter.duckdb.journal/   one JSONL file per writing process, and `reads/` with raw Usage API pages
+    submeter.duckdb.lock       the flock that every opening of the ledger takes
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DEFAULT_LEDGER = "submeter.duckdb"
+
+
+def ledger_path(given: str | os.PathLike[str] | None = None) -> Path:
+    """The ledger asked for: the given path, else `SUBMETER_LEDGER`, else `./submeter.duckdb`."""
+    return Path(given or os.environ.get("SUBMETER_LEDGER") or DEFAULT_LEDGER)
+
+
+def journal_folder(ledger: Path) -> Path:
+    return ledger.with_name(ledger.name + ".journal")
+
+
+def reads_folder(ledger: Path) -> Path:
+    """Raw Usage API pages, `<sha256>.json.gz`, each named by the digest of its uncompressed bytes."""
+    return journal_folder(ledger) / "reads"
+
+
+def lock_path(ledger: Path) -> Path:
+    return ledger.with_name(ledger.name + ".lock")
