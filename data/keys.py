@@ -1,0 +1,88 @@
+"""Framework keys: which API key belongs to which framework, and its `key_...` id.
+
+A framework's key is the variable `OPENAI_API_KEY_<FRAMEWORK>`, its id `OPENAI_API_KEY_<FRAMEWORK>_ID`, from the
+environment, else from `.env` in the working directory (the users' own convention). `..._USAGE_TRACKING` is an admin
+key under their old name and `..._ID` an id: neither is a framework.
+
+A secret never leaves `read_keys`: the ring holds fingerprints. Admin variables are never looked at here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+PREFIX = "OPENAI_API_KEY_"
+ID_SUFFIX = "_ID"
+ADMIN_NAME = "USAGE_TRACKING"
+KEY_ID = re.compile(r"key_[A-Za-z0-9_-]+")
+FINGERPRINT_HEX_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameworkKey:
+    """One framework's key, without its secret."""
+
+    framework: str
+    """Lower case: `OPENAI_API_KEY_CHATDEV` is `chatdev`."""
+    fingerprint: str
+    api_key_id: str | None
+    """`key_...`, as the Usage API names it; None: none configured."""
+    variable: str
+    """The variable it was read from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRing:
+    """All framework keys that are configured. Two frameworks may (wrongly) share a secret: both are here."""
+
+    keys: tuple[FrameworkKey, ...] = ()
+
+    def find(self, fingerprint: str | None) -> FrameworkKey | None:
+        """The key with this fingerprint; None where it is not configured, or not of one framework alone."""
+        found = [key for key in self.keys if key.fingerprint == fingerprint]
+        return found[0] if len(found) == 1 else None
+
+    def of_framework(self, framework: str) -> FrameworkKey | None:
+        """The key of this framework; None: none configured."""
+        return next((key for key in self.keys if key.framework == framework.lower()), None)
+
+    def shared(self) -> list[tuple[FrameworkKey, ...]]:
+        """Keys that more than one framework uses: their traffic cannot be told apart by key."""
+        by_fingerprint: dict[str, list[FrameworkKey]] = {}
+        for key in self.keys:
+            by_fingerprint.setdefault(key.fingerprint, []).append(key)
+        return [tuple(same) for same in by_fingerprint.values() if len(same) > 1]
+
+
+def fingerprint(secret: str) -> str:
+    """The first 16 hex digits of the SHA-256 of an API key: all that is ever written of it."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:FINGERPRINT_HEX_DIGITS]
+
+
+def read_keys(environment: Mapping[str, str], env_file: Path | None = None) -> KeyRing:
+    """The framework keys named by the environment, and by `env_file` where the environment does not name them."""
+    named: dict[str, str] = {}
+    if env_file is not None and env_file.is_file():
+        named.update({k: v for k, v in dotenv_values(env_file, interpolate=False).items() if v is not None})
+    named.update(environment)
+    keys = []
+    for variable in sorted(named):
+        name = variable.removeprefix(PREFIX)
+        if name == variable or not name or name.endswith(ID_SUFFIX) or name == ADMIN_NAME:
+            continue
+        secret = named[variable].strip()
+        if not secret:
+            continue
+        api_key_id = named.get(variable + ID_SUFFIX, "").strip() or None
+        keys.append(
+            FrameworkKey(
+                framework=name.lower(), fingerprint=fingerprint(secret), api_key_id=api_key_id, variable=variable
+            )
+        )
+    return KeyRing(keys=tuple(keys))

@@ -1,0 +1,21 @@
+"""Bytes to readings: a proxy that passes responses untouched and writes down what they say of usage.
+
+A request comes in at `tap`, the engine's hooks. `labels` reads run and step from its path and headers, `endpoint` what
+kind of call it is; `attempt` writes its start line. `upstream_url` says where it goes.
+
+The response's chunks pass through the `attempt` into a `Meter` and on to the client. `meter` is sans-I/O: `decode`
+undoes compression on a copy, `sse` makes events of a stream, `json_body` finds the wanted members of a JSON body,
+`usage` turns a usage object into counts. `request_body` does the same for what a request tells.
+
+The byte that completes the response, or whatever breaks it, makes the attempt write its settle line: `outcome` says
+what happened on the wire.
+
+`serve` starts and stops the engine, `control` answers the proxy's own paths, `open_runs` picks up where an earlier
+proxy stopped. `in_process` is the meter inside a Python program, `environment` what a client needs to be pointed here.
+
+Only `tap` and `serve` know the engine. Nothing here knows DuckDB or the Usage API.
+"""
+
+from .in_process import Run, Step, Submeter
+
+__all__ = ["Run", "Step", "Submeter"]

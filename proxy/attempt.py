@@ -1,0 +1,308 @@
+"""The life of one call: a start line when its headers are complete, a settle line once, whatever happens.
+
+    recorder.begin(...)  -> Attempt, start line written
+    attempt.request_chunk(data), attempt.respond(...), attempt.response_chunk(data)
+    attempt.end()  or  attempt.break_off(...)      settle line written, once, by whichever comes first
+
+The settle line is written before `response_chunk` returns for the chunk that completes the response, so before that
+chunk goes on (DESIGN.md section 4, guarantee 3). Never here: sockets, the engine's flows, prompts, secrets.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from time import perf_counter_ns
+
+from ..data.call import Flag, Labels, Operation, Outcome, Result, Start, UsageSource, settle_line, start_line
+from ..data.clock import Clock
+from ..data.journal import Journal, new_call_id
+from ..data.keys import KeyRing, fingerprint
+from ..data.marks import Mark, MarkBook
+from .endpoint import Endpoint, find_endpoint
+from .labels import PathLabels, read_labels
+from .meter import Meter, Reading
+from .outcome import Break, decide_outcome
+from .request_body import RequestFacts, RequestReader
+
+logger = logging.getLogger("submeter.proxy")
+
+TEXT_CHARS_MAX = 512
+
+
+class Recorder:
+    """What all calls of one proxy share: its journal, clock, keys, marks, and the calls that are open."""
+
+    def __init__(self, *, journal: Journal, clock: Clock, keys: KeyRing, marks: MarkBook, upstream: str) -> None:
+        self.journal = journal
+        self.clock = clock
+        self.keys = keys
+        self.marks = marks
+        self.upstream = upstream
+        self.open: dict[str, Attempt] = {}
+        self.settled = 0
+        self._keys_seen: set[str] = set()
+
+    def begin(self, *, method: str, path: PathLabels, headers: Mapping[str, str]) -> Attempt:
+        """Write the start line of a request whose headers are complete."""
+        now_us = self.clock.now_us()
+        key_fingerprint = request_key_fingerprint(headers)
+        key = self.keys.find(key_fingerprint)
+        if key_fingerprint is not None and key_fingerprint not in self._keys_seen:
+            self._keys_seen.add(key_fingerprint)
+            self.journal.append(
+                "key",
+                {
+                    "key_fingerprint": key_fingerprint,
+                    "framework": key.framework if key else None,
+                    "api_key_id": key.api_key_id if key else None,
+                },
+            )
+        labels = read_labels(
+            path, headers, key_framework=key.framework if key else None, marks=self.marks, now_us=now_us
+        )
+        bare_path = path.path.partition("?")[0]
+        endpoint = find_endpoint(method, bare_path)
+        start = Start(
+            call_id=new_call_id(now_us),
+            started_at=now_us,
+            framework=labels.framework,
+            key_fingerprint=key_fingerprint,
+            api_key_id=key.api_key_id if key else None,
+            run_id=labels.run_id,
+            step=labels.step,
+            label_source=labels.source,
+            method=method[:TEXT_CHARS_MAX],
+            path=as_text(bare_path),
+            endpoint=endpoint.name,
+            usage_endpoint=endpoint.usage_endpoint,
+            operation=endpoint.operation,
+            retry_count=_whole_number(headers.get("x-stainless-retry-count")),
+            organization=as_text(headers.get("openai-organization")),
+            project=as_text(headers.get("openai-project")),
+            upstream=self.upstream,
+            flags=labels.flags + endpoint.flags,
+        )
+        attempt = Attempt(self, start, endpoint, labels, RequestReader(
+            content_type=headers.get("content-type"), content_encoding=headers.get("content-encoding")
+        ))
+        self.open[start.call_id] = attempt
+        if labels.run_id is not None:
+            self.marks.call_began(labels.framework, labels.run_id, now_us)
+        self.journal.append("start", start_line(start))
+        return attempt
+
+    def mark(self, mark: Mark) -> Mark:
+        """Follow and journal a mark; answers it as journaled."""
+        applied = self.marks.apply(mark)
+        self.journal.append(applied.kind, applied.line())
+        return applied
+
+
+class Attempt:
+    """One call from its start line to its settle line."""
+
+    def __init__(
+        self, recorder: Recorder, start: Start, endpoint: Endpoint, labels: Labels, request: RequestReader
+    ) -> None:
+        self.start = start
+        self.settled = False
+        self.overhead_ns = 0
+        self._recorder = recorder
+        self._endpoint = endpoint
+        self._labels = labels
+        self._request = request
+        self._request_facts: RequestFacts | None = None
+        self._request_bytes = 0
+        self._response_bytes = 0
+        self._response_bytes_due: int | None = None
+        self._meter: Meter | None = None
+        self._meter_failed = False
+        self._status_code: int | None = None
+        self._headers: Mapping[str, str] = {}
+        self._first_byte_at: int | None = None
+
+    def request_chunk(self, data: bytes) -> None:
+        """A piece of the request's body passed."""
+        self._request_bytes += len(data)
+        self._guard(lambda: self._request.feed(data))
+
+    def request_end(self) -> None:
+        """The request's body is whole: read what it tells, and let go of it."""
+        self._guard(self._read_request)
+
+    def respond(self, *, status_code: int, headers: Mapping[str, str], body_bytes: int | None) -> None:
+        """The response's headers are complete. `body_bytes`: its Content-Length; None: not said."""
+        self._status_code = status_code
+        self._headers = headers
+        self._response_bytes_due = body_bytes
+        self._first_byte_at = self._recorder.clock.now_us()
+        self._guard(lambda: self._begin_meter(status_code, headers))
+
+    def response_chunk(self, data: bytes) -> None:
+        """A piece of the response's body is about to go on. Settles when it holds the byte that completes it."""
+        if self.settled:
+            return
+        self._response_bytes += len(data)
+        complete = self._feed(data)
+        if self._response_bytes_due is not None and self._response_bytes >= self._response_bytes_due:
+            self.end()
+        elif complete:
+            self._settle(None)
+
+    def end(self) -> None:
+        """The response is whole."""
+        if self.settled:
+            return
+        if self._meter is not None:
+            self._guard(self._meter.finish)
+        self._settle(None)
+
+    def break_off(self, broke: Break, *, error: str, flags: tuple[Flag, ...] = ()) -> None:
+        """The call ended before its response was whole. `error` is the engine's word for it, without content."""
+        if not self.settled:
+            self._settle(broke, error=error, flags=flags)
+
+    def refuse(self, status_code: int, error: str) -> None:
+        """We answered it ourselves, and nothing went upstream."""
+        self._status_code = status_code
+        self.break_off(Break.REFUSED_BY_US, error=error, flags=(Flag.NEVER_SENT,))
+
+    def _begin_meter(self, status_code: int, headers: Mapping[str, str]) -> None:
+        self._meter = Meter(
+            self._endpoint,
+            status_code=status_code,
+            content_type=headers.get("content-type"),
+            content_encoding=headers.get("content-encoding"),
+        )
+
+    def _feed(self, data: bytes) -> bool:
+        if self._meter is None or self._meter_failed:
+            return False
+        try:
+            return self._meter.feed(data)
+        except Exception as error:
+            self._note_failure(error)
+            return False
+
+    def _read_request(self) -> None:
+        if self._request_facts is None:
+            self._request_facts = self._request.facts()
+
+    def _guard(self, step: Callable[[], object]) -> None:
+        """Whatever goes wrong in reading costs a reading, never a byte."""
+        try:
+            step()
+        except Exception as error:
+            self._note_failure(error)
+
+    def _note_failure(self, error: Exception) -> None:
+        """Type and place of the mistake go to the log. Its message is left out: it could hold what passed."""
+        self._meter_failed = True
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        logger.error(
+            "the meter failed on call %s (%s, %s:%s); its bytes pass, its row says unreadable",
+            self.start.call_id,
+            type(error).__name__,
+            frame.name,
+            frame.lineno,
+        )
+
+    def _settle(self, broke: Break | None, *, error: str | None = None, flags: tuple[Flag, ...] = ()) -> None:
+        began_ns = perf_counter_ns()
+        self.settled = True
+        recorder = self._recorder
+        recorder.open.pop(self.start.call_id, None)
+        recorder.settled += 1
+        now_us = recorder.clock.now_us()
+        if self._labels.run_id is not None:
+            recorder.marks.call_ended(self._labels.framework, self._labels.run_id, now_us)
+        self._guard(self._read_request)
+        reading = Reading()
+        if self._meter is not None and not self._meter_failed:
+            try:
+                reading = self._meter.reading()
+            except Exception as failure:
+                self._note_failure(failure)
+        result = self._result(reading, broke, now_us, error, flags)
+        overhead_us = (self.overhead_ns + perf_counter_ns() - began_ns) // 1000
+        line = settle_line(self.start, result)
+        line["overhead_us"] = overhead_us
+        recorder.journal.append("settle", line)
+
+    def _result(
+        self, reading: Reading, broke: Break | None, now_us: int, error: str | None, flags: tuple[Flag, ...]
+    ) -> Result:
+        headers = self._headers
+        facts = self._request_facts
+        outcome = decide_outcome(
+            status_code=self._status_code,
+            broke=broke,
+            has_usage=reading.usage is not None,
+            failed_inside=reading.failed_inside,
+            unreadable=self._meter_failed or reading.unreadable is not None,
+        )
+        if self._meter_failed:
+            flags += (Flag.METER_FAILED,)
+        says = error or reading.error or reading.unreadable
+        return Result(
+            outcome=outcome,
+            ended_at=now_us,
+            first_byte_at=self._first_byte_at,
+            completed_at=reading.completed_at,
+            server_date=_server_date_us(headers.get("date")),
+            status_code=self._status_code,
+            streamed=reading.streamed if self._meter is not None else None,
+            request_model=as_text(facts.model) if facts else None,
+            response_model=as_text(reading.response_model),
+            response_status=as_text(reading.response_status),
+            response_id=as_text(reading.response_id),
+            request_id=as_text(headers.get("x-request-id")),
+            batch_id=as_text(reading.batch_id),
+            service_tier=as_text(reading.service_tier),
+            usage_counts=reading.usage_counts,
+            usage=reading.usage,
+            tool_usage=reading.tool_usage,
+            usage_source=UsageSource.REPORTED if reading.usage is not None else None,
+            flags=reading.flags + flags,
+            error=as_text(says) if outcome is not Outcome.METERED else None,
+            organization=as_text(headers.get("openai-organization")),
+            project=as_text(headers.get("openai-project")),
+            request_bytes=self._request_bytes,
+            response_bytes=self._response_bytes,
+        )
+
+
+def request_key_fingerprint(headers: Mapping[str, str]) -> str | None:
+    """The fingerprint of the API key a request carries: `Authorization: Bearer`, else Azure's `api-key`."""
+    scheme, _, secret = (headers.get("authorization") or "").strip().partition(" ")
+    if scheme.lower() == "bearer" and secret.strip():
+        return fingerprint(secret.strip())
+    azure = (headers.get("api-key") or "").strip()
+    return fingerprint(azure) if azure else None
+
+
+
+def as_text(value: str | None) -> str | None:
+    """A header or body string as it may stand in JSON: bytes that are no UTF-8 replaced, length bounded."""
+    if value is None:
+        return None
+    return value[:TEXT_CHARS_MAX].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _whole_number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+@lru_cache(maxsize=64)
+def _server_date_us(text: str | None) -> int | None:
+    """An RFC 9110 `Date` in microseconds UTC; None where there is none or it is none."""
+    if text is None:
+        return None
+    try:
+        return int(parsedate_to_datetime(text).timestamp()) * 1_000_000
+    except (ValueError, OverflowError):
+        return None

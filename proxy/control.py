@@ -1,0 +1,124 @@
+"""The proxy's own paths under `/_submeter/`. Pure: a request in, an answer out.
+
+    GET  /_submeter/health      what this proxy is and how it fares, as JSON
+    POST /_submeter/run         {"run": "chatdev/r-1", "edge": "begin"}
+    POST /_submeter/step        {"run": "chatdev/r-1", "step": "4.7", "edge": "begin", "status": "..."}
+
+A request that a web page could have sent is refused: one with an `Origin`, or with a `Host` that is not this
+listener's own (DNS rebinding). Never here: anything of the calls' content.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from ..data.call import Edge, MarkedBy
+from ..data.clock import Clock
+from ..data.error import SubmeterError
+from ..data.marks import Mark, check_run_id, check_step, split_run
+from .labels import TOKEN_HEADER
+
+PREFIX = "/_submeter"
+BODY_BYTES_MAX = 64 * 1024
+_LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response of our own; always JSON."""
+
+    status_code: int
+    body: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class Control:
+    """Answers control requests of one proxy."""
+
+    clock: Clock
+    apply: Callable[[Mark], Mark]
+    """Follow and journal a mark."""
+    health: Callable[[], Mapping[str, Any]]
+    hosts: frozenset[str] = field(default_factory=frozenset)
+    """Host names, beyond loopback's, under which this listener may be asked."""
+    token: str | None = None
+    """What a listener beyond loopback asks for in `X-Submeter-Token`."""
+
+    def refusal(self, headers: Mapping[str, str]) -> Answer | None:
+        """Why this request may not use the control paths, or None."""
+        if "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return _error(403, "A web page may not use the control paths.")
+        host = headers.get("host", "")
+        name = host[: host.rfind(":")] if host.rfind(":") > host.rfind("]") else host
+        if name.lower() not in _LOOPBACK_NAMES | self.hosts:
+            return _error(403, "This Host is not this proxy's own.")
+        if self.token is not None and not token_matches(self.token, headers.get(TOKEN_HEADER)):
+            return _error(401, "X-Submeter-Token is missing or wrong.")
+        return None
+
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        """The answer to a request that `refusal` let pass. `path` is without the query."""
+        what = path.removeprefix(PREFIX).strip("/")
+        if what in ("", "health"):
+            return _json(200, self.health()) if method in ("GET", "HEAD") else _error(405, "Use GET.")
+        if what in ("run", "step"):
+            return self._mark("run" if what == "run" else "step", body) if method == "POST" else _error(405, "Use POST.")
+        return _error(404, "No such control path; there are health, run and step.")
+
+    def _mark(self, kind: Literal["run", "step"], body: bytes) -> Answer:
+        try:
+            mark = self._read_mark(kind, body)
+        except SubmeterError as error:
+            return _error(400, str(error))
+        applied = self.apply(mark)
+        return _json(200, {"kind": applied.kind, **applied.line()})
+
+    def _read_mark(self, kind: Literal["run", "step"], body: bytes) -> Mark:
+        try:
+            given = orjson.loads(body)
+            if not isinstance(given, dict):
+                raise TypeError
+            run = given["run"]
+            framework = given.get("framework")
+            step = given["step"] if kind == "step" else None
+            status = given.get("status")
+            edge = Edge(given.get("edge", "begin"))
+            if not all(isinstance(text, str) for text in (run, framework or "", step or "", status or "")):
+                raise TypeError
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise SubmeterError(
+                f"This {kind} mark cannot be read.",
+                "It is a JSON object of strings: run, edge (begin or end), step, and where wanted framework and status.",
+                'Such as: {"run": "chatdev/r-1", "step": "1", "edge": "begin"}',
+            ) from error
+        named, run_id = split_run(run)
+        if framework:
+            named, run_id = framework.lower(), run_id if named == framework.lower() else run
+        return Mark(
+            kind=kind,
+            framework=named,
+            run_id=check_run_id(run_id),
+            step=check_step(step) if step is not None else None,
+            edge=edge,
+            by=MarkedBy.CLI if given.get("by") == "cli" else MarkedBy.HTTP,
+            marked_at=self.clock.now_us(),
+            status=status,
+        )
+
+
+def token_matches(token: str, given: str | None) -> bool:
+    """Whether the given token is the asked one, in constant time."""
+    return hmac.compare_digest(token.encode(), (given or "").encode("utf-8", "surrogateescape"))
+
+
+def _json(status_code: int, value: Mapping[str, Any]) -> Answer:
+    return Answer(status_code=status_code, body=orjson.dumps(value) + b"\n")
+
+
+def _error(status_code: int, message: str) -> Answer:
+    return _json(status_code, {"error": {"message": message, "type": "submeter"}})

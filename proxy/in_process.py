@@ -1,0 +1,204 @@
+"""The meter inside a Python program: `with Submeter(...) as meter`.
+
+    with Submeter(ledger="submeter.duckdb") as meter:
+        with meter.run("chatdev", run_id="r-1") as run:
+            with run.step("1"):
+                subprocess.run(cmd, env=run.env())
+
+Runs and steps are marked by `with`; a run's environment carries its labels in the base URL, so that parallel runs and
+steps cannot be confused. Never here: anything of the engine; it is imported when a meter is entered.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ..data.call import Edge, MarkedBy
+from ..data.clock import Clock, SystemClock
+from ..data.error import SubmeterError
+from ..data.journal import new_call_id
+from ..data.keys import read_keys
+from ..data.marks import Mark, check_run_id, check_step, run_name
+from ..data.paths import ledger_path
+from .environment import base_url, client_environment
+from .upstream_url import DEFAULT_UPSTREAM, parse_upstream
+
+if TYPE_CHECKING:
+    from .serve import ProxyServer
+
+DRAIN_S = 10.0
+
+
+class Submeter:
+    """A proxy in a thread of this process. Leaving the block stops it and loses nothing.
+
+    `ledger`: path of the DuckDB file (default: `SUBMETER_LEDGER`, else `./submeter.duckdb`). `upstream`: where calls
+    go. `port`: 0 takes any free one. `drain_s`: how long leaving waits for calls in flight, in seconds, before they
+    are cut and recorded as aborted. Raises `SubmeterError` where it cannot start; one at a time in a process.
+    """
+
+    def __init__(
+        self,
+        ledger: str | os.PathLike[str] | None = None,
+        *,
+        upstream: str = DEFAULT_UPSTREAM,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        drain_s: float = DRAIN_S,
+        clock: Clock | None = None,
+    ) -> None:
+        self.ledger = ledger_path(ledger)
+        self._upstream = upstream
+        self._host = host
+        self._port = port
+        self._drain_s = drain_s
+        self._clock = clock or SystemClock()
+        self._server: ProxyServer | None = None
+
+    @property
+    def url(self) -> str:
+        """The proxy's own URL; clients use `base_url`."""
+        return self._running().url
+
+    @property
+    def base_url(self) -> str:
+        """What to give a client as its base URL where no run is declared."""
+        return base_url(self.url)
+
+    def start(self) -> Self:
+        """Start the proxy; `with` does this."""
+        try:
+            from .serve import Listen, ProxyServer
+        except ImportError as error:
+            raise SubmeterError(
+                "The proxy's engine cannot be imported beside this program's libraries.",
+                f"{type(error).__name__}: {error}",
+                "Run the meter as a program of its own: submeter proxy, and set OPENAI_BASE_URL.",
+            ) from error
+        server = ProxyServer(
+            ledger=self.ledger,
+            listen=Listen(host=self._host, port=self._port),
+            upstream=parse_upstream(self._upstream),
+            clock=self._clock,
+            keys=read_keys(os.environ, Path(".env")),
+            mode="python",
+        )
+        server.start()
+        self._server = server
+        return self
+
+    def stop(self) -> None:
+        """Stop the proxy; leaving the block does this. Twice is once."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop(self._drain_s)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def run(self, framework: str, *, run_id: str | None = None) -> Run:
+        """A run of `framework`, begun on entering it and ended on leaving it; without an id it gets a new one."""
+        chosen = check_run_id(run_id if run_id is not None else new_call_id(self._clock.now_us()))
+        return Run(self, framework.lower(), chosen)
+
+    def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
+        """This process's environment, pointed at the proxy, without a run."""
+        return client_environment(os.environ, self.base_url, extra)
+
+    def _running(self) -> ProxyServer:
+        if self._server is None:
+            raise SubmeterError(
+                "This Submeter is not running.",
+                "It runs inside its `with` block, or between start() and stop().",
+                "Write: with Submeter(ledger=...) as meter: ...",
+            )
+        return self._server
+
+    def _mark(self, mark: Callable[[int], Mark]) -> None:
+        self._running().recorder.mark(mark(self._clock.now_us()))
+
+
+class Run:
+    """One run. `with` marks its begin and end; its status is `failed` where the block raises, else `success`."""
+
+    def __init__(self, meter: Submeter, framework: str, run_id: str) -> None:
+        self._meter = meter
+        self.framework = framework
+        self.run_id = run_id
+        self._steps: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """`framework/run_id`, as commands take it."""
+        return run_name(self.framework, self.run_id)
+
+    @property
+    def base_url(self) -> str:
+        """What to give a client as its base URL for this run, and for its innermost open step."""
+        return base_url(self._meter.url, run_id=self.run_id, step=self._steps[-1] if self._steps else None)
+
+    def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
+        """This process's environment, pointed at the proxy for this run and its innermost open step.
+
+        `extra`: further variables that shall hold the base URL.
+        """
+        return client_environment(os.environ, self.base_url, extra)
+
+    def step(self, step: str) -> Step:
+        """A step of this run, begun on entering it and ended on leaving it; may be entered again."""
+        return Step(self, check_step(str(step)))
+
+    def __enter__(self) -> Self:
+        self._mark("run", None, Edge.BEGIN, None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._mark("run", None, Edge.END, _status(kind))
+
+    def _mark(self, kind: str, step: str | None, edge: Edge, status: str | None) -> None:
+        self._meter._mark(
+            lambda now_us: Mark(
+                kind="step" if kind == "step" else "run",
+                framework=self.framework,
+                run_id=self.run_id,
+                step=step,
+                edge=edge,
+                by=MarkedBy.PYTHON,
+                marked_at=now_us,
+                status=status,
+            )
+        )
+
+
+class Step:
+    """One step of a run. Inside it, the run's `env()` and `base_url` carry its label."""
+
+    def __init__(self, run: Run, step: str) -> None:
+        self._run = run
+        self.step = step
+
+    def __enter__(self) -> Self:
+        self._run._mark("step", self.step, Edge.BEGIN, None)
+        self._run._steps.append(self.step)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run._steps.remove(self.step)
+        self._run._mark("step", self.step, Edge.END, _status(kind))
+
+
+def _status(kind: type[BaseException] | None) -> str:
+    return "success" if kind is None else "failed"

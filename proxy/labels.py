@@ -1,0 +1,101 @@
+"""Which run and step a request belongs to, read from its path and headers. Pure.
+
+    /run/<run_id>/step/<step>/v1/chat/completions      either part may be left out
+    X-Submeter-Run, X-Submeter-Step                    win over the path, part by part
+
+Labels are percent-decoded once for the row; the rest of the path goes on byte for byte. Never here: the query
+(it is not looked at), and anything that knows the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from ..data.call import RUN_ID_CHARS_MAX, STEP_CHARS_MAX, Flag, Labels, LabelSource
+from ..data.marks import MarkBook
+
+RUN_HEADER = "x-submeter-run"
+STEP_HEADER = "x-submeter-step"
+TOKEN_HEADER = "x-submeter-token"
+OUR_HEADERS = (RUN_HEADER, STEP_HEADER, TOKEN_HEADER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathLabels:
+    """What stood in front of the API path."""
+
+    path: str
+    """The request path without the labels, query and all, as it goes upstream."""
+    run_id: str | None = None
+    step: str | None = None
+    token: str | None = None
+    """Given as `/token/<token>` where a listener beyond loopback asks for one."""
+
+
+def split_path(path: str) -> PathLabels:
+    """Take `/token/..`, `/run/..` and `/step/..` off the front of a request path, in this order, each at most once."""
+    found: dict[str, str] = {}
+    rest = path
+    for name in ("token", "run", "step"):
+        head, _, tail = rest.removeprefix("/").partition("/")
+        if head == name and rest.startswith("/"):
+            value, slash, remainder = tail.partition("/")
+            if "?" in value or not (slash or value):
+                break
+            found[name] = unquote(value, errors="surrogateescape")
+            rest = slash + remainder or "/"
+    return PathLabels(path=rest, run_id=found.get("run"), step=found.get("step"), token=found.get("token"))
+
+
+def read_labels(
+    path: PathLabels, headers: Mapping[str, str], *, key_framework: str | None, marks: MarkBook, now_us: int
+) -> Labels:
+    """The labels of one request: header, else URL, else the open mark of the one open run of its framework, else none.
+
+    The framework is the declared run's, else the key's. A label that is empty, too long or unprintable is left out
+    and flagged. `source` is that of the step where there is one, else that of the run.
+    """
+    flags: list[Flag] = []
+    run_id, run_source = _pick(headers.get(RUN_HEADER), path.run_id, RUN_ID_CHARS_MAX, flags)
+    step, step_source = _pick(headers.get(STEP_HEADER), path.step, STEP_CHARS_MAX, flags)
+    framework = key_framework
+    if run_id is None:
+        if open_run := marks.open_run(key_framework, now_us):
+            run_framework, run_id = open_run
+            run_source = LabelSource.MARK
+            framework = run_framework or key_framework
+    else:
+        run_framework, run_id = _declared(run_id, key_framework, marks, now_us)
+        framework = run_framework or key_framework
+    if framework != key_framework and key_framework is not None:
+        flags.append(Flag.FRAMEWORK_DISAGREES)
+    if step is None and run_id is not None and (open_step := marks.open_step(framework, run_id)):
+        step, step_source = open_step, LabelSource.MARK
+    return Labels(
+        framework=framework, run_id=run_id, step=step, source=step_source or run_source, flags=tuple(flags)
+    )
+
+
+def _declared(name: str, key_framework: str | None, marks: MarkBook, now_us: int) -> tuple[str | None, str]:
+    """The framework a run is declared under, and its id. `chatdev/r-1` is split where `chatdev` is a framework."""
+    framework, slash, run_id = name.partition("/")
+    if slash and run_id and (framework.lower() == key_framework or marks.declared(framework.lower(), run_id, now_us)):
+        return framework.lower(), run_id
+    if key_framework is not None and marks.declared(key_framework, name, now_us):
+        return key_framework, name
+    return marks.framework_of(name, now_us), name
+
+
+def _pick(
+    header: str | None, in_path: str | None, chars_max: int, flags: list[Flag]
+) -> tuple[str | None, LabelSource | None]:
+    for value, source in ((header, LabelSource.HEADER), (in_path, LabelSource.URL)):
+        if value is None:
+            continue
+        if 1 <= len(value) <= chars_max and value.isprintable():
+            return value, source
+        if Flag.LABEL_REFUSED not in flags:
+            flags.append(Flag.LABEL_REFUSED)
+    return None, None

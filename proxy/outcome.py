@@ -1,0 +1,49 @@
+"""What happened on the wire, decided from what was seen. Pure and total.
+
+`Break` says how an answer ended before it was whole, if it did. Never here: what an outcome means for sums; that is
+the standing, and it is decided in one place, `view_calls.sql`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from ..data.call import Outcome
+
+
+class Break(StrEnum):
+    """Why a call ended without its answer being whole."""
+
+    CLIENT_LEFT = "client_left"
+    UPSTREAM_BROKE = "upstream_broke"
+    UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    REFUSED_BY_US = "refused_by_us"
+    STOPPED = "stopped"
+
+
+def decide_outcome(
+    *,
+    status_code: int | None,
+    broke: Break | None,
+    has_usage: bool,
+    failed_inside: bool,
+    unreadable: bool,
+) -> Outcome:
+    """The outcome of one attempt.
+
+    `status_code` is None where no answer came. `failed_inside` is an error told inside a 200; `unreadable` a whole
+    body that could not be read, by the provider's fault or ours.
+    """
+    if broke is Break.REFUSED_BY_US:
+        return Outcome.REFUSED
+    if broke in (Break.CLIENT_LEFT, Break.STOPPED):
+        return Outcome.ABORTED
+    if broke is not None or status_code is None or status_code >= 500:
+        return Outcome.FAILED
+    if 400 <= status_code < 500:
+        return Outcome.REFUSED
+    if failed_inside:
+        return Outcome.FAILED
+    if has_usage:
+        return Outcome.METERED
+    return Outcome.UNREADABLE if unreadable else Outcome.NO_USAGE

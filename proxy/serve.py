@@ -1,0 +1,378 @@
+"""Starting and stopping the engine. With `tap.py` the only module that knows mitmproxy.
+
+    server = ProxyServer(ledger=Path("submeter.duckdb"), listen=Listen(port=0), upstream=..., clock=..., keys=...)
+    server.start()        # bound and recording, or a SubmeterError
+    server.url            # http://127.0.0.1:43817
+    server.stop()         # closes the listener, waits for open calls, cuts and journals the rest
+
+Three threads are started here and nowhere else in this package: the engine's event loop, the journal's sync, the
+ledger's ingest. A failed start, a stop or a crash leave the host program's logging, signals and loops as they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data.clock import Clock
+from ..data.error import SubmeterError
+from ..data.journal import Journal, submeter_version
+from ..data.keys import KeyRing
+from ..data.ledger import Ledger
+from ..data.marks import MarkBook
+from .attempt import Recorder
+from .control import Control
+from .open_runs import read_open_runs
+from .outcome import Break
+from .upstream_url import Upstream
+
+with warnings.catch_warnings():
+    # The engine's own dependencies warn at import (passlib on crypt); a host that makes warnings errors must not fail.
+    warnings.simplefilter("ignore")
+    import mitmproxy.proxy.server
+    from mitmproxy.addons.core import Core
+    from mitmproxy.addons.next_layer import NextLayer
+    from mitmproxy.addons.proxyserver import Proxyserver
+    from mitmproxy.addons.tlsconfig import TlsConfig
+    from mitmproxy.master import Master
+    from mitmproxy.options import Options
+
+    from .tap import Tap
+
+logger = logging.getLogger("submeter.proxy")
+
+DRAIN_S = 10.0
+SYNC_EVERY_S = 0.5
+INGEST_EVERY_S = 1.0
+START_S_MAX = 30.0
+SILENCE_S_MAX = 24 * 3600
+"""A connection without a byte for this long is closed. The engine's own 600 s would cut long generations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where the proxy listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+    """0: any free port."""
+    remote: bool = False
+    """Whether a host beyond loopback was asked for in so many words; it then needs a token."""
+    token: str | None = None
+
+    def check(self) -> None:
+        """Raise a `SubmeterError` where this would be an open door."""
+        if self.host == "localhost" or _is_loopback(self.host):
+            return
+        if not self.remote or not self.token:
+            raise SubmeterError(
+                f"Listening on {self.host} would let other machines use this proxy.",
+                "That needs --allow-remote and a token in SUBMETER_TOKEN, which clients then send.",
+                "Listen on this machine only: submeter proxy --listen 127.0.0.1:8787",
+            )
+
+
+class ProxyServer:
+    """One proxy with its journal. One at a time in a process: the engine keeps a global master."""
+
+    _running: ProxyServer | None = None
+    _one_at_a_time = threading.Lock()
+
+    def __init__(
+        self,
+        *,
+        ledger: Path,
+        listen: Listen,
+        upstream: Upstream,
+        clock: Clock,
+        keys: KeyRing,
+        mode: str = "proxy",
+        silence_s_max: int = SILENCE_S_MAX,
+    ) -> None:
+        self._ledger = Ledger(ledger, clock=clock)
+        self._ledger_path = ledger
+        self._listen = listen
+        self._upstream = upstream
+        self._clock = clock
+        self._keys = keys
+        self._mode = mode
+        self._silence_s_max = silence_s_max
+        self._url: str | None = None
+        self._recorder: Recorder | None = None
+        self._started = threading.Event()
+        self._stopping = threading.Event()
+        self._problem: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._master: Master | None = None
+        self._proxyserver: Proxyserver | None = None
+        self._drain_s = DRAIN_S
+
+    @property
+    def url(self) -> str:
+        """What a client's base URL starts with; append `/v1`."""
+        if self._url is None:
+            raise RuntimeError("the proxy is not running")
+        return self._url
+
+    @property
+    def recorder(self) -> Recorder:
+        if self._recorder is None:
+            raise RuntimeError("the proxy is not running")
+        return self._recorder
+
+    def start(self) -> None:
+        """Bind and begin to record. Raises `SubmeterError` for a taken port, an unwritable ledger, a second proxy."""
+        self._listen.check()
+        with self._one_at_a_time:
+            if ProxyServer._running is not None:
+                raise SubmeterError(
+                    "A proxy is already running in this process.",
+                    "There is one at a time: stop it before the next one starts.",
+                    "Or start one of its own: submeter proxy --listen 127.0.0.1:0",
+                )
+            ProxyServer._running = self
+        try:
+            self._start()
+        except BaseException:
+            ProxyServer._running = None
+            raise
+
+    def _start(self) -> None:
+        journal = Journal.open(self._ledger_path, mode=self._mode, clock=self._clock)
+        try:
+            self._ledger.ingest()
+            marks = MarkBook()
+            for mark in read_open_runs(self._ledger):
+                marks.apply(mark)
+        except BaseException:
+            journal.close(stop=False)
+            journal.path.unlink(missing_ok=True)
+            raise
+        self._recorder = Recorder(
+            journal=journal, clock=self._clock, keys=self._keys, marks=marks, upstream=self._upstream.url
+        )
+        engine = threading.Thread(target=self._run_engine, name="submeter-proxy", daemon=True)
+        engine.start()
+        if not self._started.wait(START_S_MAX) and self._problem is None:
+            self._problem = TimeoutError(f"the engine did not start within {START_S_MAX:.0f} s")
+        if self._problem is not None:
+            self._end_engine()
+            engine.join(START_S_MAX)
+            journal.close(stop=False)
+            if not journal.begun:
+                journal.path.unlink(missing_ok=True)
+            raise self._start_error(self._problem) from self._problem
+        self._threads = [
+            engine,
+            threading.Thread(target=self._repeat, args=(SYNC_EVERY_S, journal.sync), name="submeter-sync", daemon=True),
+            threading.Thread(
+                target=self._repeat, args=(INGEST_EVERY_S, self._ledger.ingest), name="submeter-ingest", daemon=True
+            ),
+        ]
+        for thread in self._threads[1:]:
+            thread.start()
+
+    def stop(self, drain_s: float = DRAIN_S) -> None:
+        """Close the listener, wait up to `drain_s` for open calls, cut and journal the rest, ingest. Idempotent."""
+        if self._recorder is None or not self._threads:
+            return
+        self._drain_s = drain_s
+        self._end_engine()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+        for attempt in list(self._recorder.open.values()):
+            attempt.break_off(Break.STOPPED, error="the proxy was stopped")
+        self._recorder.journal.close()
+        try:
+            self._ledger.ingest()
+        finally:
+            self._url = None
+            ProxyServer._running = None
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Block until the engine has ended by itself (True) or `seconds` have passed (False)."""
+        if self._threads:
+            self._threads[0].join(seconds)
+        return not self._threads or not self._threads[0].is_alive()
+
+    def _end_engine(self) -> None:
+        self._stopping.set()
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._drain()))
+
+    async def _drain(self) -> None:
+        if self._proxyserver is not None:
+            with contextlib.suppress(Exception):
+                await self._proxyserver.servers.update([])
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._drain_s
+        while self._recorder is not None and self._recorder.open and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        if self._master is not None:
+            self._master.should_exit.set()
+
+    def _run_engine(self) -> None:
+        with _engine_logging_aside():
+            try:
+                asyncio.run(self._engine())
+            except BaseException as error:
+                self._problem = error
+            finally:
+                self._started.set()
+
+    async def _engine(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        timeout_before = getattr(mitmproxy.proxy.server, "TCP_TIMEOUT", None)
+        master = Master(self._options())
+        # The engine would hand every log record of the host program to its own loop.
+        master._legacy_log_events.uninstall()
+        self._master = master
+        self._proxyserver = Proxyserver()
+        tap = Tap(
+            recorder=self.recorder,
+            control=Control(
+                clock=self._clock,
+                apply=self.recorder.mark,
+                health=self._health,
+                hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
+                token=self._listen.token if self._listen.remote else None,
+            ),
+            upstream=self._upstream,
+            ready=self._on_bound,
+            stopping=self._stopping.is_set,
+        )
+        try:
+            master.addons.add(Core(), self._proxyserver, NextLayer(), TlsConfig(), tap)
+            master.options.update(**self._addon_options(master))
+            if timeout_before is not None:
+                mitmproxy.proxy.server.TCP_TIMEOUT = self._silence_s_max
+            await master.run()
+        except BaseException:
+            await master.done()
+            raise
+        finally:
+            if timeout_before is not None:
+                mitmproxy.proxy.server.TCP_TIMEOUT = timeout_before
+
+    def _options(self) -> Options:
+        address = self._upstream
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return Options(
+            confdir=str(_engine_folder()),
+            mode=[f"reverse:{address.scheme}://{host}:{address.port}"],
+            listen_host=self._listen.host,
+            listen_port=self._listen.port,
+        )
+
+    def _addon_options(self, master: Master) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "connection_strategy": "lazy",
+            "keep_host_header": True,
+            "stream_large_bodies": "1m",
+        }
+        if "tcp_timeout" in master.options:
+            options["tcp_timeout"] = self._silence_s_max
+        if trusted := os.environ.get("SSL_CERT_FILE"):
+            options["ssl_verify_upstream_trusted_ca"] = trusted
+        return options
+
+    def _on_bound(self) -> None:
+        """Called by the engine once it has tried to bind, and again before each request; acts once."""
+        if self._started.is_set() or self._proxyserver is None:
+            return
+        for server in self._proxyserver.servers:
+            if server.last_exception is not None or not server.is_running:
+                self._problem = server.last_exception or OSError("the listener did not start")
+                self._started.set()
+                return
+        addresses = [address[:2] for server in self._proxyserver.servers for address in server.listen_addrs]
+        urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in addresses]
+        self._url = next((url for url in urls if self._listen.host in url), urls[0])
+        self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
+        self._started.set()
+
+    def _start_error(self, problem: BaseException) -> SubmeterError:
+        listen = f"{self._listen.host}:{self._listen.port}"
+        if isinstance(problem, OSError):
+            return SubmeterError(
+                f"The proxy cannot listen on {listen}.",
+                f"{problem.strerror or problem}".rstrip(".") + ".",
+                "Take another port: submeter proxy --listen 127.0.0.1:0 takes any free one.",
+            )
+        return SubmeterError(
+            "The proxy did not start.",
+            f"{type(problem).__name__}: {problem}",
+            "Run: submeter doctor",
+        )
+
+    def _health(self) -> dict[str, Any]:
+        recorder = self.recorder
+        return {
+            "submeter": submeter_version(),
+            "ledger": str(self._ledger_path.absolute()),
+            "upstream": self._upstream.url,
+            "mode": self._mode,
+            "pid": os.getpid(),
+            "calls_open": len(recorder.open),
+            "calls_settled": recorder.settled,
+            "lines_waiting": recorder.journal.lines_waiting,
+        }
+
+    def _repeat(self, every_s: float, act: Callable[[], object]) -> None:
+        while not self._stopping.wait(every_s):
+            try:
+                act()
+            except Exception as error:
+                # The journal holds everything; the next turn tries again.
+                logger.warning("%s did not work this time (%s)", threading.current_thread().name, type(error).__name__)
+
+
+@contextlib.contextmanager
+def _engine_logging_aside() -> Iterator[None]:
+    """The engine's log goes nowhere while it runs: what matters is in the rows, and the host's log is the host's."""
+    engine = logging.getLogger("mitmproxy")
+    before = engine.propagate, engine.level
+    silence = logging.NullHandler()
+    engine.propagate = False
+    engine.setLevel(logging.CRITICAL)
+    engine.addHandler(silence)
+    try:
+        yield
+    finally:
+        engine.removeHandler(silence)
+        engine.propagate, engine.level = before
+        engine.setLevel(before[1])
+
+
+def _engine_folder() -> Path:
+    """Where the engine keeps the certificate of its TLS listener: the user's data folder, else a temporary one."""
+    base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    folder = base / "submeter" / "ca"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="submeter-ca-"))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

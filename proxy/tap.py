@@ -1,0 +1,238 @@
+"""The engine's hooks: where mitmproxy's flows meet our attempts.
+
+Every hook is a few lines: find the attempt, tell it what happened. The bytes go on whatever the attempt makes of
+them: this is the one place with a broad `except`, because an exception in a `response.stream` callable silently drops
+that chunk (facts/mitmproxy.md). To send nothing a callable returns `[]`; `b""` would end a chunked body early.
+
+Never here: parsing, files, and any decision about what a call means.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter_ns
+
+from mitmproxy import connection, http
+
+from ..data.call import Flag
+from .attempt import Attempt, Recorder
+from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
+from .labels import OUR_HEADERS, TOKEN_HEADER, split_path
+from .outcome import Break
+from .upstream_url import Upstream
+
+logger = logging.getLogger("submeter.proxy")
+
+HEAD_BYTES_MAX = 256 * 1024
+_ATTEMPT = "submeter.attempt"
+_LOCAL = "submeter.local"
+
+
+class Tap:
+    """The addon. One for a proxy; all its state is in the recorder."""
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder,
+        control: Control,
+        upstream: Upstream,
+        ready: Callable[[], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._recorder = recorder
+        self._control = control
+        self._upstream = upstream
+        self._ready = ready
+        self._stopping = stopping
+
+    def running(self) -> None:
+        self._ready()
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        with self._passing_on(flow, "requestheaders"):
+            self._ready()
+            request = flow.request
+            path = split_path(request.path)
+            if path.path.startswith(PREFIX) and path.path[len(PREFIX) : len(PREFIX) + 1] in ("", "/", "?"):
+                self._begin_control(flow)
+                return
+            headers = request.headers
+            attempt = self._recorder.begin(method=request.method, path=path, headers=headers)
+            flow.metadata[_ATTEMPT] = attempt
+            if flow.error:
+                return
+            if refusal := self._refusal(request, path.token or headers.get(TOKEN_HEADER)):
+                status_code, why = refusal
+                attempt.refuse(status_code, why)
+                self._answer_here(flow, self._control_error(status_code, why))
+                return
+            request.path = self._upstream.join(path.path)
+            request.authority = ""
+            request.host_header = self._upstream.authority
+            for name in OUR_HEADERS:
+                headers.pop(name, None)
+            if self._upstream.scheme == "https":
+                flow.server_conn.sni = self._upstream.host
+            request.stream = self._request_tap(attempt)
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        with self._passing_on(flow, "request"):
+            if flow.metadata.get(_LOCAL):
+                if flow.response is None:
+                    path = flow.request.path.partition("?")[0]
+                    content = flow.request.raw_content or b""
+                    flow.response = _response(self._control.answer(flow.request.method, path, content))
+            elif attempt := flow.metadata.get(_ATTEMPT):
+                attempt.request_end()
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        response = flow.response
+        attempt: Attempt | None = flow.metadata.get(_ATTEMPT)
+        if response is None or attempt is None or attempt.settled:
+            return
+        with self._passing_on(flow, "responseheaders"):
+            attempt.respond(
+                status_code=response.status_code, headers=response.headers, body_bytes=_body_bytes(flow.request, response)
+            )
+        if response.status_code != 101:
+            response.stream = self._response_tap(attempt)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        attempt: Attempt | None = flow.metadata.get(_ATTEMPT)
+        if attempt is not None and flow.websocket is None:
+            with self._passing_on(flow, "response"):
+                attempt.end()
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        if flow.websocket is not None:
+            flow.websocket.messages.clear()
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        if attempt := flow.metadata.get(_ATTEMPT):
+            with self._passing_on(flow, "websocket_end"):
+                attempt.end()
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        attempt: Attempt | None = flow.metadata.get(_ATTEMPT)
+        if attempt is None or attempt.settled:
+            return
+        with self._passing_on(flow, "error"):
+            says = flow.error.msg if flow.error else "the call broke off"
+            broke, flags = self._why_broke(flow)
+            attempt.break_off(broke, error=says, flags=flags)
+
+    def _begin_control(self, flow: http.HTTPFlow) -> None:
+        flow.metadata[_LOCAL] = True
+        headers = flow.request.headers
+        if refusal := self._control.refusal(headers):
+            self._answer_here(flow, refusal)
+            return
+        body_bytes = headers.get("content-length", "0")
+        if "transfer-encoding" in headers or not body_bytes.isdigit() or int(body_bytes) > BODY_BYTES_MAX:
+            flow.kill()
+
+    def _refusal(self, request: http.Request, token: str | None) -> tuple[int, str] | None:
+        """Why a request does not go upstream, as (status code, reason), or None."""
+        if not request.path.startswith("/"):
+            return 400, "the request target does not start with a slash"
+        head_bytes = len(request.data.path) + sum(len(name) + len(value) + 4 for name, value in request.headers.fields)
+        if head_bytes > HEAD_BYTES_MAX:
+            return 431, f"the request head is over {HEAD_BYTES_MAX} bytes"
+        if self._control.token is not None and not token_matches(self._control.token, token):
+            return 401, "this listener is open to other machines and asks for its token"
+        return None
+
+    def _answer_here(self, flow: http.HTTPFlow, answer: Answer) -> None:
+        """Answer without asking upstream. A request that still has a body is cut instead of read to its end."""
+        flow.metadata[_LOCAL] = True
+        headers = flow.request.headers
+        if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+            flow.kill()
+        else:
+            flow.response = _response(answer)
+
+    def _control_error(self, status_code: int, why: str) -> Answer:
+        return Answer(
+            status_code=status_code, body=b'{"error":{"message":"submeter: %b","type":"submeter"}}\n' % why.encode()
+        )
+
+    def _why_broke(self, flow: http.HTTPFlow) -> tuple[Break, tuple[Flag, ...]]:
+        """From the state of both connections, not from the engine's words for it."""
+        server = flow.server_conn
+        reached = server.timestamp_tcp_setup is not None and (
+            self._upstream.scheme == "http" or server.timestamp_tls_setup is not None
+        )
+        never_sent = () if reached else (Flag.NEVER_SENT,)
+        if self._stopping():
+            return Break.STOPPED, never_sent
+        if not flow.client_conn.state & connection.ConnectionState.CAN_READ:
+            return Break.CLIENT_LEFT, never_sent
+        if server.error is not None and not reached:
+            return Break.UPSTREAM_UNREACHABLE, never_sent
+        if flow.response is None and not reached:
+            return Break.REFUSED_BY_US, never_sent
+        return Break.UPSTREAM_BROKE, ()
+
+    def _request_tap(self, attempt: Attempt) -> Callable[[bytes], bytes | list[bytes]]:
+        def passed(data: bytes) -> bytes | list[bytes]:
+            began_ns = perf_counter_ns()
+            try:
+                if data:
+                    attempt.request_chunk(data)
+            except Exception as error:
+                _log_failure("request body", error)
+            attempt.overhead_ns += perf_counter_ns() - began_ns
+            return data or []
+
+        return passed
+
+    def _response_tap(self, attempt: Attempt) -> Callable[[bytes], bytes | list[bytes]]:
+        def passed(data: bytes) -> bytes | list[bytes]:
+            began_ns = perf_counter_ns()
+            try:
+                if data:
+                    attempt.response_chunk(data)
+                else:
+                    attempt.end()
+            except Exception as error:
+                _log_failure("response body", error)
+            attempt.overhead_ns += perf_counter_ns() - began_ns
+            return data or []
+
+        return passed
+
+    @contextmanager
+    def _passing_on(self, flow: http.HTTPFlow, where: str) -> Iterator[None]:
+        """Whatever fails here costs a row at most, and then a `gap` says so; the bytes go on."""
+        began_ns = perf_counter_ns()
+        try:
+            yield
+        except Exception as error:
+            _log_failure(where, error)
+            if where == "requestheaders" and _ATTEMPT not in flow.metadata:
+                now_us = self._recorder.clock.now_us()
+                self._recorder.journal.append("gap", {"from": now_us, "to": now_us, "calls": 1, "lines": 0})
+        if attempt := flow.metadata.get(_ATTEMPT):
+            attempt.overhead_ns += perf_counter_ns() - began_ns
+
+
+def _response(answer: Answer) -> http.Response:
+    return http.Response.make(answer.status_code, answer.body, {"Content-Type": "application/json"})
+
+
+def _body_bytes(request: http.Request, response: http.Response) -> int | None:
+    """The Content-Length that frames this body; None where something else does, or there is no body."""
+    if request.method == "HEAD" or response.status_code in (204, 304) or "transfer-encoding" in response.headers:
+        return None
+    text = response.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _log_failure(where: str, error: Exception) -> None:
+    """Type and place of a mistake of ours. Its message is left out: it could hold what passed."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    logger.error("submeter failed at %s (%s, %s:%s); bytes pass", where, type(error).__name__, frame.name, frame.lineno)
