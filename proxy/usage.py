@@ -1,0 +1,119 @@
+"""A usage object to counts, as reported: one table of the names the wire has used.
+
+Absent stays None; nothing is summed, inferred or repaired. A count that cannot be believed is kept where a column
+can hold it, and flagged. Names: openai-usage.md A.2-A.9, G.14 (singular and plural detail objects), recordings'
+README (evals put `cached_tokens` at the top level). Unknown keys are left alone; they survive in the verbatim usage.
+
+Never here: bytes, endpoints, and anything that raises on what a provider sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from ..data.call import COUNT_MAX, Flag, Usage
+
+_INT64_MAX = 2**63 - 1
+
+_TOTALS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("input_tokens", ("prompt_tokens", "input_tokens")),
+    ("output_tokens", ("completion_tokens", "output_tokens")),
+    ("total_tokens", ("total_tokens",)),
+    # Overruled by the input details, where they say it.
+    ("cached_input_tokens", ("cached_tokens",)),
+)
+"""Field of `Usage`, and its names at the top of a usage object; the first that is not null tells."""
+
+_DETAILS: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (
+    (
+        ("prompt_tokens_details", "input_tokens_details", "input_token_details", "prompt_token_details"),
+        (
+            ("cached_input_tokens", "cached_tokens"),
+            ("cache_write_tokens", "cache_write_tokens"),
+            ("input_text_tokens", "text_tokens"),
+            ("input_audio_tokens", "audio_tokens"),
+            ("input_image_tokens", "image_tokens"),
+        ),
+    ),
+    (
+        ("completion_tokens_details", "output_tokens_details", "output_token_details", "completion_token_details"),
+        (
+            ("reasoning_tokens", "reasoning_tokens"),
+            ("output_text_tokens", "text_tokens"),
+            ("output_audio_tokens", "audio_tokens"),
+            ("output_image_tokens", "image_tokens"),
+        ),
+    ),
+)
+"""Names of a detail object (the first that is there and not null or empty), and the counts inside it."""
+
+
+def read_usage(usage: Mapping[str, object], *, images: int | None = None) -> tuple[Usage, tuple[Flag, ...]]:
+    """The counts of one usage object and what is odd about them; total, it never raises.
+
+    Flags: `count_malformed` (a bool, float, text or container where a count belongs; the count is None),
+    `count_negative` and `count_absurd` (over 10^9; kept, or None where 64 bits cannot hold it),
+    `cached_over_input`. `images` is passed through: it is counted in the body, not told by the usage.
+    """
+    counts: dict[str, int] = {}
+    flags: dict[Flag, None] = {}
+    for name, keys in _TOTALS:
+        for key in keys:
+            value = usage.get(key)
+            if value is not None:
+                _keep(counts, name, value, flags)
+                break
+    for containers, fields in _DETAILS:
+        for container in containers:
+            details = usage.get(container)
+            if details is None or details == {}:
+                continue
+            if not isinstance(details, Mapping):
+                flags[Flag.COUNT_MALFORMED] = None
+                continue
+            for name, key in fields:
+                value = details.get(key)
+                if value is not None:
+                    _keep(counts, name, value, flags)
+            break
+    cached = counts.get("cached_input_tokens")
+    if cached is not None and cached > counts.get("input_tokens", cached):
+        flags[Flag.CACHED_OVER_INPUT] = None
+    seconds = usage.get("seconds")
+    measured = None if seconds is None else _seconds(seconds, flags)
+    return Usage(**counts, images=images, seconds=measured), tuple(flags)
+
+
+def _keep(counts: dict[str, int], name: str, value: object, flags: dict[Flag, None]) -> None:
+    """Keep one count under its name, if a column can hold it; flag what is odd about it."""
+    # `type` and not `isinstance`: a bool is an int to Python, and no count to us.
+    if type(value) is not int:
+        counts.pop(name, None)
+        flags[Flag.COUNT_MALFORMED] = None
+        return
+    if value < 0:
+        flags[Flag.COUNT_NEGATIVE] = None
+    elif value > COUNT_MAX:
+        flags[Flag.COUNT_ABSURD] = None
+    if -_INT64_MAX <= value <= _INT64_MAX:
+        counts[name] = value
+    else:
+        counts.pop(name, None)
+        flags[Flag.COUNT_ABSURD] = None
+
+
+def _seconds(value: object, flags: dict[Flag, None]) -> float | None:
+    """Audio seconds, a whole number or a fraction; None, flagged, where it is neither."""
+    if type(value) is int and abs(value) <= _INT64_MAX:
+        seconds = float(value)
+    elif type(value) is float and math.isfinite(value):
+        seconds = value
+    else:
+        flags[Flag.COUNT_ABSURD if type(value) is int else Flag.COUNT_MALFORMED] = None
+        return None
+    if seconds < 0:
+        flags[Flag.COUNT_NEGATIVE] = None
+    elif seconds > COUNT_MAX:
+        flags[Flag.COUNT_ABSURD] = None
+    return seconds
