@@ -1,0 +1,78 @@
+"""What every command is given: the ledger it speaks of and the clock it asks, and the options they share.
+
+Nothing here opens a ledger before a command asks for it, and DuckDB is imported only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from ..data.clock import Clock, SystemClock
+from ..data.error import SubmeterError
+from ..data.paths import DEFAULT_LEDGER, journal_folder, ledger_path
+
+if TYPE_CHECKING:
+    from ..data.ledger import Ledger
+
+ENV_FILE = Path(".env")
+"""Where framework keys and the admin key are looked for when the environment has none."""
+
+FINE = 0
+DIFFER = 1
+WRONG_USAGE = 2
+CANNOT_TELL = 3
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One run of the command line."""
+
+    ledger: Path = field(default_factory=ledger_path)
+    clock: Clock = field(default_factory=SystemClock)
+
+    def open_ledger(self) -> Ledger:
+        """The ledger, brought up to date with every journal beside it. Raises `SubmeterError` where there is none."""
+        from ..data.ledger import Ledger  # DuckDB takes longer to import than `--help` takes to print.
+
+        if not self.ledger.exists() and not journal_folder(self.ledger).is_dir():
+            raise SubmeterError(
+                f"There is no ledger at {self.ledger}",
+                "Neither the file nor its journal folder is there, so nothing has been metered into it.",
+                "Start metering with: submeter proxy; or name another ledger with --ledger PATH.",
+                exit_code=WRONG_USAGE,
+            )
+        ledger = Ledger(self.ledger, clock=self.clock)
+        ledger.ingest()
+        return ledger
+
+
+pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
+
+
+def _choose_ledger(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        context.obj = replace(context.find_object(Invocation) or Invocation(), ledger=value)
+
+
+def ledger_option(command: Command) -> Command:
+    """Add `--ledger`, which may stand before the command's name or after it."""
+    return click.option(
+        "--ledger",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        callback=_choose_ledger,
+        expose_value=False,
+        help=f"The ledger. Default: the variable SUBMETER_LEDGER, else ./{DEFAULT_LEDGER}.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`: the same data as one JSON document on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the data as JSON.")(command)

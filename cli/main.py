@@ -1,0 +1,82 @@
+"""The door: `submeter`, its commands, and what a user sees when something goes wrong.
+
+A `SubmeterError` is three lines on stderr and its exit code. A reader who closes the pipe, or Ctrl-C, ends the
+command quietly. What we got wrong raises as it is. No command's own work is here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+import click
+
+from ..data.error import SubmeterError
+from .invocation import Invocation, ledger_option
+from .output import say
+from .proxy import proxy
+from .step import step
+
+SIGPIPE_EXIT = 128 + 13
+"""What a shell reports for a program that wrote to a closed pipe."""
+SIGINT_EXIT = 128 + 2
+
+
+class Commands(click.Group):
+    """The group of all commands, which knows how each of them may end."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SubmeterError as error:
+            say(str(error))
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            _leave_quietly(SIGPIPE_EXIT)
+        except KeyboardInterrupt:
+            _leave_quietly(SIGINT_EXIT)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110})
+@ledger_option
+@click.version_option(version("submeter"), prog_name="submeter")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """The independent meter for OpenAI tokens.
+
+    A local proxy writes down the usage of every call, exactly, by framework, run and step. An audit sets the sums
+    against the organization Usage API and says, to the token, whether the two agree.
+
+    Exit codes: 0 fine, or the books agree; 1 the books differ; 2 wrong usage; 3 cannot tell yet.
+
+    \b
+    Example:
+        submeter proxy &
+        OPENAI_BASE_URL=http://127.0.0.1:8787/run/r-1/step/1/v1 python my_framework.py
+        submeter steps r-1
+    """
+    context.obj = context.obj or Invocation()
+
+
+for command in (proxy, step):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and leave the process."""
+    try:
+        try:
+            cli()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_quietly(SIGPIPE_EXIT)
+
+
+def _leave_quietly(status: int) -> NoReturn:
+    """End without a word, also when the interpreter flushes stdout for the last time."""
+    if status == SIGPIPE_EXIT:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(status)

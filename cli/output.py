@@ -1,0 +1,127 @@
+"""How data is printed: tables for people, JSON and CSV for programs. All of it goes to stdout, all talk to stderr.
+
+What the provider did not say is `-` in a table, `null` in JSON and empty in CSV; it is never 0. A sum is never printed
+without the number of calls whose usage is unknown.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+if TYPE_CHECKING:
+    from ..data.ledger import Table
+
+ABSENT = "-"
+_PIPE_COLUMNS = 4_000
+"""Width where no terminal sets one: wide enough that no cell is ever cut."""
+
+
+def say(text: str) -> None:
+    """Talk to the user, on stderr."""
+    click.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document; times are UTC in RFC 3339, absent is null."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
+    sys.stdout.write(orjson.dumps(value, default=str, option=options).decode() + "\n")
+
+
+def records(table: Table) -> list[dict[str, Any]]:
+    """The rows of a table for JSON, each by its column names; a JSON column is given as what it holds."""
+    verbatim = [kind == "JSON" for kind in table.types]
+    return [
+        {
+            name: orjson.Fragment(value) if is_json and isinstance(value, str) else value
+            for name, value, is_json in zip(table.columns, row, verbatim, strict=True)
+        }
+        for row in table.rows
+    ]
+
+
+def print_csv(table: Table) -> None:
+    """RFC 4180, with a header; absent is empty."""
+    writer = csv.writer(sys.stdout)
+    writer.writerow(table.columns)
+    for row in table.rows:
+        writer.writerow([_csv_cell(value) for value in row])
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, counts: Iterable[str] = (), title: str | None = None
+) -> None:
+    """A table for people. Columns named in `counts` are whole numbers, grouped by thousands and set right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    right = set(counts)
+    shown = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
+    for name in columns:
+        shown.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell(value, grouped=name in right)) for name, value in zip(columns, row, strict=True)))
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = _PIPE_COLUMNS
+    console.print(shown)
+
+
+def cell(value: Any, *, grouped: bool = False) -> str:
+    """One value as a table shows it."""
+    match value:
+        case None:
+            return ABSENT
+        case bool():
+            return "yes" if value else "no"
+        case int() if grouped:
+            return f"{value:,}"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%S")
+        case timedelta():
+            return duration(value.total_seconds())
+        case list() | tuple():
+            return " ".join(cell(part) for part in value) or ABSENT
+        case _:
+            return str(value)
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time in its two largest units, such as `2 h 05 min`."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600:02d} h"
+
+
+def total(tokens: int | None, unknown: int) -> str:
+    """A sum and what it does not hold, such as `1,204 tokens, 2 unknown`."""
+    said = "unknown tokens" if tokens is None else f"{tokens:,} tokens"
+    return f"{said}, {unknown:,} unknown"
+
+
+def print_pairs(pairs: Mapping[str, Any]) -> None:
+    """Names and values, a line each."""
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        click.echo(f"{name:<{width}}  {cell(value, grouped=True)}")
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat() + "Z"
+    if isinstance(value, list | dict):
+        return orjson.dumps(value, default=str).decode()
+    return value

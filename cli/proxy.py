@@ -1,0 +1,142 @@
+"""`submeter proxy`: the meter in the foreground, until it is told to stop.
+
+What it prints is talk (stderr): where it listens and the line that points a framework at it. Stopping is clean on
+SIGINT, SIGTERM and SIGHUP: the listener closes, open calls are waited for, what is left is cut and written down.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from ..data.error import SubmeterError
+from ..data.journal import submeter_version
+from ..data.keys import KeyRing, read_keys
+from .invocation import CANNOT_TELL, ENV_FILE, Invocation, ledger_option, pass_invocation
+from .output import say
+from .running import TOKEN_VARIABLE
+
+DEFAULT_LISTEN = "127.0.0.1:8787"
+WATCH_EVERY_S = 0.25
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command()
+@click.option(
+    "--listen",
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where to listen; a port alone is one of 127.0.0.1, port 0 is any free one.",
+)
+@click.option(
+    "--upstream",
+    default="https://api.openai.com",
+    show_default=True,
+    metavar="URL",
+    help="Where calls go; may have a path.",
+)
+@click.option(
+    "--allow-remote",
+    is_flag=True,
+    help=f"Let --listen be more than this machine. Clients then need the token in {TOKEN_VARIABLE}.",
+)
+@click.option(
+    "--drain",
+    "drain_s",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for open calls when told to stop.",
+)
+@ledger_option
+@pass_invocation
+def proxy(invocation: Invocation, listen: str, upstream: str, allow_remote: bool, drain_s: float) -> None:
+    """Meter every call that comes by, until Ctrl-C.
+
+    Bodies pass untouched; one row is written per call, with the framework of its key, its run and its step. Framework
+    keys are OPENAI_API_KEY_<FRAMEWORK>, their ids OPENAI_API_KEY_<FRAMEWORK>_ID, from the environment or ./.env.
+
+    \b
+    Example:
+        submeter proxy --listen 127.0.0.1:8787
+    """
+    from ..proxy.serve import Listen, ProxyServer  # The engine takes a second to import.
+    from ..proxy.upstream_url import parse_upstream
+
+    host, port = parse_listen(listen)
+    keys = read_keys(os.environ, ENV_FILE)
+    server = ProxyServer(
+        ledger=invocation.ledger,
+        listen=Listen(host=host, port=port, remote=allow_remote, token=os.environ.get(TOKEN_VARIABLE)),
+        upstream=parse_upstream(upstream),
+        clock=invocation.clock,
+        keys=keys,
+    )
+    with _stop_signals() as told_to_stop:
+        server.start()
+        try:
+            _greet(server.url, upstream, invocation, keys)
+            while not told_to_stop.is_set():
+                if server.wait(WATCH_EVERY_S):
+                    raise SubmeterError(
+                        "The proxy ended by itself.",
+                        "Its engine stopped; every call that had ended is in the journal.",
+                        "Start it again: submeter proxy; and see: submeter ledger check",
+                        exit_code=CANNOT_TELL,
+                    )
+            say(f"Stopping; open calls have up to {drain_s:g} s to end." if drain_s else "Stopping.")
+        finally:
+            server.stop(drain_s)
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[::1]:PORT` or `PORT` as host and port."""
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise SubmeterError(
+            f"There is no listening on {listen!r}.",
+            "It is a host and a port, or a port of this machine alone.",
+            f"Try: submeter proxy --listen {DEFAULT_LISTEN}",
+        )
+    return host, int(port)
+
+
+def _greet(url: str, upstream: str, invocation: Invocation, keys: KeyRing) -> None:
+    say(f"submeter {submeter_version()}: {url} -> {upstream}, into {invocation.ledger}")
+    for key in keys.keys:
+        say(f"  {key.framework}: {key.api_key_id or f'no id: set {key.variable}_ID before an audit'}")
+    if not keys.keys:
+        say("  no OPENAI_API_KEY_<FRAMEWORK> is set: calls are metered, but no framework is told from its key")
+    say("Point a framework at it with:")
+    say(f"  export OPENAI_BASE_URL={url}/v1")
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that the first of our signals sets; the second does what it always did."""
+    told_to_stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+
+    def put_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        told_to_stop.set()
+        put_back()
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
+    try:
+        yield told_to_stop
+    finally:
+        put_back()

@@ -1,0 +1,128 @@
+"""`submeter step begin|end`: an orchestrator's mark between two steps.
+
+The mark goes to the running proxies of this ledger, so that calls take the step from now on. Where none runs it goes
+into a journal file of its own, and the step is in the ledger all the same. Nothing here waits or tries again.
+"""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ..data.call import Edge, MarkedBy
+from ..data.error import SubmeterError
+from ..data.journal import Journal
+from ..data.marks import Mark, check_run_id, check_step, run_name, split_run
+from .invocation import CANNOT_TELL, Invocation, ledger_option, pass_invocation
+from .output import say
+from .running import RunningProxy, ask, running_proxies
+
+MARK_PATH = "/_submeter/step"
+
+
+@click.group()
+def step() -> None:
+    """Mark where steps begin and end.
+
+    A call without a label of its own takes the open step of the one open run of its framework. Steps that overlap
+    need a label in the URL or a header instead.
+
+    \b
+    Example:
+        submeter step begin 1 --run chatdev/r-1
+        submeter step end 1 --run chatdev/r-1 --status success
+    """
+
+
+def _mark_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        ledger_option,
+        click.option("--status", metavar="WORD", help="Your own word for how it stands, such as success."),
+        click.option("--framework", metavar="F", help="The run's framework; or write the run as F/ID."),
+        click.option("--run", "run", required=True, metavar="ID", help="The run, as ID or FRAMEWORK/ID."),
+        click.argument("step", metavar="STEP"),
+    ):
+        command = option(command)
+    return command
+
+
+@step.command()
+@_mark_options
+@pass_invocation
+def begin(invocation: Invocation, step: str, run: str, framework: str | None, status: str | None) -> None:
+    """Begin a step; a step of the same run that is still open ends now.
+
+    \b
+    Example:
+        submeter step begin 4.7 --run r-1 --framework chatdev
+    """
+    mark_step(invocation, _read(invocation, Edge.BEGIN, step, run, framework, status))
+
+
+@step.command()
+@_mark_options
+@pass_invocation
+def end(invocation: Invocation, step: str, run: str, framework: str | None, status: str | None) -> None:
+    """End a step.
+
+    \b
+    Example:
+        submeter step end 4.7 --run r-1 --framework chatdev --status success
+    """
+    mark_step(invocation, _read(invocation, Edge.END, step, run, framework, status))
+
+
+def mark_step(invocation: Invocation, mark: Mark) -> None:
+    """Tell the mark to every running proxy of the ledger, or write it down where none runs."""
+    proxies = running_proxies(invocation.ledger)
+    what = f"{mark.edge} of step {mark.step} of {run_name(mark.framework, mark.run_id)}"
+    if not proxies:
+        with Journal.open(invocation.ledger, mode="mark", clock=invocation.clock) as journal:
+            journal.begin()
+            journal.append(mark.kind, mark.line())
+        say(f"Marked the {what} in {invocation.ledger}; no proxy of this ledger runs here.")
+        return
+    for proxy in proxies:
+        _tell(proxy, mark)
+    say(f"Marked the {what} at {', '.join(proxy.listen for proxy in proxies)}.")
+
+
+def _read(invocation: Invocation, edge: Edge, step: str, run: str, framework: str | None, status: str | None) -> Mark:
+    named, run_id = split_run(run)
+    if framework is not None and named != framework.lower():
+        named, run_id = framework.lower(), run
+    return Mark(
+        kind="step",
+        framework=named,
+        run_id=check_run_id(run_id),
+        step=check_step(step),
+        edge=edge,
+        by=MarkedBy.CLI,
+        marked_at=invocation.clock.now_us(),
+        status=status,
+    )
+
+
+def _tell(proxy: RunningProxy, mark: Mark) -> None:
+    body: dict[str, Any] = {"run": mark.run_id, "step": mark.step, "edge": mark.edge, "by": mark.by}
+    for name in ("framework", "status"):
+        if (value := getattr(mark, name)) is not None:
+            body[name] = value
+    try:
+        answer = ask(proxy.listen, "POST", MARK_PATH, body)
+    except (OSError, http.client.HTTPException) as error:
+        raise SubmeterError(
+            f"The proxy at {proxy.listen} (pid {proxy.pid}) does not answer, so the step is not marked there.",
+            f"Its journal is held, but: {error}.",
+            "See how it is: submeter doctor",
+            exit_code=CANNOT_TELL,
+        ) from error
+    if answer.status_code != 200:
+        raise SubmeterError(
+            f"The proxy at {proxy.listen} refused the mark with {answer.status_code}.",
+            answer.message.splitlines()[0] if answer.message else "It gave no reason.",
+            "A listener beyond loopback wants its token in the variable SUBMETER_TOKEN.",
+        )
