@@ -86,9 +86,13 @@ class Recorder:
             upstream=self.upstream,
             flags=labels.flags + endpoint.flags,
         )
-        attempt = Attempt(self, start, endpoint, labels, RequestReader(
-            content_type=headers.get("content-type"), content_encoding=headers.get("content-encoding")
-        ))
+        attempt = Attempt(
+            self,
+            start,
+            endpoint,
+            labels,
+            RequestReader(content_type=headers.get("content-type"), content_encoding=headers.get("content-encoding")),
+        )
         self.open[start.call_id] = attempt
         if labels.run_id is not None:
             self.marks.call_began(labels.framework, labels.run_id, now_us)
@@ -283,7 +287,6 @@ def request_key_fingerprint(headers: Mapping[str, str]) -> str | None:
         return fingerprint(secret.strip())
     azure = (headers.get("api-key") or "").strip()
     return fingerprint(azure) if azure else None
-
 
 
 def as_text(value: str | None) -> str | None:

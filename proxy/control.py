@@ -67,7 +67,9 @@ class Control:
         if what in ("", "health"):
             return _json(200, self.health()) if method in ("GET", "HEAD") else _error(405, "Use GET.")
         if what in ("run", "step"):
-            return self._mark("run" if what == "run" else "step", body) if method == "POST" else _error(405, "Use POST.")
+            return (
+                self._mark("run" if what == "run" else "step", body) if method == "POST" else _error(405, "Use POST.")
+            )
         return _error(404, "No such control path; there are health, run and step.")
 
     def _mark(self, kind: Literal["run", "step"], body: bytes) -> Answer:

@@ -188,6 +188,15 @@ class Step:
         self._run = run
         self.step = step
 
+    @property
+    def base_url(self) -> str:
+        """What to give a client as its base URL for this step: exact also where steps run in parallel."""
+        return base_url(self._run._meter.url, run_id=self._run.run_id, step=self.step)
+
+    def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
+        """This process's environment, pointed at the proxy for this step."""
+        return client_environment(os.environ, self.base_url, extra)
+
     def __enter__(self) -> Self:
         self._run._mark("step", self.step, Edge.BEGIN, None)
         self._run._steps.append(self.step)

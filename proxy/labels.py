@@ -73,9 +73,7 @@ def read_labels(
         flags.append(Flag.FRAMEWORK_DISAGREES)
     if step is None and run_id is not None and (open_step := marks.open_step(framework, run_id)):
         step, step_source = open_step, LabelSource.MARK
-    return Labels(
-        framework=framework, run_id=run_id, step=step, source=step_source or run_source, flags=tuple(flags)
-    )
+    return Labels(framework=framework, run_id=run_id, step=step, source=step_source or run_source, flags=tuple(flags))
 
 
 def _declared(name: str, key_framework: str | None, marks: MarkBook, now_us: int) -> tuple[str | None, str]:

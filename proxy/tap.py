@@ -96,7 +96,9 @@ class Tap:
             return
         with self._passing_on(flow, "responseheaders"):
             attempt.respond(
-                status_code=response.status_code, headers=response.headers, body_bytes=_body_bytes(flow.request, response)
+                status_code=response.status_code,
+                headers=response.headers,
+                body_bytes=_body_bytes(flow.request, response),
             )
         if response.status_code != 101:
             response.stream = self._response_tap(attempt)

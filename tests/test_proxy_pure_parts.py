@@ -1,0 +1,84 @@
+"""Upstream URLs, client environments and outcomes."""
+
+from __future__ import annotations
+
+import pytest
+from submeter.data.call import Outcome
+from submeter.data.error import SubmeterError
+from submeter.proxy.environment import base_url, client_environment
+from submeter.proxy.outcome import Break, decide_outcome
+from submeter.proxy.upstream_url import parse_upstream
+
+
+@pytest.mark.parametrize(
+    ("url", "authority", "joined"),
+    [
+        ("https://api.openai.com", "api.openai.com", "/v1/models?a=b"),
+        ("https://api.openai.com/", "api.openai.com", "/v1/models?a=b"),
+        ("https://api.openai.com/v1", "api.openai.com", "/v1/models?a=b"),
+        ("http://h:81/openai/v1/", "h:81", "/openai/v1/models?a=b"),
+        ("http://h:80/azure", "h", "/azure/v1/models?a=b"),
+        ("http://[::1]:9/x", "[::1]:9", "/x/v1/models?a=b"),
+    ],
+)
+def test_request_paths_go_under_the_upstream_s_path_and_one_version(url: str, authority: str, joined: str) -> None:
+    upstream = parse_upstream(url)
+    assert upstream.authority == authority
+    assert upstream.join("/v1/models?a=b") == joined
+
+
+def test_a_path_that_only_looks_like_the_version_is_kept() -> None:
+    assert parse_upstream("https://h/v1").join("/v1beta/x") == "/v1/v1beta/x"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "api.openai.com", "ftp://h", "https://", "https://h:x", "https://h/?q", "https://u:p@h"]
+)
+def test_an_upstream_that_is_no_plain_url_is_refused_with_the_reason(url: str) -> None:
+    with pytest.raises(SubmeterError, match="cannot be used"):
+        parse_upstream(url)
+
+
+def test_a_base_url_carries_run_and_step_percent_encoded() -> None:
+    assert base_url("http://127.0.0.1:8787") == "http://127.0.0.1:8787/v1"
+    assert base_url("http://h:1", run_id="a/b c", step="4.7") == "http://h:1/run/a%2Fb%20c/step/4.7/v1"
+    assert base_url("http://h:1", step="1") == "http://h:1/step/1/v1"
+
+
+def test_a_client_s_environment_points_every_known_variable_at_the_proxy() -> None:
+    before = {"PATH": "/bin", "NO_PROXY": "intra.example", "OPENAI_BASE_URL": ""}
+    environment = client_environment(before, "http://127.0.0.1:8787/v1", ["MY_URL"])
+    assert {environment[name] for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "BASE_URL", "MY_URL")} == {
+        "http://127.0.0.1:8787/v1"
+    }
+    assert environment["PATH"] == "/bin"
+    assert environment["NO_PROXY"] == "intra.example,127.0.0.1,localhost,::1"
+    assert before == {"PATH": "/bin", "NO_PROXY": "intra.example", "OPENAI_BASE_URL": ""}
+
+
+@pytest.mark.parametrize(
+    ("status", "broke", "usage", "inside", "unreadable", "outcome"),
+    [
+        (200, None, True, False, False, Outcome.METERED),
+        (200, None, False, False, False, Outcome.NO_USAGE),
+        (200, None, False, False, True, Outcome.UNREADABLE),
+        (200, None, True, True, False, Outcome.FAILED),
+        (200, Break.CLIENT_LEFT, True, False, False, Outcome.ABORTED),
+        (200, Break.STOPPED, False, False, False, Outcome.ABORTED),
+        (200, Break.UPSTREAM_BROKE, False, False, False, Outcome.FAILED),
+        (None, Break.UPSTREAM_UNREACHABLE, False, False, False, Outcome.FAILED),
+        (None, Break.REFUSED_BY_US, False, False, False, Outcome.REFUSED),
+        (400, None, False, False, False, Outcome.REFUSED),
+        (429, None, False, False, True, Outcome.REFUSED),
+        (500, None, False, False, False, Outcome.FAILED),
+        (503, None, False, False, True, Outcome.FAILED),
+        (307, None, False, False, False, Outcome.NO_USAGE),
+    ],
+)
+def test_an_outcome_says_what_happened_on_the_wire(
+    status: int | None, broke: Break | None, usage: bool, inside: bool, unreadable: bool, outcome: Outcome
+) -> None:
+    assert (
+        decide_outcome(status_code=status, broke=broke, has_usage=usage, failed_inside=inside, unreadable=unreadable)
+        is outcome
+    )
