@@ -1,0 +1,190 @@
+"""Chat completions on the wire: JSON, chunks, and the reading, listing and relabelling of stored ones.
+
+The counts are decided and in the books before any of this is built. Shapes as recorded; `usage: null` on every chunk
+but one when usage is asked for, and one chunk without choices that has it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .counts import Counts
+from .frame import DONE, Answer, Frame, Json, Part, Refusal, Request, of_frames, of_json
+from .models import Kind
+from .state import State, Stored
+from .talk import Talk, limit_of, model_of, number_of, talk, tier_of
+from .words import chance, identifier
+
+
+def create(state: State, request: Request) -> Answer:
+    """POST /v1/chat/completions."""
+    messages = request.body.get("messages")
+    model = model_of(request, Kind.CHAT)
+    if not isinstance(messages, list) or not messages:
+        raise Refusal(400, "Invalid 'messages': expected a non-empty array.", param="messages")
+    usage_asked = asks_usage(request)
+    said = talk(
+        request.rng,
+        model,
+        [messages, request.body.get("tools")],
+        choices=number_of(request, "n", 1, 16),
+        output_max=limit_of(request, "max_completion_tokens", "max_tokens"),
+        words_max=state.settings.words_max,
+        echo=request.echo,
+    )
+    silent = request.rng.random() < state.settings.silent_cached
+    tier = tier_of(request)
+    entry = state.open_entry(
+        request,
+        model=model,
+        usage_endpoint="completions",
+        counts=said.counts,
+        response_id=identifier(request.rng, "chatcmpl-"),
+        service_tier=tier,
+        cached_silent=silent,
+        usage_told=usage_asked or not request.streamed,
+    )
+    usage = usage_of(said.counts, silent=silent)
+    head = {"id": entry.response_id, "created": int(request.at), "model": model.name, "service_tier": tier}
+    tool = _tool(request)
+    body: Json = {
+        "id": head["id"],
+        "object": "chat.completion",
+        "created": head["created"],
+        "model": head["model"],
+        "choices": [_choice(index, pieces, said, tool, request) for index, pieces in enumerate(said.choices)],
+        "usage": usage,
+        "service_tier": tier,
+        "system_fingerprint": "fp_sim0000001",
+    }
+    if request.body.get("store") is True:
+        kept = {**body, "metadata": request.body.get("metadata") or {}}
+        stored = Stored(body=kept, entry=entry.number, started_at=request.at, ready_at=request.at)
+        state.store(state.chats, str(entry.response_id), stored)
+    if not request.streamed:
+        return of_json(body, entry=entry.number)
+    pad = state.settings.obfuscation and stream_option(request, "include_obfuscation") is not False
+    frames = _chunks(head, body["choices"], said, usage if usage_asked else None, request if pad else None)
+    return of_frames(frames, entry=entry.number)
+
+
+def asks_usage(request: Request) -> bool:
+    """Whether a stream shall tell its usage; refused where nothing is streamed."""
+    if request.body.get("stream_options") is not None and not request.streamed:
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise Refusal(400, message, param="stream_options")
+    return stream_option(request, "include_usage") is True
+
+
+def stream_option(request: Request, name: str) -> Any:
+    """One of the `stream_options`, None where absent."""
+    options = request.body.get("stream_options")
+    return options.get(name) if isinstance(options, dict) else None
+
+
+def usage_of(counts: Counts, *, silent: bool = False) -> Json:
+    """Chat's usage object, counts nested as the service nests them."""
+    prompt: Json = {"cached_tokens": counts.cached_tokens}
+    if counts.cache_write:
+        prompt["cache_write_tokens"] = counts.cache_write
+    prompt["audio_tokens"] = counts.input_audio + counts.cached_audio
+    usage: Json = {
+        "prompt_tokens": counts.input_tokens,
+        "completion_tokens": counts.output_tokens,
+        "total_tokens": counts.total_tokens,
+        "prompt_tokens_details": prompt,
+        "completion_tokens_details": {
+            "reasoning_tokens": counts.reasoning,
+            "audio_tokens": counts.output_audio,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+    if silent:
+        del usage["prompt_tokens_details"]
+    return usage
+
+
+def listing(state: State, request: Request) -> Answer:
+    """GET /v1/chat/completions: stored ones, oldest first. Their usage was billed before."""
+    data = [stored.body for stored in state.chats.values()][-100:]
+    ids = [body["id"] for body in data]
+    first, last = (ids[0], ids[-1]) if ids else (None, None)
+    return of_json({"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": False})
+
+
+def retrieve(state: State, request: Request) -> Answer:
+    """GET /v1/chat/completions/{id}; POST there changes the metadata and tells the same usage again."""
+    identifier_ = request.path.rsplit("/", 1)[-1]
+    stored = state.chats.get(identifier_)
+    if stored is None:
+        raise Refusal(404, f"Completion {identifier_} not found", code="not_found")
+    if request.method == "POST":
+        stored.body["metadata"] = request.body.get("metadata") or {}
+    return of_json(stored.body)
+
+
+def _tool(request: Request) -> Json | None:
+    """The function that shall be called: where the caller insists, or on a toss where it may be."""
+    tools = [tool for tool in request.body.get("tools") or [] if isinstance(tool, dict) and "function" in tool]
+    choice = request.body.get("tool_choice", "auto")
+    if not tools or choice == "none":
+        return None
+    messages = request.body["messages"]
+    answered = isinstance(messages[-1], dict) and messages[-1].get("role") == "tool"
+    if choice == "auto" and (answered or request.rng.random() < 0.5):
+        return None
+    named = choice.get("function", {}).get("name") if isinstance(choice, dict) else tools[0]["function"].get("name")
+    return {"id": identifier(request.rng, "call_", 24), "name": named}
+
+
+def _choice(index: int, pieces: tuple[str, ...], said: Talk, tool: Json | None, request: Request) -> Json:
+    message: Json = {"role": "assistant", "content": "".join(pieces), "refusal": None, "annotations": []}
+    finish = "length" if said.cut else "stop"
+    if tool is not None:
+        message["content"] = None
+        message["tool_calls"] = [
+            {"id": tool["id"], "type": "function", "function": {"name": tool["name"], "arguments": "{}"}}
+        ]
+        finish = "tool_calls"
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
+
+
+def _chunks(head: Json, choices: list[Json], said: Talk, usage: Json | None, padded: Request | None) -> list[Frame]:
+    """The stream; `usage` None: it was not asked for. `padded`: whose chance makes the obfuscation, None for none."""
+    rng = chance("pad", head["id"])
+
+    def frame(chosen: list[Json], part: Part = Part.CONTENT) -> Frame:
+        payload: Json = {
+            "id": head["id"],
+            "object": "chat.completion.chunk",
+            "created": head["created"],
+            "model": head["model"],
+            "service_tier": head["service_tier"],
+            "system_fingerprint": "fp_sim0000001",
+            "choices": chosen,
+        }
+        if usage is not None:
+            payload["usage"] = usage if part is Part.USAGE else None
+        if padded is not None:
+            payload["obfuscation"] = identifier(rng, "", rng.randint(1, 14))
+        return Frame(part=part, payload=payload)
+
+    def delta(index: int, value: Json, finish: str | None = None) -> list[Json]:
+        return [{"index": index, "delta": value, "logprobs": None, "finish_reason": finish}]
+
+    frames: list[Frame] = []
+    for index, (choice, pieces) in enumerate(zip(choices, said.choices, strict=True)):
+        calls = choice["message"].get("tool_calls")
+        if calls:
+            opening = [{"index": 0, **calls[0], "function": {**calls[0]["function"], "arguments": ""}}]
+            frames.append(frame(delta(index, {"role": "assistant", "content": None, "tool_calls": opening})))
+            arguments = [{"index": 0, "function": {"arguments": "{}"}}]
+            frames.append(frame(delta(index, {"tool_calls": arguments})))
+        else:
+            frames.append(frame(delta(index, {"role": "assistant", "content": "", "refusal": None})))
+            frames += [frame(delta(index, {"content": piece})) for piece in pieces]
+        frames.append(frame(delta(index, {}, choice["finish_reason"])))
+    if usage is not None:
+        frames.append(frame([], Part.USAGE))
+    return [*frames, DONE]

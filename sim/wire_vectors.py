@@ -1,0 +1,78 @@
+"""Embeddings, moderations and the list of models: JSON only.
+
+An embedding's body has no id, a moderation's no usage; both are billed all the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+
+from .counts import Counts
+from .frame import Answer, Json, Refusal, Request, of_json
+from .models import MODELS, Kind, Model, find
+from .state import State
+from .talk import model_of, number_of
+from .words import chance, identifier, weight
+
+
+def embed(state: State, request: Request) -> Answer:
+    """POST /v1/embeddings, as floats or as base64 of little-endian 32-bit floats."""
+    model = model_of(request, Kind.EMBEDDING)
+    given = request.body.get("input")
+    if given in (None, "", []):
+        raise Refusal(400, "Invalid 'input': expected a non-empty string or array.", param="input")
+    texts = given if isinstance(given, list) and not all(isinstance(item, int) for item in given) else [given]
+    counts = Counts(input_text=weight(given) + len(texts) + request.rng.randint(1, 97), requests=1)
+    entry = state.open_entry(request, model=model, usage_endpoint="embeddings", counts=counts)
+    width = number_of(request, "dimensions", 16, 3072)
+    data: list[Json] = []
+    for index in range(len(texts)):
+        rng = chance("vector", entry.number, index)
+        vector = [struct.unpack("<f", struct.pack("<f", rng.uniform(-0.1, 0.1)))[0] for _ in range(width)]
+        coded = base64.b64encode(struct.pack(f"<{width}f", *vector)).decode()
+        shown = coded if request.body.get("encoding_format") == "base64" else vector
+        data.append({"object": "embedding", "index": index, "embedding": shown})
+    usage = {"prompt_tokens": counts.input_tokens, "total_tokens": counts.input_tokens}
+    body = {"object": "list", "data": data, "model": model.billed_as, "usage": usage}
+    return of_json(body, entry=entry.number)
+
+
+def moderate(state: State, request: Request) -> Answer:
+    """POST /v1/moderations: billed by tokens that the body does not tell."""
+    model = model_of(request, Kind.MODERATION, default="omni-moderation-latest")
+    counts = Counts(input_text=weight(request.body.get("input")) + request.rng.randint(1, 97), requests=1)
+    entry = state.open_entry(
+        request,
+        model=model,
+        usage_endpoint="moderations",
+        counts=counts,
+        response_id=identifier(request.rng, "modr-"),
+        usage_told=False,
+    )
+    names = ("sexual", "hate", "violence", "self-harm", "sexual/minors", "hate/threatening", "violence/graphic")
+    result = {
+        "flagged": False,
+        "categories": dict.fromkeys(names, False),
+        "category_scores": dict.fromkeys(names, 1.5e-06),
+    }
+    return of_json({"id": entry.response_id, "model": model.name, "results": [result]}, entry=entry.number)
+
+
+def models(state: State, request: Request) -> Answer:
+    """GET /v1/models."""
+    listed = {name: _model(name, model) for model in MODELS for name in (model.alias, model.name)}
+    return of_json({"object": "list", "data": list(listed.values())})
+
+
+def one_model(state: State, request: Request) -> Answer:
+    """GET /v1/models/{id}."""
+    name = request.path.rsplit("/", 1)[-1]
+    model = find(name)
+    if model is None:
+        raise Refusal(404, f"The model '{name}' does not exist", param="model", code="model_not_found")
+    return of_json(_model(name, model))
+
+
+def _model(name: str, model: Model) -> Json:
+    return {"id": name, "object": "model", "created": 1_715_367_049, "owned_by": "system"}
