@@ -1,0 +1,101 @@
+"""`submeter step`: where a mark goes, and who is taken for a running proxy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+from click.testing import CliRunner, Result
+
+from submeter.cli.invocation import Invocation
+from submeter.cli.main import cli
+from submeter.cli.running import running_proxies
+from submeter.data.clock import FixedClock
+from submeter.data.journal import Journal
+from submeter.data.paths import journal_folder
+
+NOW_US = 1_795_000_000_000_000
+
+
+def run(ledger: Path, *words: str) -> Result:
+    return CliRunner().invoke(cli, words, obj=Invocation(ledger=ledger, clock=FixedClock(NOW_US)))
+
+
+def lines(ledger: Path) -> list[dict[str, object]]:
+    paths = sorted(journal_folder(ledger).glob("*.jsonl"))
+    return [orjson.loads(line) for path in paths for line in path.read_bytes().splitlines()]
+
+
+def test_without_a_proxy_the_mark_is_in_a_journal_of_its_own(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.duckdb"
+    result = run(ledger, "step", "begin", "4.7", "--run", "chatdev/r-1", "--status", "started")
+    assert result.exit_code == 0, result.output
+    process, mark, stop = lines(ledger)
+    assert (process["kind"], process["mode"], stop["kind"]) == ("process", "mark", "stop")
+    assert mark == {
+        "v": 1,
+        "kind": "step",
+        "seq": 1,
+        "at": NOW_US,
+        "framework": "chatdev",
+        "run_id": "r-1",
+        "step": "4.7",
+        "edge": "begin",
+        "status": "started",
+        "by": "cli",
+        "marked_at": NOW_US,
+    }
+
+
+def test_the_framework_may_stand_in_the_run_or_in_an_option_of_its_own(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.duckdb"
+    run(ledger, "step", "end", "1", "--run", "r-1", "--framework", "ChatDev")
+    run(ledger, "step", "end", "1", "--run", "chatdev/r-1", "--framework", "chatdev")
+    run(ledger, "step", "end", "1", "--run", "r-1")
+    marks = [line for line in lines(ledger) if line["kind"] == "step"]
+    assert sorted(str((mark.get("framework"), mark["run_id"])) for mark in marks) == [
+        "('chatdev', 'r-1')",
+        "('chatdev', 'r-1')",
+        "(None, 'r-1')",
+    ]
+
+
+def test_talk_goes_to_stderr_and_a_mark_prints_no_data(tmp_path: Path) -> None:
+    result = run(tmp_path / "l.duckdb", "step", "begin", "1", "--run", "r-1")
+    assert result.stdout == ""
+    assert "step 1 of r-1" in result.stderr
+
+
+def test_a_label_that_is_too_long_is_refused_in_three_lines(tmp_path: Path) -> None:
+    result = run(tmp_path / "l.duckdb", "step", "begin", "x" * 129, "--run", "r-1")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 3
+    assert not journal_folder(tmp_path / "l.duckdb").exists()
+
+
+def test_a_proxy_runs_while_its_journal_is_held_and_not_a_moment_longer(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.duckdb"
+    journal = Journal.open(ledger, mode="proxy", clock=FixedClock(NOW_US))
+    journal.begin(upstream="https://api.openai.com", listen=["http://127.0.0.1:8787"])
+    (found,) = running_proxies(ledger)
+    assert found.listen == "http://127.0.0.1:8787"
+    assert found.upstream == "https://api.openai.com"
+    journal.close()
+    assert running_proxies(ledger) == []
+
+
+def test_a_process_that_does_not_listen_is_no_proxy(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.duckdb"
+    with Journal.open(ledger, mode="audit", clock=FixedClock(NOW_US)) as journal:
+        journal.begin()
+        assert running_proxies(ledger) == []
+
+
+def test_a_proxy_that_does_not_answer_makes_the_mark_fail_and_not_vanish(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.duckdb"
+    with Journal.open(ledger, mode="proxy", clock=FixedClock(NOW_US)) as journal:
+        journal.begin(upstream=None, listen=["http://127.0.0.1:1"])
+        result = run(ledger, "step", "begin", "1", "--run", "r-1")
+    assert result.exit_code == 3
+    assert "does not answer" in result.stderr
+    assert [line["kind"] for line in lines(ledger)] == ["process", "stop"]
