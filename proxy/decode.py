@@ -157,7 +157,7 @@ class _Deflate:
 class _Brotli:
     def __init__(self) -> None:
         self._decompressor = brotli.Decompressor()
-        self._bounded = hasattr(self._decompressor, "can_accept_more_data")
+        self._bounded = hasattr(self._decompressor, "can_accept_more_data")  # since brotli 1.2
         self._begun = False
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
@@ -166,9 +166,10 @@ class _Brotli:
             for start in range(0, len(data), _SLICE_BYTES):
                 yield from _cut(self._decompressor.process(data[start : start + _SLICE_BYTES]))
             return
-        while data or not self._decompressor.can_accept_more_data():
-            yield self._decompressor.process(data, output_buffer_limit=_PIECE_BYTES)
+        # `can_accept_more_data` turns true while there is still output to fetch; only an empty piece says it is all.
+        while piece := self._decompressor.process(data, output_buffer_limit=_PIECE_BYTES):
             data = b""
+            yield piece
 
     def whole(self) -> bool:
         return not self._begun or bool(self._decompressor.is_finished())

@@ -291,7 +291,7 @@ class JsonScanner:
         """Drop what an earlier member of the same name gave: the last one stands."""
         for found in (self._captured, self._distinct, self._counted):
             for stale in [key for key in found if key[: len(path)] == path]:
-                del found[stale]  # type: ignore[attr-defined]
+                del found[stale]
         self._oversize = {key for key in self._oversize if key[: len(path)] != path}
 
     def _next_element(self) -> None:
