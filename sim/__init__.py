@@ -2,7 +2,8 @@
 
 It is what the meter is judged by, so it shares no code with it and imports nothing of ours. A request comes in at
 `server`, is read and routed by `service`, and answered by a `wire_*` module: that decides the counts (`talk`), writes
-them into `books`, and only then builds an answer (`frame`). `faults` may spoil the answer; `deliver` puts it on the
+them into `books`, and only then builds an answer (`frame`). `faults` says what may go wrong, `spoil` and
+`spoil_usage` do it; `deliver` puts it on the
 connection and closes the entry before the client can see the end. `usage_query` and `usage_api` are the other face:
 the organization Usage API over the same books, late as the real one is (`state` decides how late, `settings` has the
 switches, `manner` how the bytes go out). `counts`, `words` and `models` are the small change.
@@ -14,7 +15,21 @@ switches, `manner` how the bytes go out). `counts`, `words` and `models` are the
 
 from .books import Books, Entry, Line
 from .counts import Counts
+from .faults import Fault, FaultKind, FaultPlan, Mangle
 from .server import Sim
 from .settings import AbortBilling, Key, Settings
 
-__all__ = ["AbortBilling", "Books", "Counts", "Entry", "Key", "Line", "Settings", "Sim"]
+__all__ = [
+    "AbortBilling",
+    "Books",
+    "Counts",
+    "Entry",
+    "Fault",
+    "FaultKind",
+    "FaultPlan",
+    "Key",
+    "Line",
+    "Mangle",
+    "Settings",
+    "Sim",
+]

@@ -25,6 +25,8 @@ from .manner import Manner
 from .settings import AbortBilling, Key
 from .state import State
 
+RESET_GRACE_S = 0.02
+
 
 class Delivery:
     """One answer on its way."""
@@ -44,7 +46,7 @@ class Delivery:
         try:
             await self._wait(self.state.settings.think_delay_s + manner.delay_s)
             if manner.close_before_headers:
-                return self._hang_up(reset=False)
+                return await self._hang_up(reset=False)
             if answer.frames is None:
                 await self._send_body(head)
             else:
@@ -64,7 +66,7 @@ class Delivery:
         self._complete()
         if manner.cut:
             await self.connection.write_headers(start, head, body[: max(1, len(body) // 2)])
-            return self._hang_up(reset=manner.reset)
+            return await self._hang_up(reset=manner.reset)
         if manner.huge_bytes:
             await self.connection.write_headers(start, head)
             for piece in _huge(body, manner.huge_bytes):
@@ -90,7 +92,7 @@ class Delivery:
                 await self._wait(manner.stall_s)
             if manner.cut and number >= manner.cut_after:
                 self._complete()
-                return self._hang_up(reset=manner.reset)
+                return await self._hang_up(reset=manner.reset)
             if frame.part in (Part.USAGE, Part.TERMINAL, Part.DONE) or number == len(frames) - 1:
                 self._complete()
             elif number and settings.chunk_delay_s:
@@ -144,12 +146,14 @@ class Delivery:
             )
         self._note(False)
 
-    def _hang_up(self, *, reset: bool) -> None:
+    async def _hang_up(self, *, reset: bool) -> None:
         """Close in the middle of things; with a reset instead of a clean end if so asked."""
         self._complete()
         self._note(False)
         stream = self.connection.stream
         if reset and stream.socket is not None:
+            # A reset throws away what the client has not read yet; leave it a moment to read what was sent.
+            await asyncio.sleep(RESET_GRACE_S)
             stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         stream.close()
 
@@ -190,11 +194,12 @@ def _packer(how: str) -> Callable[[bytes, bool], bytes] | None:
 
 
 def _huge(body: bytes, size: int) -> Iterator[bytes]:
-    """The body with so many blanks inside that it is this long; made a mebibyte at a time."""
-    yield body[:-2]
-    blanks = size - len(body)
-    while blanks > 0:
-        piece = min(blanks, 1 << 20)
-        yield b" " * piece
-        blanks -= piece
-    yield body[-2:]
+    """The body, an object, with one more string so long that it has this size; made a mebibyte at a time."""
+    opening, closing = body[:-2] + b',"padding":"', b'"}\n'
+    yield opening
+    left = size - len(opening) - len(closing)
+    while left > 0:
+        piece = min(left, 1 << 20)
+        yield b"x" * piece
+        left -= piece
+    yield closing

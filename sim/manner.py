@@ -42,9 +42,9 @@ class Manner:
 
     def framed(self, frame: Frame) -> bytes:
         """A frame's bytes in this manner."""
-        data = (
-            frame.text.encode() if frame.part is Part.EXTRA and frame.payload is None else frame.encode(self.line_end)
-        )
+        # Text with lone surrogates stands for bytes that are not UTF-8.
+        raw = frame.part is Part.EXTRA and frame.payload is None
+        data = frame.text.encode("utf-8", "surrogateescape") if raw else frame.encode(self.line_end)
         return f": keep-alive{self.line_end}{self.line_end}".encode() + data if self.comments else data
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
+from urllib.parse import parse_qsl
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
@@ -21,9 +23,10 @@ from tornado.routing import Router
 
 from .books import Books
 from .deliver import Delivery, headers
-from .manner import PLAIN
+from .faults import Fault, FaultPlan
 from .service import Received, answer
 from .settings import Settings
+from .spoil import spoil
 from .state import State
 
 BODY_BYTES_MAX = 256 * 1024 * 1024
@@ -40,12 +43,17 @@ class Sim(Settings):
     """0: any free port."""
     ssl_context: ssl.SSLContext | None = None
     """Serve TLS with it."""
+    faults: Sequence[Fault] = ()
+    """In force from the beginning; `plan` takes more."""
+    plan: FaultPlan = field(init=False, repr=False)
+    """The faults in force."""
     state: State = field(init=False, repr=False)
     received: list[Received] = field(init=False, default_factory=list, repr=False)
     """Every request that arrived, in order, with headers and body as they came."""
 
     def __post_init__(self) -> None:
         self.state = State(self)
+        self.plan = FaultPlan(self.seed, self.faults)
         self._idle = threading.Condition()
         self._busy = 0
         self._thread: threading.Thread | None = None
@@ -194,9 +202,12 @@ class _Exchange(HTTPMessageDelegate):
         )
         if len(sim.received) < RECEIVED_MAX:
             sim.received.append(received)
-        reply, key = answer(sim.state, received)
+        faults = sim.plan.match(received.method, received.path, received.headers, received.raw)
+        reply, key = answer(sim.state, received, faults)
         connection = request.connection
         assert isinstance(connection, HTTP1Connection)
+        page = next((value for name, value in parse_qsl(received.target.partition("?")[2]) if name == "page"), None)
+        reply, manner = spoil(reply, faults, page)
         offered = received.headers.get("accept-encoding", "")
         head = headers(sim.state, reply, key, received.request_id, offered, reply.frames is not None)
-        await Delivery(sim.state, connection, reply, PLAIN).run(head)
+        await Delivery(sim.state, connection, reply, manner).run(head)

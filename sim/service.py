@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl, urlencode
 
 from tornado.httputil import HTTPFile, HTTPHeaders, parse_body_arguments
 
 from . import organization, usage_api, wire_audio, wire_chat, wire_images, wire_legacy, wire_responses, wire_vectors
+from .faults import Fault, FaultKind
 from .frame import Answer, Json, Refusal, Request
 from .organization import api_key, bearer, check_admin, scope_of
 from .settings import Key
+from .spoil import refusal
 from .state import State
+from .usage_query import FILTERS
 from .words import chance
 
 Endpoint = Callable[[State, Request], Answer]
@@ -71,9 +74,17 @@ class Received:
         return self.target.partition("?")[0]
 
 
-def answer(state: State, received: Received) -> tuple[Answer, Key]:
-    """Answer one request, and tell whose key it came with (`NOBODY` where it has none)."""
+def answer(state: State, received: Received, faults: Sequence[Fault] = ()) -> tuple[Answer, Key]:
+    """Answer one request, and tell whose key it came with (`NOBODY` where it has none).
+
+    A `status` fault that costs nothing is answered before anything is looked at or written into the books.
+    """
     key = NOBODY
+    for fault in faults:
+        if fault.kind is FaultKind.STATUS and not fault.costs:
+            return refusal(fault), key
+        if fault.kind is FaultKind.FILTER_IGNORED:
+            received = replace(received, target=_unfiltered(received.target))
     try:
         path = received.path.removeprefix(state.settings.prefix)
         secret = bearer(received.headers)
@@ -83,8 +94,15 @@ def answer(state: State, received: Received) -> tuple[Answer, Key]:
             key = api_key(state, secret)
         endpoint = _endpoint(received.method, path)
         return endpoint(state, _read(state, received, path, key)), key
-    except Refusal as refusal:
-        return refusal.answer(), key
+    except Refusal as refused:
+        return refused.answer(), key
+
+
+def _unfiltered(target: str) -> str:
+    """The same question with its filters taken out."""
+    path, _, query = target.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query) if name.removesuffix("[]") not in FILTERS]
+    return f"{path}?{urlencode(kept)}"
 
 
 def _endpoint(method: str, path: str) -> Endpoint:
