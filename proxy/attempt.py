@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from time import perf_counter_ns
 
-from ..data.call import Flag, Labels, Operation, Outcome, Result, Start, UsageSource, settle_line, start_line
+from ..data.call import Flag, Labels, Outcome, Result, Start, UsageSource, settle_line, start_line
 from ..data.clock import Clock
 from ..data.journal import Journal, new_call_id
 from ..data.keys import KeyRing, fingerprint
@@ -76,7 +76,7 @@ class Recorder:
             step=labels.step,
             label_source=labels.source,
             method=method[:TEXT_CHARS_MAX],
-            path=as_text(bare_path),
+            path=as_text(bare_path) or "",
             endpoint=endpoint.name,
             usage_endpoint=endpoint.usage_endpoint,
             operation=endpoint.operation,
@@ -181,6 +181,7 @@ class Attempt:
             status_code=status_code,
             content_type=headers.get("content-type"),
             content_encoding=headers.get("content-encoding"),
+            images_expected=(self._request_facts.n if self._request_facts else None) or 1,
         )
 
     def _feed(self, data: bytes) -> bool:

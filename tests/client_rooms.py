@@ -1,0 +1,50 @@
+"""Client libraries in environments of their own, as users have them: their pins and the engine's do not fit together.
+
+Made once, beside the checkout's own `.venv`, at the newest version the registry has on that day.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+INSTALL_S_MAX = 300
+
+
+def python_with(*packages: str) -> Path:
+    """A Python interpreter that has these packages and nothing of ours."""
+    room = ROOT / ".venv-clients" / f"{'-'.join(packages)}-{sys.version_info[0]}.{sys.version_info[1]}"
+    python = room / "bin" / "python"
+    if not (room / "ready").exists():
+        shutil.rmtree(room, ignore_errors=True)
+        _install([sys.executable, "-m", "venv", str(room)])
+        _install([str(python), "-m", "pip", "install", "--quiet", *packages])
+        (room / "ready").touch()
+    return python
+
+
+def node_with(package: str) -> tuple[str, Path]:
+    """The node interpreter, and a folder whose scripts can import this package."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("node and npm are not on this machine")
+    room = ROOT / ".venv-clients" / f"node-{package}"
+    if not (room / "ready").exists():
+        shutil.rmtree(room, ignore_errors=True)
+        room.mkdir(parents=True)
+        (room / "package.json").write_text('{"private": true, "type": "module"}\n')
+        _install([npm, "install", "--no-audit", "--no-fund", "--silent", "--no-package-lock", package], cwd=room)
+        (room / "ready").touch()
+    return node, room
+
+
+def _install(command: list[str], cwd: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=INSTALL_S_MAX, env=dict(os.environ))
+    if done.returncode != 0:
+        pytest.fail(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
