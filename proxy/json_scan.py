@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple, TypeAlias
+
+from .json_grammar import BARE_TOKEN, BARE_WHOLE, SPACE, STRING_CUT, STRING_REST, STRING_TOKEN, runs
 
 VALUE_BYTES_MAX = 64 * 1024
 """A longer wanted value is passed over: a journal line holds no more than this (DESIGN.md section 5)."""
@@ -59,7 +60,6 @@ class Scan(NamedTuple):
     """Elements of arrays that were to be counted."""
     oversize: frozenset[Path]
     """Wanted values longer than `VALUE_BYTES_MAX`."""
-    is_object: bool
     problem: Problem | None
     invalid_utf8: bool
 
@@ -72,27 +72,6 @@ class _State(IntEnum):
     COLON = 4
     AFTER = 5
     END = 6
-
-
-_PLAIN = rb'[^"\\\x00-\x1f]*+'
-_ESCAPE = rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
-_REST = _PLAIN + rb"(?:" + _ESCAPE + _PLAIN + rb")*+"
-_STRING = rb'"' + _REST + rb'"'
-_BARE = rb"(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null|NaN|-?Infinity)"
-_SCALAR = rb"(?:" + _STRING + rb"|" + _BARE + rb")"
-_WS = rb"[ \t\n\r]*+"
-
-_SPACE = re.compile(_WS)
-_STRING_TOKEN = re.compile(_STRING)
-_STRING_REST = re.compile(_REST)
-_STRING_CUT = re.compile(rb"(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z")
-"""What may be left at a cut inside a string: nothing, or the beginning of an escape."""
-_BARE_TOKEN = re.compile(rb'[^ \t\n\r,:"\[\]{}]+')
-_BARE_WHOLE = re.compile(_BARE)
-# Runs are possessive, so that a cut costs one pass and no backtracking.
-_ELEMENTS = re.compile(rb"(?:" + _WS + _SCALAR + _WS + rb",)*+")
-_MEMBERS = re.compile(rb"(?:" + _WS + _STRING + _WS + rb":" + _WS + _SCALAR + _WS + rb",)*+")
-_BOM = codecs.BOM_UTF8
 
 
 class JsonScanner:
@@ -109,7 +88,6 @@ class JsonScanner:
         self._string_is_key = False
         self._carry = b""
         self._started = False
-        self._is_object = False
         self._broken = False
         self._captured: dict[Path, bytes] = {}
         self._distinct: dict[Path, dict[bytes, None]] = {}
@@ -134,10 +112,10 @@ class JsonScanner:
                     self._utf8 = None
             buffer = self._carry + piece
             if not self._started:
-                if len(buffer) < len(_BOM) and _BOM.startswith(buffer):
+                if len(buffer) < len(codecs.BOM_UTF8) and codecs.BOM_UTF8.startswith(buffer):
                     self._carry = buffer
                     continue
-                buffer = buffer.removeprefix(_BOM)
+                buffer = buffer.removeprefix(codecs.BOM_UTF8)
                 self._started = True
             consumed = self._run(buffer)
             if self._capture is not None:
@@ -153,14 +131,13 @@ class JsonScanner:
         problem: Problem | None = None
         if self._broken:
             problem = Problem.BROKEN
-        elif self._state is not _State.END and not (not self._stack and _BARE_WHOLE.fullmatch(self._carry)):
+        elif self._state is not _State.END and not (not self._stack and BARE_WHOLE.fullmatch(self._carry)):
             problem = Problem.TRUNCATED
         return Scan(
             captured=dict(self._captured),
             distinct={path: dict(values) for path, values in self._distinct.items()},
             counted=dict(self._counted),
             oversize=frozenset(self._oversize),
-            is_object=self._is_object,
             problem=problem,
             invalid_utf8=self._utf8 is None,
         )
@@ -175,18 +152,7 @@ class JsonScanner:
                 if self._in_string:
                     return position
                 continue
-            state = self._state
-            boring = self._node is None and bool(self._stack) and self._stack[-1][1] is None
-            if boring and state <= _State.FIRST_VALUE and not self._stack[-1][0]:
-                run_end = _elements_end(buffer, position)
-                if run_end > position:
-                    self._state = _State.VALUE
-                    position = run_end
-            elif boring and state in (_State.KEY, _State.FIRST_KEY):
-                run_end = _members_end(buffer, position)
-                if run_end > position:
-                    self._state = _State.KEY
-                    position = run_end
+            position = self._run_over(buffer, position)
             position = _space_end(buffer, position)
             if position == end:
                 return position
@@ -195,6 +161,31 @@ class JsonScanner:
                 return position
             position = after
         return end
+
+    def _run_over(self, buffer: bytes, position: int) -> int:
+        """Pass over as many whole elements or members as nothing is wanted of; where they end."""
+        if not self._stack or self._node is not None:
+            return position
+        is_object, node, path = self._stack[-1]
+        if is_object:
+            if node is None and self._state in (_State.KEY, _State.FIRST_KEY):
+                run = runs().members.match(buffer, position)
+                if run is not None and run.end() > position:
+                    self._state = _State.KEY
+                    return run.end()
+        elif self._state in (_State.VALUE, _State.FIRST_VALUE):
+            if node is None:
+                run = runs().elements.match(buffer, position)
+                if run is not None and run.end() > position:
+                    self._state = _State.VALUE
+                    return run.end()
+            elif node is Want.COUNT:
+                match_element = runs().element.match
+                while element := match_element(buffer, position):
+                    self._counted[path] += 1
+                    self._state = _State.VALUE
+                    position = element.end()
+        return position
 
     def _token(self, buffer: bytes, position: int) -> int:
         """Take one token; `position` itself where it is cut off and has to wait."""
@@ -229,28 +220,28 @@ class JsonScanner:
             self._close(buffer, position + 1)
             return position + 1
         if byte in b"{[":
-            self._begin(position, byte)
+            self._begin(position)
             self._open(byte == 0x7B)
             return position + 1
         if byte == 0x22:
-            self._begin(position, byte)
-            token = _STRING_TOKEN.match(buffer, position)
+            self._begin(position)
+            token = STRING_TOKEN.match(buffer, position)
             if token is None:
                 self._in_string, self._string_is_key = True, False
                 return position + 1
             self._finish_value(buffer, token.end())
             return token.end()
-        bare = _BARE_TOKEN.match(buffer, position)
+        bare = BARE_TOKEN.match(buffer, position)
         if bare is None:
             self._broken = True
             return position
         if bare.end() == len(buffer):
             # A number may go on in the next chunk; only what follows it tells its end.
             return position
-        if _BARE_WHOLE.fullmatch(buffer, position, bare.end()) is None:
+        if BARE_WHOLE.fullmatch(buffer, position, bare.end()) is None:
             self._broken = True
             return position
-        self._begin(position, byte)
+        self._begin(position)
         self._finish_value(buffer, bare.end())
         return bare.end()
 
@@ -261,7 +252,7 @@ class JsonScanner:
         if byte != 0x22:
             self._broken = True
             return position
-        token = _STRING_TOKEN.match(buffer, position)
+        token = STRING_TOKEN.match(buffer, position)
         if token is None:
             if len(buffer) - position <= _KEY_BYTES_MAX and _string_may_go_on(buffer, position + 1):
                 return position
@@ -302,12 +293,10 @@ class JsonScanner:
             self._node = node["*"]
             self._path = (*path, "*")
 
-    def _begin(self, position: int, byte: int) -> None:
+    def _begin(self, position: int) -> None:
         """A value begins: count it, and capture it if it is wanted."""
         if self._stack and self._stack[-1][1] is Want.COUNT:
             self._counted[self._stack[-1][2]] += 1
-        if not self._stack:
-            self._is_object = byte == 0x7B
         if self._node is Want.LEAF:
             self._capture = bytearray()
             self._capture_path = self._path
@@ -363,7 +352,7 @@ class JsonScanner:
 
     def _end_string(self, buffer: bytes, position: int) -> int:
         """Pass over the rest of a string; still `_in_string` after it where the buffer ends first."""
-        rest = _STRING_REST.match(buffer, position)
+        rest = STRING_REST.match(buffer, position)
         position = rest.end() if rest is not None else position
         if position < len(buffer) and buffer[position] == 0x22:
             self._in_string = False
@@ -372,7 +361,7 @@ class JsonScanner:
             else:
                 self._finish_value(buffer, position + 1)
             return position + 1
-        if _STRING_CUT.match(buffer, position) is None:
+        if STRING_CUT.match(buffer, position) is None:
             self._broken = True
             self._in_string = False
         return position
@@ -380,23 +369,13 @@ class JsonScanner:
 
 def _string_may_go_on(buffer: bytes, position: int) -> bool:
     """Whether the string whose inside begins here is only cut off, not broken."""
-    rest = _STRING_REST.match(buffer, position)
-    return rest is not None and _STRING_CUT.match(buffer, rest.end()) is not None
+    rest = STRING_REST.match(buffer, position)
+    return rest is not None and STRING_CUT.match(buffer, rest.end()) is not None
 
 
 def _space_end(buffer: bytes, position: int) -> int:
-    space = _SPACE.match(buffer, position)
+    space = SPACE.match(buffer, position)
     return space.end() if space is not None else position
-
-
-def _elements_end(buffer: bytes, position: int) -> int:
-    run = _ELEMENTS.match(buffer, position)
-    return run.end() if run is not None else position
-
-
-def _members_end(buffer: bytes, position: int) -> int:
-    run = _MEMBERS.match(buffer, position)
-    return run.end() if run is not None else position
 
 
 def parse_captured(raw: bytes) -> Any:
