@@ -7,6 +7,7 @@ delivery; what is answered is decided elsewhere.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Sequence
@@ -18,7 +19,6 @@ from urllib.parse import parse_qsl
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
-from tornado.netutil import bind_sockets
 from tornado.routing import Router
 
 from .books import Books
@@ -32,6 +32,7 @@ from .state import State
 BODY_BYTES_MAX = 256 * 1024 * 1024
 HEADER_BYTES_MAX = 1024 * 1024
 RECEIVED_MAX = 100_000
+BACKLOG = 1024
 START_S_MAX = 10.0
 
 
@@ -127,7 +128,7 @@ class Sim(Settings):
         self._stop = asyncio.Event()
         tasks: set[asyncio.Task[None]] = set()
         try:
-            sockets = bind_sockets(self.port, "127.0.0.1", backlog=1024)
+            listener = socket.create_server(("127.0.0.1", self.port), backlog=BACKLOG)
         except OSError as problem:
             self._problem = problem
             self._started.set()
@@ -139,8 +140,9 @@ class Sim(Settings):
             max_body_size=BODY_BYTES_MAX,
             max_header_size=HEADER_BYTES_MAX,
         )
-        server.add_sockets(sockets)
-        self.port = sockets[0].getsockname()[1]
+        listener.setblocking(False)
+        server.add_socket(listener)
+        self.port = listener.getsockname()[1]
         self._started.set()
         await self._stop.wait()
         server.stop()

@@ -76,7 +76,7 @@ def _spoilt(answer: Answer, manner: Manner, fault: Fault, page: str | None) -> t
         case FaultKind.HTML:
             return replace(answer, body=PAGE, payload=None, frames=None, content_type="text/html"), manner
         case FaultKind.BROKEN_GZIP:
-            whole = gzip.compress(_bytes(answer))
+            whole = gzip.compress(_bytes(answer), mtime=0)
             broken = whole[: len(whole) // 2] + b"\x00\xff" * 16
             headers = (*answer.headers, ("Content-Encoding", "gzip"))
             chunked = manner.chunked or answer.frames is not None
