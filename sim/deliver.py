@@ -159,7 +159,7 @@ class Delivery:
 
     def _note(self, delivered: bool) -> None:
         if self.answer.entry is not None:
-            self.state.books.note(self.answer.entry, delivered=delivered, faults=self.manner.kinds)
+            self.state.books.note(self.answer.entry, delivered=delivered)
 
 
 def headers(state: State, answer: Answer, key: Key, request_id: str, offered: str, streams: bool) -> HTTPHeaders:

@@ -21,6 +21,7 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.routing import Router
 
+from . import sockets
 from .books import Books
 from .deliver import Delivery, headers
 from .faults import Fault, FaultPlan
@@ -51,6 +52,8 @@ class Sim(Settings):
     state: State = field(init=False, repr=False)
     received: list[Received] = field(init=False, default_factory=list, repr=False)
     """Every request that arrived, in order, with headers and body as they came."""
+    crashes: list[BaseException] = field(init=False, default_factory=list, repr=False)
+    """What went wrong in the simulator itself; `stop` raises for the first."""
 
     def __post_init__(self) -> None:
         self.state = State(self)
@@ -107,6 +110,8 @@ class Sim(Settings):
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         self._thread = None
+        if self.crashes:
+            raise RuntimeError("the simulator itself failed while answering") from self.crashes[0]
 
     def wait_idle(self, seconds: float = 10.0) -> bool:
         """Wait (wall clock) until no request is being answered: then the books say all there is to say."""
@@ -133,8 +138,9 @@ class Sim(Settings):
             self._problem = problem
             self._started.set()
             return
+        front = _Front(self, tasks)
         server = HTTPServer(
-            _Front(self, tasks),
+            front,
             ssl_options=self.ssl_context,
             max_buffer_size=BODY_BYTES_MAX,
             max_body_size=BODY_BYTES_MAX,
@@ -149,17 +155,21 @@ class Sim(Settings):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        sockets.hang_up_all(front.sockets)
         await server.close_all_connections()
 
 
 class _Front(Router):
-    """Hands every plain request to an exchange of ours."""
+    """Hands every request to an exchange of ours, upgrades to the sockets."""
 
     def __init__(self, sim: Sim, tasks: set[asyncio.Task[None]]) -> None:
         self._sim = sim
         self._tasks = tasks
+        self.sockets = sockets.application(sim, tasks)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: object) -> HTTPMessageDelegate:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return self.sockets.find_handler(request)
         return _Exchange(self._sim, request, self._tasks)
 
 
@@ -191,6 +201,13 @@ class _Exchange(HTTPMessageDelegate):
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._sim.busy(-1)
+        crash = None if task.cancelled() else task.exception()
+        if crash is not None:
+            # A bug of ours: the client is cut off rather than left waiting, and `stop` says so.
+            self._sim.crashes.append(crash)
+            connection = self._request.connection
+            if isinstance(connection, HTTP1Connection) and not connection.stream.closed():
+                connection.stream.close()
 
     async def _answer(self) -> None:
         sim, request = self._sim, self._request
@@ -210,6 +227,8 @@ class _Exchange(HTTPMessageDelegate):
         assert isinstance(connection, HTTP1Connection)
         page = next((value for name, value in parse_qsl(received.target.partition("?")[2]) if name == "page"), None)
         reply, manner = spoil(reply, faults, page)
+        if reply.entry is not None:
+            sim.books.note(reply.entry, faults=manner.kinds)
         offered = received.headers.get("accept-encoding", "")
         head = headers(sim.state, reply, key, received.request_id, offered, reply.frames is not None)
         await Delivery(sim.state, connection, reply, manner).run(head)

@@ -121,6 +121,19 @@ class State:
             )
         )
 
+    def post_tool(self, entry: Entry, usage_endpoint: str, calls: int, at: float) -> None:
+        """Bill the calls that a response made of a hosted tool: by the call, on an endpoint of their own."""
+        lag = self.settings.lag
+        self.books.post(
+            Line(
+                entry=entry.number,
+                billed_at=int(at),
+                visible_from=at + (max(lag) if isinstance(lag, tuple) else lag),
+                counts=Counts(requests=1, tool_calls=calls),
+                usage_endpoint=usage_endpoint,
+            )
+        )
+
     def bill(self, entry: Entry) -> Sequence[Line]:
         """The lines of a completed call: which instant, in how many parts, visible from when."""
         settings = self.settings

@@ -19,7 +19,7 @@ def transcribe(state: State, request: Request) -> Answer:
     if "file" not in request.files:
         raise Refusal(400, "Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
     shape = str(request.body.get("response_format") or "json")
-    pieces = tokens(request.rng, request.rng.randint(3, state.settings.words_max))
+    pieces = tokens(request.rng, request.rng.randint(min(3, state.settings.words_max), state.settings.words_max))
     text = "".join(pieces)
     seconds = max(1, request.files["file"] // 16_000) + request.rng.randint(0, 59)
     counts = Counts(seconds=seconds, requests=1)

@@ -126,7 +126,9 @@ def retrieve(state: State, request: Request) -> Answer:
 
 def _tool(request: Request) -> Json | None:
     """The function that shall be called: where the caller insists, or on a toss where it may be."""
-    tools = [tool for tool in request.body.get("tools") or [] if isinstance(tool, dict) and "function" in tool]
+    given = request.body.get("tools")
+    listed = given if isinstance(given, list) else []
+    tools = [tool for tool in listed if isinstance(tool, dict) and isinstance(tool.get("function"), dict)]
     choice = request.body.get("tool_choice", "auto")
     if not tools or choice == "none":
         return None
@@ -134,7 +136,8 @@ def _tool(request: Request) -> Json | None:
     answered = isinstance(messages[-1], dict) and messages[-1].get("role") == "tool"
     if choice == "auto" and (answered or request.rng.random() < 0.5):
         return None
-    named = choice.get("function", {}).get("name") if isinstance(choice, dict) else tools[0]["function"].get("name")
+    insisted = choice.get("function") if isinstance(choice, dict) else None
+    named = (insisted if isinstance(insisted, dict) else tools[0]["function"]).get("name")
     return {"id": identifier(request.rng, "call_", 24), "name": named}
 
 

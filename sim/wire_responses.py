@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .books import Line
 from .counts import Counts
 from .frame import Answer, Frame, Json, Part, Refusal, Request, of_frames, of_json
 from .models import Kind
@@ -65,15 +64,7 @@ def decide(state: State, request: Request) -> tuple[Json, Talk, int]:
     )
     searches = request.rng.randint(1, 3) if _searches(request) else 0
     if searches:
-        state.books.post(
-            Line(
-                entry=entry.number,
-                billed_at=int(request.at),
-                visible_from=request.at,
-                counts=Counts(requests=1, tool_calls=searches),
-                usage_endpoint="web_search_calls",
-            )
-        )
+        state.post_tool(entry, "web_search_calls", searches, request.at)
     return _body(request, model.name, said, str(entry.response_id), tier, searches), said, entry.number
 
 
@@ -140,7 +131,10 @@ def retrieve(state: State, request: Request) -> Answer:
     stored = _stored(state, request, request.path.rsplit("/", 1)[-1])
     query = dict(request.query)
     if query.get("stream") == "true":
-        after = int(query.get("starting_after", "-1"))
+        given = query.get("starting_after", "-1")
+        if not given.removeprefix("-").isdecimal():
+            raise Refusal(400, "Invalid type for 'starting_after': expected an integer.", param="starting_after")
+        after = int(given)
         return of_frames([f for f in stored.frames if f.payload and f.payload["sequence_number"] > after])
     return of_json(_status_now(stored, state.now()))
 
