@@ -29,6 +29,7 @@ DEPTH_MAX = 1024
 _SLICE_BYTES = 64 * 1024
 _KEY_BYTES_MAX = 1024
 _DISTINCT_MAX = 64
+_BARE_BEGIN = b"-0123456789tfnNI"
 
 
 class Want(StrEnum):
@@ -232,7 +233,7 @@ class JsonScanner:
             self._finish_value(buffer, token.end())
             return token.end()
         bare = BARE_TOKEN.match(buffer, position)
-        if bare is None:
+        if bare is None or byte not in _BARE_BEGIN:
             self._broken = True
             return position
         if bare.end() == len(buffer):

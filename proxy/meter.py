@@ -60,7 +60,7 @@ class Reading:
     """Why the body could not be read, in a word or two; None: it could, or there was nothing to read in it."""
     flags: tuple[Flag, ...] = ()
     body_bytes_decoded: int = 0
-    """Bytes of the body after decoding; of an opaque body as they came."""
+    """Bytes of the body after decoding, as far as that went; of an opaque body as they came."""
 
 
 class _Kind(StrEnum):
@@ -113,8 +113,10 @@ class Meter:
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes; True, once, if they hold the one that completes the response by its content."""
-        if self._kind is _Kind.OPAQUE or self._undecodable is not None:
+        if self._kind is _Kind.OPAQUE:
             self._bytes += len(chunk)
+            return False
+        if self._undecodable is not None:
             return False
         before = self._answer.complete
         if self._decoder is None:

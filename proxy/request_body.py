@@ -37,7 +37,7 @@ class RequestFacts:
     input_characters: int | None = None
     """Characters to be spoken: the length of `input` beside a `voice`."""
     body_bytes: int = 0
-    """Bytes of the body after decoding."""
+    """Bytes of the body after decoding, as far as that went."""
     unreadable: str | None = None
     """Why the body could not be read; None: it could, or there was none."""
 
@@ -83,8 +83,8 @@ class RequestReader:
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes. Never raises for what they hold."""
         if self._undecodable is not None:
-            self._bytes += len(chunk)
-        elif self._decoder is None:
+            return
+        if self._decoder is None:
             self._take(chunk)
         else:
             try:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from .json_body import JsonBody
 
 LINE_BYTES_MAX = 64 * 1024
+_DONE_LINE_BYTES_MAX = 32
 DONE = b"[DONE]"
 """What ends a chat stream. The python SDK tests by prefix and the node SDK for equality; we take the prefix."""
 
@@ -101,8 +102,10 @@ class SseDecoder:
         Its blank line may come in a later chunk, but a client that reads lines has already seen it.
         """
         if self._parts:
+            if self._parts_bytes > _DONE_LINE_BYTES_MAX:
+                return None
             line = b"".join(self._parts)
-            if len(line) <= 32 and line[:5] == b"data:" and line[5:].lstrip(b" ").startswith(DONE):
+            if line[:5] == b"data:" and line[5:].lstrip(b" ").startswith(DONE):
                 return Event(self._name, DONE)
             return None
         if self._document is not None:
