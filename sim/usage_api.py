@@ -35,9 +35,8 @@ def costs(state: State, request: Request) -> Answer:
     now = state.now()
     query = read("costs", request.query, now)
     lines = [(entry, line) for entry, line in state.books.billed(at=now) if _passes(query, entry)]
-    edges = query.buckets()
     data = []
-    for start, end in edges[query.offset : query.offset + query.limit]:
+    for start, end in query.shown():
         sums: dict[tuple[str | None, ...], float] = {}
         for entry, line in lines:
             if start <= line.billed_at < end:
@@ -54,15 +53,14 @@ def costs(state: State, request: Request) -> Answer:
             for group, dollars in sums.items()
         ]
         data.append({"object": "bucket", "start_time": start, "end_time": end, "results": rows})
-    return of_json(_page(query, data, query.offset + query.limit < len(edges)))
+    return of_json(_page(query, data))
 
 
 def page(query: UsageQuery, billed: Iterable[tuple[Entry, Line]], *, empty_buckets: bool) -> Json:
     """One page: the query's next buckets, rows summed by the groups asked for."""
-    edges = query.buckets()
-    shown = edges[query.offset : query.offset + query.limit]
+    shown = query.shown()
     if not shown:
-        return _page(query, [], False)
+        return _page(query, [])
     sums: dict[int, dict[tuple[object, ...], Counts]] = {start: {} for start, _ in shown}
     for entry, line in billed:
         if line.usage_endpoint == query.usage_endpoint and shown[0][0] <= line.billed_at < shown[-1][1]:
@@ -83,7 +81,7 @@ def page(query: UsageQuery, billed: Iterable[tuple[Entry, Line]], *, empty_bucke
     ]
     if not empty_buckets:
         data = [bucket for bucket in data if bucket["results"]]
-    return _page(query, data, query.offset + query.limit < len(edges))
+    return _page(query, data)
 
 
 def row(query: UsageQuery, group: tuple[object, ...], counts: Counts) -> Json:
@@ -143,9 +141,9 @@ def _sorted(rows: dict[tuple[object, ...], Counts]) -> list[tuple[tuple[object, 
     return sorted(rows.items(), key=lambda item: [str(value) for value in item[0]])
 
 
-def _page(query: UsageQuery, data: list[Json], more: bool) -> Json:
-    next_page = query.cursor(query.offset + query.limit) if more else None
-    return {"object": "page", "data": data, "has_more": more, "next_page": next_page}
+def _page(query: UsageQuery, data: list[Json]) -> Json:
+    next_page = query.cursor(query.offset + query.limit) if query.more else None
+    return {"object": "page", "data": data, "has_more": query.more, "next_page": next_page}
 
 
 def _priced(entry: Entry, line: Line) -> list[tuple[str, float]]:

@@ -71,15 +71,25 @@ class UsageQuery:
     digest: str
     """What the cursor is bound to: every parameter but `page`."""
 
-    def buckets(self) -> list[tuple[int, int]]:
-        """Start and end of every bucket of the window: on UTC edges, the first and last cut to the window."""
-        edges: list[tuple[int, int]] = []
-        start = self.start_time
-        while start < self.end_time:
-            end = min((start // self.width_s + 1) * self.width_s, self.end_time)
-            edges.append((start, end))
-            start = end
-        return edges
+    def count(self) -> int:
+        """How many buckets the window has."""
+        if self.end_time <= self.start_time:
+            return 0
+        return (self.end_time - 1) // self.width_s - self.start_time // self.width_s + 1
+
+    def shown(self) -> list[tuple[int, int]]:
+        """Start and end of this page's buckets: on UTC edges, the window's first and last cut to it."""
+        first = self.start_time // self.width_s
+        numbers = range(first + self.offset, first + min(self.offset + self.limit, self.count()))
+        return [
+            (max(number * self.width_s, self.start_time), min((number + 1) * self.width_s, self.end_time))
+            for number in numbers
+        ]
+
+    @property
+    def more(self) -> bool:
+        """Whether buckets are left after this page."""
+        return self.offset + self.limit < self.count()
 
     def cursor(self, offset: int) -> str:
         """The `next_page` that goes on from this bucket."""

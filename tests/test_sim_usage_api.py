@@ -138,6 +138,23 @@ def test_a_call_may_be_billed_over_two_minutes_and_corrected_later() -> None:
             assert (early > told.input_tokens) == (share == "fall_share")
 
 
+def test_a_correction_shows_from_its_own_instant_on() -> None:
+    world = World(lag=0.0, late_share=0.0)
+    with world.sim:
+        world.call("sk-a", "/v1/embeddings", {"model": "text-embedding-3-small", "input": "x"})
+        before = world.rows("embeddings")[0][1]["input_tokens"]
+        world.sim.books.correct(0, Counts(input_text=-2), visible_from=NOON + 900.0)
+        assert world.rows("embeddings")[0][1]["input_tokens"] == before
+        world.clock = NOON + 900.0
+        assert world.rows("embeddings")[0][1]["input_tokens"] == before - 2
+
+
+def test_a_window_of_half_a_century_is_answered_page_by_page(world: World) -> None:
+    body = world.ask("usage/completions", start_time=0, end_time=NOON, bucket_width="1m", limit=2).json()
+    assert [bucket["end_time"] for bucket in body["data"]] == [60, 120]
+    assert body["has_more"]
+
+
 def test_both_spellings_of_an_array_filter_alike(world: World) -> None:
     world.work(2)
     world.clock += 86_400
