@@ -1,0 +1,246 @@
+"""The journal's reading end: which files there are, whose they are, and the whole lines in them.
+
+A journal's identity is the `file_id` of its process line, not its path: a copied, moved or renamed file is the same
+journal. Only whole lines are read, up to the last newline; what cannot be decoded is located (path, offset, reason)
+and never stops the rest. Never here: DuckDB, and any opinion on what a line means for the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from .columns import LINES, TIME_US_MAX, Kind, misfit
+from .journal import FORMAT
+
+SUFFIX = ".jsonl"
+HEAD_BYTES_MAX = 1024 * 1024
+"""How far into a file its process line is looked for: it is the first whole line, behind a torn one at most."""
+PIECE_BYTES = 1024 * 1024
+COMPARED_BYTES = 64 * 1024
+OUR_NAMES = ("journal_file_id", "journal_offset")
+"""Written in front of each line for the bulk load; a line that brings them itself is not one of ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A place in a journal that could not be carried into the ledger, and why."""
+
+    path: Path
+    offset: int
+    """Bytes from the start of the file to the start of the line."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalFile:
+    """One journal: the longest file of its `file_id`."""
+
+    file_id: str
+    path: Path
+    size: int
+    """Bytes, when it was looked at; it may have grown since."""
+    paths: tuple[Path, ...]
+    """Every file of this `file_id`, copies included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What lies in a journal folder."""
+
+    journals: tuple[JournalFile, ...]
+    """In the order of their `file_id`, so that every reading of a folder goes the same way."""
+    problems: tuple[Problem, ...]
+    footprint: tuple[tuple[str, int, int, int], ...]
+    """Name, inode, size and time of change of each file: equal footprints, nothing new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One decoded line and where it stood."""
+
+    kind: Kind
+    seq: int
+    at: int
+    """Microseconds UTC: when it was written."""
+    offset: int
+    raw: bytes
+    """The JSON object as written, without the newline and without blanks in front."""
+    fields: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Stretch:
+    """The whole lines of one journal from `start` to `end`."""
+
+    journal: JournalFile
+    start: int
+    end: int
+    more: bool
+    """Whether the file goes on after what was read."""
+    lines: list[Line] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+class Reader:
+    """Reads one journal folder again and again, and remembers whose each file is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._owners: dict[tuple[str, int], str] = {}
+        self._compared: dict[tuple[str, str, int], bool] = {}
+
+    def survey(self) -> Survey:
+        """Look at every `*.jsonl` of the folder; a folder that is not there is an empty one."""
+        footprint: list[tuple[str, int, int, int]] = []
+        try:
+            with os.scandir(self.folder) as entries:
+                for entry in entries:
+                    if entry.name.endswith(SUFFIX) and entry.is_file():
+                        status = entry.stat()
+                        footprint.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
+        except FileNotFoundError:
+            pass
+        footprint.sort()
+        problems: list[Problem] = []
+        by_owner: dict[str, list[tuple[int, Path]]] = {}
+        for name, inode, size, _ in footprint:
+            path = self.folder / name
+            owner = self._owners.get((name, inode)) or self._owner(path, size, problems)
+            if owner is not None:
+                self._owners[(name, inode)] = owner
+                by_owner.setdefault(owner, []).append((size, path))
+        journals = [self._longest(owner, files, problems) for owner, files in sorted(by_owner.items())]
+        return Survey(journals=tuple(journals), problems=tuple(problems), footprint=tuple(footprint))
+
+    def _owner(self, path: Path, size: int, problems: list[Problem]) -> str | None:
+        """The `file_id` of the process line; None, and a problem where there are whole lines but not that one."""
+        if not size:
+            return None
+        try:
+            with path.open("rb") as file:
+                head = file.read(HEAD_BYTES_MAX)
+        except OSError as error:
+            problems.append(Problem(path=path, offset=0, reason=f"cannot be read: {error.strerror or error}"))
+            return None
+        whole = head[: head.rfind(b"\n") + 1]
+        for line in whole.split(b"\n"):
+            if b'"process"' not in line:
+                continue
+            decoded = decode(line, 0)
+            if isinstance(decoded, Line) and decoded.kind is Kind.PROCESS:
+                return str(decoded.fields["file_id"])
+        if whole:
+            problems.append(Problem(path=path, offset=0, reason="no process line: nobody knows whose journal this is"))
+        return None
+
+    def _longest(self, file_id: str, files: list[tuple[int, Path]], problems: list[Problem]) -> JournalFile:
+        """The longest file, after a look at whether the others are its beginning."""
+        files.sort(key=lambda file: (-file[0], file[1].name))
+        size, path = files[0]
+        for other_size, other in files[1:]:
+            key = (path.name, other.name, other_size)
+            if key not in self._compared:
+                self._compared[key] = _is_prefix(other, path, other_size)
+            if not self._compared[key]:
+                problems.append(
+                    Problem(path=other, offset=0, reason=f"same file_id as {path.name}, but not its beginning")
+                )
+        return JournalFile(file_id=file_id, path=path, size=size, paths=tuple(sorted(other for _, other in files)))
+
+
+def _is_prefix(shorter: Path, longer: Path, size: int) -> bool:
+    """Whether the first and last 64 KiB of `shorter` stand at the same places of `longer`."""
+    try:
+        with shorter.open("rb") as one, longer.open("rb") as two:
+            for offset in (0, max(0, size - COMPARED_BYTES)):
+                one.seek(offset)
+                two.seek(offset)
+                length = min(COMPARED_BYTES, size - offset)
+                if one.read(length) != two.read(length):
+                    return False
+    except OSError:
+        return False
+    return True
+
+
+def read_stretch(journal: JournalFile, start: int, bytes_max: int) -> Stretch:
+    """The whole lines after byte `start` and within the journal's `size`, about `bytes_max` bytes of them.
+
+    A line longer than `bytes_max` is passed by and located: none of ours is over 64 KiB.
+    """
+    wanted = min(bytes_max, max(0, journal.size - start))
+    with journal.path.open("rb") as file:
+        file.seek(start)
+        data = file.read(wanted)
+        end = data.rfind(b"\n") + 1
+        if not end and len(data) == bytes_max:
+            return _pass_by(journal, start, file, len(data))
+        more = start + len(data) < journal.size
+    stretch = Stretch(journal=journal, start=start, end=start + end, more=more)
+    offset = start
+    for text in data[:end].split(b"\n")[:-1]:
+        if text and not text.isspace():
+            decoded = decode(text, offset)
+            if isinstance(decoded, Line):
+                stretch.lines.append(decoded)
+            else:
+                stretch.problems.append(Problem(path=journal.path, offset=offset, reason=decoded))
+        offset += len(text) + 1
+    return stretch
+
+
+def _pass_by(journal: JournalFile, start: int, file: Any, read: int) -> Stretch:
+    length = read
+    while piece := file.read(PIECE_BYTES):
+        newline = piece.find(b"\n")
+        if newline >= 0:
+            length += newline + 1
+            problem = Problem(path=journal.path, offset=start, reason=f"a line of {length - 1} bytes")
+            return Stretch(journal=journal, start=start, end=start + length, more=True, problems=[problem])
+        length += len(piece)
+    return Stretch(journal=journal, start=start, end=start, more=False)
+
+
+def read_all(journal: JournalFile, bytes_max: int = 4 * PIECE_BYTES) -> Iterator[Stretch]:
+    """Every whole line of a journal from its beginning, stretch by stretch."""
+    start = 0
+    while True:
+        stretch = read_stretch(journal, start, bytes_max)
+        yield stretch
+        if not stretch.more or stretch.end == start:
+            return
+        start = stretch.end
+
+
+def decode(text: bytes, offset: int) -> Line | str:
+    """One line as written, or the reason why it is none."""
+    try:
+        fields = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return "not JSON: torn, or not written by submeter"
+    if type(fields) is not dict:
+        return "not a JSON object"
+    version = fields.get("v")
+    if version != FORMAT:
+        return f"format {version!r} is not known to this version"
+    kind = fields.get("kind")
+    carried = LINES.get(kind) if isinstance(kind, str) else None  # type: ignore[call-overload]
+    if carried is None:
+        return f"kind {kind!r} is not known to this version"
+    seq, at = fields.get("seq"), fields.get("at")
+    if type(seq) is not int or seq < 0:
+        return "seq is not a count"
+    if type(at) is not int or not 0 <= at <= TIME_US_MAX:
+        return "at is not a time"
+    if OUR_NAMES[0] in fields or OUR_NAMES[1] in fields:
+        return f"{OUR_NAMES[0]} and {OUR_NAMES[1]} are not fields of a line"
+    reason = misfit(carried, fields)
+    if reason is not None:
+        return f"{kind}: {reason}"
+    return Line(kind=Kind(kind), seq=seq, at=at, offset=offset, raw=text.strip(), fields=fields)

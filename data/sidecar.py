@@ -1,0 +1,102 @@
+"""The lock beside a ledger: who may open it, and for how long one waits.
+
+Every opening of a ledger by submeter is inside this lock: exclusive to carry journals in, shared to read. Within one
+process openings follow each other too, because DuckDB allows one configuration per file and process, and because a
+second open() and close() of the file would drop the first one's POSIX lock. Waiting for another process is real time,
+whatever clock the ledger keeps, and always bounded. Never here: the ledger file itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .error import SubmeterError
+from .paths import lock_path
+
+POLL_S = 0.002
+POLL_S_MAX = 0.05
+
+_in_process: dict[str, threading.Lock] = {}
+_in_process_guard = threading.Lock()
+
+
+class LockHeld(Exception):
+    """Somebody else has held the lock, or the file, for as long as we were ready to wait."""
+
+    def __init__(self, pid: int | None) -> None:
+        super().__init__(pid)
+        self.pid = pid
+        """Whoever holds it; None: the system does not tell."""
+
+
+class Patience:
+    """A bounded wait in growing steps."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+        self._step_s = POLL_S
+
+    @property
+    def left_s(self) -> float:
+        return self._until - time.monotonic()
+
+    def pause(self) -> bool:
+        """Wait one step; False where the time is up."""
+        if self.left_s <= 0:
+            return False
+        time.sleep(min(self._step_s, max(0.0, self.left_s)))
+        self._step_s = min(self._step_s * 1.5, POLL_S_MAX)
+        return True
+
+
+@contextmanager
+def sidecar(ledger: Path, *, exclusive: bool, patience: Patience) -> Iterator[None]:
+    """Hold the lock of a ledger for the length of a block. Raises `LockHeld`, or `SubmeterError` for a bad place."""
+    with _in_process_guard:
+        mutex = _in_process.setdefault(os.path.realpath(ledger), threading.Lock())
+    if not mutex.acquire(timeout=max(0.0, patience.left_s)):
+        raise LockHeld(os.getpid())
+    try:
+        path = lock_path(ledger)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SubmeterError(
+                f"The ledger cannot be opened: {ledger}",
+                f"Its lock {path.name} cannot be made: {error.strerror or error}.",
+                "Choose a place you can write to, with --ledger PATH or SUBMETER_LEDGER.",
+            ) from error
+        try:
+            mode = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+            while True:
+                try:
+                    fcntl.flock(descriptor, mode)
+                    break
+                except BlockingIOError:
+                    if not patience.pause():
+                        raise LockHeld(_holder(descriptor)) from None
+            yield
+        finally:
+            os.close(descriptor)
+    finally:
+        mutex.release()
+
+
+def _holder(descriptor: int) -> int | None:
+    """The process that holds a flock on this file, as Linux tells it."""
+    inode = os.fstat(descriptor).st_ino
+    try:
+        with open("/proc/locks", encoding="ascii") as locks:
+            for line in locks:
+                words = line.split()
+                if "->" not in words and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
+                    return int(words[4])
+    except (OSError, IndexError, ValueError):
+        return None
+    return None

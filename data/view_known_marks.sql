@@ -1,0 +1,45 @@
+-- One row = one mark that tells of a run: its framework filled in where the run id alone names it, imported marks
+-- once however often they were imported, and left out where the run has marks of this kind of its own.
+-- Inner view of `runs` and `steps`.
+CREATE OR REPLACE VIEW known_marks AS
+WITH declared AS (
+    SELECT run_id, min(framework) AS framework
+    FROM marks
+    WHERE framework IS NOT NULL
+    GROUP BY run_id
+    HAVING count(DISTINCT framework) = 1
+),
+used AS (
+    SELECT run_id, min(framework) AS framework
+    FROM readings
+    WHERE framework IS NOT NULL
+      AND run_id IN (SELECT undeclared.run_id FROM marks AS undeclared WHERE undeclared.framework IS NULL)
+    GROUP BY run_id
+    HAVING count(DISTINCT framework) = 1
+),
+named AS (
+    SELECT
+        m.kind,
+        coalesce(m.framework, d.framework, u.framework) AS framework,
+        m.run_id,
+        m.step,
+        m.edge,
+        m.status,
+        m.marked_by,
+        m.marked_at,
+        m.at,
+        m.file_id,
+        m.line_offset
+    FROM marks AS m
+    LEFT JOIN declared AS d ON d.run_id = m.run_id
+    LEFT JOIN used AS u ON u.run_id = m.run_id
+)
+SELECT kind, framework, run_id, step, edge, status, marked_by, marked_at, "at", file_id, line_offset
+FROM named
+QUALIFY marked_by <> 'metrics'
+    OR (
+        NOT bool_or(marked_by <> 'metrics') OVER (PARTITION BY run_id, framework, kind)
+        AND row_number() OVER (
+            PARTITION BY run_id, framework, kind, step, edge, marked_at, marked_by ORDER BY "at", file_id, line_offset
+        ) = 1
+    );
