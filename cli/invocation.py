@@ -5,6 +5,7 @@ Nothing here opens a ledger before a command asks for it, and DuckDB is imported
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import click
 from ..data.clock import Clock, SystemClock
 from ..data.error import SubmeterError
 from ..data.paths import DEFAULT_LEDGER, journal_folder, ledger_path
+from .output import say
 
 if TYPE_CHECKING:
     from ..data.ledger import Ledger
@@ -49,11 +51,22 @@ class Invocation:
                 exit_code=WRONG_USAGE,
             )
         ledger = Ledger(self.ledger, clock=self.clock)
-        ledger.ingest()
+        turn = ledger.ingest()
+        if turn.held:
+            holder = f"process {turn.held_by}" if turn.held_by else "another program"
+            say(f"Note: {holder} holds {self.ledger}; the newest calls still wait in the journal.")
         return ledger
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
+
+
+def named_environment() -> dict[str, str]:
+    """The environment, and what `./.env` names that it does not: for an audit, never for a proxy."""
+    from dotenv import dotenv_values
+
+    named = dotenv_values(ENV_FILE, interpolate=False) if ENV_FILE.is_file() else {}
+    return {name: value for name, value in named.items() if value} | dict(os.environ)
 
 
 def _choose_ledger(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:

@@ -14,9 +14,12 @@ from typing import Any, NoReturn
 import click
 
 from ..data.error import SubmeterError
+from .doctor import doctor
 from .invocation import Invocation, ledger_option
 from .output import say
 from .proxy import proxy
+from .runs import runs, steps
+from .sql import sql
 from .step import step
 
 SIGPIPE_EXIT = 128 + 13
@@ -60,7 +63,7 @@ def cli(context: click.Context) -> None:
     context.obj = context.obj or Invocation()
 
 
-for command in (proxy, step):
+for command in (proxy, step, runs, steps, sql, doctor):
     cli.add_command(command)
 
 

@@ -7,7 +7,6 @@ only ever read here.
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import os
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ import orjson
 
 from ..data.journal import LINE_BYTES_MAX
 from ..data.paths import journal_folder
+from ..data.presence import is_held
 
 TOKEN_VARIABLE = "SUBMETER_TOKEN"
 ANSWER_TIMEOUT_S = 5.0
@@ -82,9 +82,9 @@ def ask(url: str, method: str, path: str, body: Mapping[str, Any] | None = None)
 
 def _read(path: Path) -> RunningProxy | None:
     """What the journal's first line says, if a living proxy holds the file."""
+    if not is_held([path]):
+        return None
     with path.open("rb") as journal:
-        if not _held(journal.fileno()):
-            return None
         line = journal.readline(LINE_BYTES_MAX)
     try:
         first = orjson.loads(line)
@@ -100,12 +100,3 @@ def _read(path: Path) -> RunningProxy | None:
         version=first.get("version"),
         journal=path,
     )
-
-
-def _held(descriptor: int) -> bool:
-    """Whether another process holds this file's exclusive flock. Ours, if we get one, is shared and short."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False

@@ -1,0 +1,290 @@
+"""What `doctor` looks at, one function each: a finding says how it is and what to do about it.
+
+No secret is ever part of a finding: a key is named by its variable. Nothing here changes anything, except that the
+journal folder is tried with a file that is removed at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import ssl
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..data.clock import US_PER_MINUTE, Clock, minute_floor
+from ..data.error import SubmeterError
+from ..data.keys import KEY_ID, KeyRing
+from ..data.paths import journal_folder, lock_path
+from .locks import holders
+from .running import RunningProxy
+
+if TYPE_CHECKING:
+    from ..data.ledger import Ledger
+
+UPSTREAM_TIMEOUT_S = 10.0
+PROBE_MINUTES_AGO = 10
+LOCK_LOOKS = 10
+LOCK_LOOK_EVERY_S = 0.2
+
+
+class State(StrEnum):
+    """How one thing is."""
+
+    FINE = "fine"
+    WRONG = "wrong"
+    """Something for the user to mend."""
+    CANNOT_TELL = "cannot tell"
+    """It could not be found out now; an audit could not be made either."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    state: State
+    said: str
+    next_step: str | None = None
+    """What to do about it; None where all is fine."""
+
+
+def check_keys(ring: KeyRing) -> list[Finding]:
+    """Framework keys: there are some, no secret and no id is shared, each has an id that can be one."""
+    if not ring.keys:
+        return [
+            _wrong(
+                "keys",
+                "No framework key is set, so no call's framework is known from its key.",
+                "Set OPENAI_API_KEY_<FRAMEWORK> and OPENAI_API_KEY_<FRAMEWORK>_ID, in the environment or ./.env.",
+            )
+        ]
+    found = [_fine("keys", f"Framework keys: {', '.join(key.framework for key in ring.keys)}.")]
+    found += [
+        _wrong(
+            "duplicate keys",
+            f"{_variables(same)} hold the same secret: their calls cannot be told apart by key.",
+            "Make one API key for each framework; until then no framework is taken from this key.",
+        )
+        for same in ([key.variable for key in keys] for keys in ring.shared())
+    ]
+    by_id: dict[str, list[str]] = {}
+    for key in ring.keys:
+        variable = f"{key.variable}_ID"
+        if key.api_key_id is None:
+            found.append(
+                _wrong(
+                    "key ids",
+                    f"{variable} is not set, so {key.framework} cannot be audited.",
+                    f"Set {variable} to the id (key_...) that the dashboard shows for this API key.",
+                )
+            )
+        elif not KEY_ID.fullmatch(key.api_key_id):
+            found.append(
+                _wrong(
+                    "key ids",
+                    f"{variable} is not the id of a key: ids begin with key_.",
+                    f"Set {variable} to the id (key_...), not to the secret or the name of the key.",
+                )
+            )
+        else:
+            by_id.setdefault(key.api_key_id, []).append(variable)
+    found += [
+        _wrong(
+            "duplicate keys",
+            f"{_variables(same)} are the same id {api_key_id}.",
+            "Give each framework the id of its own key.",
+        )
+        for api_key_id, same in by_id.items()
+        if len(same) > 1
+    ]
+    if all(finding.state is State.FINE for finding in found):
+        found.append(_fine("key ids", "Every key has an id, and no two are the same."))
+    return found
+
+
+def check_upstream(url: str) -> Finding:
+    """Whether the upstream answers at all; a request without a key is refused, and that is an answer."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        connection = http.client.HTTPSConnection(host, parts.port, timeout=UPSTREAM_TIMEOUT_S, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, parts.port, timeout=UPSTREAM_TIMEOUT_S)
+    try:
+        connection.request("GET", parts.path.rstrip("/").removesuffix("/v1") + "/v1/models")
+        status_code = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return _cannot_tell(
+            "upstream",
+            f"{url} does not answer: {error or type(error).__name__}.",
+            "See whether this machine reaches it: curl -I " + url,
+        )
+    finally:
+        connection.close()
+    if status_code >= 500:
+        return _cannot_tell(
+            "upstream", f"{url} answers with {status_code}.", "Try again later; its status page may say more."
+        )
+    return _fine("upstream", f"{url} answers ({status_code} to a request without a key).")
+
+
+def check_admin_key(environment: Mapping[str, str], clock: Clock, api_key_id: str | None) -> Finding:
+    """Whether an admin key is set and may read usage: one minute, ten minutes ago, of one key is asked for."""
+    from ..audit.bucket import Problem, UsageEndpoint
+    from ..audit.settings import ADMIN_KEYS, read_settings
+    from ..audit.usage_api import UsageApi
+
+    try:
+        settings = read_settings(environment)
+    except SubmeterError as error:
+        return _wrong("admin key", f"{error.what} {error.why}", error.next_step)
+    if settings.admin_key is None:
+        return _wrong(
+            "admin key",
+            "No admin key is set, so no audit can be made; metering does not need one.",
+            f"Set {ADMIN_KEYS[0]} to a key that may read usage (scope api.usage.read), for the audit alone.",
+        )
+    end = minute_floor(clock.now_us()) - PROBE_MINUTES_AGO * US_PER_MINUTE
+    with UsageApi(settings, clock=clock) as client:
+        read = client.read(
+            UsageEndpoint.COMPLETIONS,
+            api_key_id=api_key_id or "key_none",
+            window_start=end - US_PER_MINUTE,
+            window_end=end,
+        )
+    if read.good:
+        return _fine("admin key", f"The admin key may read usage at {settings.usage_api_url}.")
+    said = f"{read.status_code or 'no answer'}: {read.message or read.problem}"
+    if read.request_id:
+        said += f" (request {read.request_id})"
+    if read.problem is Problem.NOT_PERMITTED:
+        return _cannot_tell(
+            "admin key",
+            f"The admin key may not read usage: {said}",
+            f"Set {ADMIN_KEYS[0]} to a key of the right organisation with the scope api.usage.read.",
+        )
+    return _cannot_tell("admin key", f"The Usage API cannot be read now: {said}", "Try again later: submeter doctor")
+
+
+def check_journal_folder(ledger: Path) -> Finding:
+    """Whether a call could be recorded: the journal folder, or the nearest folder above it, takes a file."""
+    folder = journal_folder(ledger)
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest) as trial:
+            trial.write(b"\n")
+            trial.flush()
+    except OSError as error:
+        return _wrong(
+            "journal",
+            f"{nearest} cannot be written to: {error.strerror or error}.",
+            "Choose another ledger with --ledger PATH or SUBMETER_LEDGER, or mend the folder's permissions.",
+        )
+    return _fine("journal", f"{folder} can be written to.")
+
+
+def check_lock(ledger: Path, clock: Clock) -> Finding:
+    """Whether the ledger is free within two seconds, and else who holds it."""
+    if not ledger.exists():
+        return _fine("lock", f"{ledger} is not there yet; the first call makes it.")
+    for look in range(LOCK_LOOKS):
+        if look:
+            clock.sleep(LOCK_LOOK_EVERY_S)
+        if _is_free(lock_path(ledger)) and not holders(ledger):
+            return _fine("lock", "Nobody holds the ledger.")
+    names = ", ".join(str(holder) for holder in [*holders(lock_path(ledger)), *holders(ledger)])
+    return _wrong(
+        "lock",
+        f"{ledger} is held by {names or 'a process that cannot be told'}; calls wait in the journal, none is lost.",
+        "Close that program, or let it work on a copy: submeter ledger snapshot TO",
+    )
+
+
+def check_ingest(ledger: Path, clock: Clock) -> Finding:
+    """How far the ledger is behind its journals, and whether it catches up when asked to."""
+    from ..data.ledger import Ledger
+
+    opened = Ledger(ledger, clock=clock)
+    try:
+        behind = _bytes_behind(opened)
+        turn = opened.ingest()
+    except SubmeterError as error:
+        return _wrong("ingest", f"{error.what} {error.why}", error.next_step)
+    said = f"The ledger was {behind:,} bytes of journal behind"
+    if turn.held:
+        return _wrong("ingest", f"{said}, and still is.", "See `lock` above; then: submeter ledger ingest")
+    if turn.problems:
+        return _wrong(
+            "ingest",
+            f"{said}; {len(turn.problems)} places of the journals could not be read.",
+            "Locate them with: submeter ledger check",
+        )
+    return _fine("ingest", f"{said}, and is up to date now.")
+
+
+def _bytes_behind(ledger: Ledger) -> int:
+    """Bytes of journal that are not in the ledger yet."""
+    from ..data.replay import Reader
+
+    journals = Reader(journal_folder(ledger.path)).survey().journals
+    rows = ledger.query("ingested").rows if ledger.path.exists() else []
+    carried = {file_id: end_offset for file_id, end_offset, _ in rows}
+    return sum(max(0, journal.size - carried.get(journal.file_id, 0)) for journal in journals)
+
+
+def check_proxies(proxies: list[RunningProxy]) -> Finding:
+    """Which proxies of this ledger run here."""
+    if not proxies:
+        return _fine("proxy", "No proxy of this ledger runs here; start one with: submeter proxy")
+    said = ", ".join(f"{proxy.listen} -> {proxy.upstream} (pid {proxy.pid})" for proxy in proxies)
+    return _fine("proxy", f"Running: {said}.")
+
+
+def exit_code_of(findings: list[Finding]) -> int:
+    """1 where something is to be mended, else 3 where something could not be told, else 0."""
+    states = {finding.state for finding in findings}
+    if State.WRONG in states:
+        return 1
+    return 3 if State.CANNOT_TELL in states else 0
+
+
+def _is_free(lock: Path) -> bool:
+    """Whether the sidecar lock is free to readers at this instant."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _variables(names: list[str]) -> str:
+    return " and ".join(names)
+
+
+def _fine(check: str, said: str) -> Finding:
+    return Finding(check=check, state=State.FINE, said=said)
+
+
+def _wrong(check: str, said: str, next_step: str) -> Finding:
+    return Finding(check=check, state=State.WRONG, said=said, next_step=next_step)
+
+
+def _cannot_tell(check: str, said: str, next_step: str) -> Finding:
+    return Finding(check=check, state=State.CANNOT_TELL, said=said, next_step=next_step)

@@ -1,0 +1,137 @@
+"""`submeter sql`: any question to the ledger, in SQL of one's own or by name.
+
+A named question is one of the `.sql` files of `data/`; without an argument they are listed. Asking never writes to
+the ledger.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..data.error import SubmeterError
+from .invocation import Invocation, ledger_option, pass_invocation
+from .output import print_csv, print_json, print_table, records
+
+if TYPE_CHECKING:
+    from ..data.ledger import Ledger, Table
+
+FORMATS = ("table", "csv", "json", "parquet")
+_COMMENT = re.compile(r"--[^\n]*")
+_TEXT = re.compile(r"'(?:[^']|'')*'")
+_PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
+
+
+@click.command()
+@click.argument("query", required=False, metavar="[QUERY | NAME]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="How the answer is printed; parquet goes to a file or a pipe.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option(
+    "--param",
+    "-p",
+    "given",
+    type=(str, str),
+    multiple=True,
+    metavar="NAME VALUE",
+    help="The value of a $NAME in the query; one that is not given is NULL.",
+)
+@ledger_option
+@pass_invocation
+def sql(
+    invocation: Invocation, query: str | None, form: str, as_json: bool, given: tuple[tuple[str, str], ...]
+) -> None:
+    """Ask the ledger, also while the proxy writes to it; without an argument, list the named questions.
+
+    \b
+    Example:
+        submeter sql "SELECT framework, sum(input_tokens) FROM run_usage GROUP BY framework"
+        submeter sql list_steps -p framework chatdev -p run_id r-1
+        submeter sql "FROM calls" --format parquet > calls.parquet
+    """
+    if query is None:
+        _print_names("json" if as_json else form)
+        return
+    text = text_of(query)
+    parameters = parameters_of(text, dict(given))
+    ledger = invocation.open_ledger()
+    if form == "parquet" and not as_json:
+        _write_parquet(ledger, text, parameters)
+    else:
+        _print(ledger.query(text, parameters), "json" if as_json else form)
+
+
+def text_of(query: str) -> str:
+    """The SQL of a query given by name or as it is."""
+    from ..data.ledger import named
+
+    return named(query) if query.strip().replace("_", "").isalnum() else query
+
+
+def parameters_of(text: str, given: dict[str, str]) -> dict[str, str | None]:
+    """A value for every `$name` of the SQL, None where none was given; a `SubmeterError` for one it does not have."""
+    wanted = set(_PARAMETER.findall(_COMMENT.sub("", _TEXT.sub("''", text))))
+    if unknown := sorted(set(given) - wanted):
+        raise SubmeterError(
+            f"The query has no parameter ${unknown[0]}.",
+            f"It has: {', '.join(f'${name}' for name in sorted(wanted)) or 'none'}.",
+            "Name one of them with: submeter sql QUERY -p NAME VALUE",
+        )
+    return {name: given.get(name) for name in sorted(wanted)}
+
+
+def _print_names(form: str) -> None:
+    from ..data.ledger import Table, named, query_names
+
+    rows: list[tuple[str, ...]] = [(name, _first_sentence(named(name))) for name in query_names()]
+    _print(Table(columns=("name", "question"), types=("VARCHAR", "VARCHAR"), rows=rows), form)
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of the comment a query begins with."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        lines.append(line.removeprefix("--").strip())
+    return re.split(r"(?<=[.:]) ", " ".join(lines), maxsplit=1)[0]
+
+
+def _print(table: Table, form: str) -> None:
+    if form == "json":
+        print_json(records(table))
+    elif form == "csv":
+        print_csv(table)
+    else:
+        print_table(table.columns, table.rows)
+
+
+def _write_parquet(ledger: Ledger, text: str, parameters: dict[str, str | None]) -> None:
+    """Write the answer as one Parquet file to stdout."""
+    if sys.stdout.isatty():
+        raise SubmeterError(
+            "Parquet is not for a terminal.",
+            "It is a file of bytes.",
+            'Write it to one: submeter sql "FROM calls" --format parquet > calls.parquet',
+        )
+    with tempfile.TemporaryDirectory(prefix="submeter-") as folder:
+        path = Path(folder) / "answer.parquet"
+        write_parquet(ledger, text, path, parameters)
+        sys.stdout.buffer.write(path.read_bytes())
+
+
+def write_parquet(ledger: Ledger, text: str, path: Path, parameters: dict[str, str | None] | None = None) -> None:
+    """Put the answer of one query into a Parquet file. COPY takes no parameter for a path, so it is quoted here."""
+    quoted = str(path).replace("'", "''")
+    ledger.query(f"COPY (\n{text.strip().rstrip(';')}\n) TO '{quoted}' (FORMAT parquet)", parameters)
