@@ -14,7 +14,7 @@ from typing import Any
 
 from .clock import Clock
 from .columns import BUCKET_COLUMNS, LINES, Form, Kind
-from .pages import PageUnusable, bucket_rows
+from .pages import PageUnusableError, bucket_rows
 from .presence import SILENCE_US, is_here
 from .replay import JournalFile, Line, Problem, Stretch, Survey, read_stretch
 from .staging import Connection, StagedLine, stage_lines, stage_rows
@@ -146,7 +146,7 @@ def _stage(connection: Connection, turn: Turn, reads: Path) -> set[str]:
             elif line.kind is Kind.USAGE_READ and line.fields["good"]:
                 try:
                     buckets.extend(bucket_rows(reads, line.fields))
-                except PageUnusable as error:
+                except PageUnusableError as error:
                     turn.problems.append(Problem(path=stretch.journal.path, offset=line.offset, reason=str(error)))
             by_kind.setdefault(line.kind, []).append(
                 StagedLine(file_id=stretch.journal.file_id, offset=line.offset, raw=line.raw, call_id=call_id)
@@ -157,9 +157,9 @@ def _stage(connection: Connection, turn: Turn, reads: Path) -> set[str]:
         if kind is Kind.START:
             lines = [line for line in lines if line.call_id not in settled]
         refused = stage_lines(connection, f"staged_{kind}", LINES[kind].columns, lines)
-        for line in refused:
+        for staged_line in refused:
             reason = f"{kind}: DuckDB cannot read it"
-            turn.problems.append(Problem(path=paths[line.file_id], offset=line.offset, reason=reason))
+            turn.problems.append(Problem(path=paths[staged_line.file_id], offset=staged_line.offset, reason=reason))
         if kind is Kind.SETTLE and refused:
             settled = {row[0] for row in connection.rows("SELECT call_id FROM staged_settle")}
     staged: set[str] = {str(kind) for kind in by_kind}

@@ -30,8 +30,8 @@ from .error import SubmeterError
 from .ingest import Turn, Watched, carry_turn, ended_at, is_present
 from .paths import journal_folder, reads_folder
 from .replay import Problem, Reader, Survey
-from .sidecar import LockHeld, Patience, sidecar
-from .staging import StatementRefused
+from .sidecar import LockHeldError, Patience, sidecar
+from .staging import StatementRefusedError
 
 SCHEMA_VERSION = 1
 STORAGE_VERSION = "v1.2.0"
@@ -121,7 +121,7 @@ class Ledger:
             try:
                 with self._writing(Patience(wait_s)) as connection:
                     turn = carry_turn(connection, survey, reads=reads_folder(self.path), clock=self._clock)
-            except LockHeld as held:
+            except LockHeldError as held:
                 return IngestTurn(lines=lines, rows=rows, problems=tuple(problems), held=True, held_by=held.pid)
             self._watched = turn.watched
             lines += turn.lines
@@ -142,7 +142,7 @@ class Ledger:
         try:
             with self.reading() as connection:
                 return connection.table(sql, parameters)
-        except StatementRefused as refused:
+        except StatementRefusedError as refused:
             raise SubmeterError(
                 "The ledger would not answer this.",
                 str(refused),
@@ -162,7 +162,7 @@ class Ledger:
         try:
             with sidecar(self.path, exclusive=False, patience=patience), self._open(patience, read_only=True) as opened:
                 yield opened
-        except LockHeld as held:
+        except LockHeldError as held:
             raise held_error(self.path, held) from held
 
     @contextmanager
@@ -200,7 +200,7 @@ class DuckConnection:
         self._connection = connection
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
-        """Run one statement and fetch all it answers; `StatementRefused` where DuckDB refuses it."""
+        """Run one statement and fetch all it answers; `StatementRefusedError` where DuckDB refuses it."""
         return self.table(sql, parameters).rows
 
     def table(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
@@ -210,7 +210,7 @@ class DuckConnection:
             described = answer.description or []
             rows = answer.fetchall() if described else []
         except (duckdb.Error, RuntimeError) as error:
-            raise StatementRefused(str(error)) from error
+            raise StatementRefusedError(str(error)) from error
         return Table(
             columns=tuple(str(column[0]) for column in described),
             types=tuple(str(column[1]) for column in described),
@@ -244,7 +244,7 @@ def open_file(path: Path, patience: Patience, *, read_only: bool) -> Iterator[Du
                 raise _unusable(path, text) from error
             if not patience.pause():
                 found = _PID.search(text)
-                raise LockHeld(int(found.group(1)) if found else None) from error
+                raise LockHeldError(int(found.group(1)) if found else None) from error
     try:
         if not read_only:
             _make_private(path.with_name(path.name + ".wal"))
@@ -292,7 +292,7 @@ def migrate(connection: DuckConnection, clock: Clock) -> None:
     """Bring a ledger forward to this schema, one version a step. Raises `SubmeterError` for a newer ledger."""
     try:
         found = connection.rows("SELECT max(version) FROM schema_version")[0][0]
-    except StatementRefused as error:
+    except StatementRefusedError as error:
         raise SubmeterError(
             "This is a DuckDB file, but no ledger.",
             "It has no schema_version table, so submeter leaves it alone.",
@@ -352,7 +352,7 @@ def named(name: str) -> str:
     return read_sql(name)
 
 
-def held_error(path: Path, held: LockHeld) -> SubmeterError:
+def held_error(path: Path, held: LockHeldError) -> SubmeterError:
     """What a reader is told where another program holds the ledger for writing."""
     holder = f"process {held.pid}" if held.pid else "another program"
     return SubmeterError(

@@ -22,12 +22,12 @@ _OURS = frozenset({"read_id", "usage_endpoint", "minute"})
 _TOLD = {name: form for name, form in BUCKET_COLUMNS.items() if name not in _OURS}
 
 
-class PageUnusable(ValueError):
+class PageUnusableError(ValueError):
     """A page is missing, damaged, or not a page."""
 
 
 def bucket_rows(reads: Path, line: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The bucket rows of one `usage_read` line, page by page. Raises `PageUnusable` naming the page."""
+    """The bucket rows of one `usage_read` line, page by page. Raises `PageUnusableError` naming the page."""
     rows: list[dict[str, Any]] = []
     for digest in line.get("pages") or ():
         page = _read_page(reads, str(digest))
@@ -41,7 +41,7 @@ def bucket_rows(reads: Path, line: Mapping[str, Any]) -> list[dict[str, Any]]:
                     row["minute"] = minute
                     rows.append(row)
         except (KeyError, TypeError, AttributeError) as error:
-            raise PageUnusable(f"page {digest[:12]} is not a page of usage buckets") from error
+            raise PageUnusableError(f"page {digest[:12]} is not a page of usage buckets") from error
     return rows
 
 
@@ -53,16 +53,16 @@ def _told(result: Mapping[str, Any], name: str, form: Form) -> object:
 
 def _read_page(reads: Path, digest: str) -> Any:
     if len(digest) != 64 or not digest.isalnum():
-        raise PageUnusable(f"page {digest[:12]!r} has no proper digest")
+        raise PageUnusableError(f"page {digest[:12]!r} has no proper digest")
     try:
         body = gzip.decompress((reads / f"{digest}.json.gz").read_bytes())
     except FileNotFoundError as error:
-        raise PageUnusable(f"page {digest[:12]} is missing from {reads.name}/") from error
+        raise PageUnusableError(f"page {digest[:12]} is missing from {reads.name}/") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise PageUnusable(f"page {digest[:12]} cannot be read: {error}") from error
+        raise PageUnusableError(f"page {digest[:12]} cannot be read: {error}") from error
     if hashlib.sha256(body).hexdigest() != digest:
-        raise PageUnusable(f"page {digest[:12]} is not what was read: its digest differs")
+        raise PageUnusableError(f"page {digest[:12]} is not what was read: its digest differs")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise PageUnusable(f"page {digest[:12]} is not JSON") from error
+        raise PageUnusableError(f"page {digest[:12]} is not JSON") from error

@@ -23,6 +23,7 @@ HEAD_BYTES_MAX = 1024 * 1024
 """How far into a file its process line is looked for: it is the first whole line, behind a torn one at most."""
 PIECE_BYTES = 1024 * 1024
 COMPARED_BYTES = 64 * 1024
+KINDS = {str(kind): kind for kind in Kind}
 OUR_NAMES = ("journal_file_id", "journal_offset")
 """Written in front of each line for the bulk load; a line that brings them itself is not one of ours."""
 
@@ -229,10 +230,10 @@ def decode(text: bytes, offset: int) -> Line | str:
     version = fields.get("v")
     if version != FORMAT:
         return f"format {version!r} is not known to this version"
-    kind = fields.get("kind")
-    carried = LINES.get(kind) if isinstance(kind, str) else None  # type: ignore[call-overload]
-    if carried is None:
-        return f"kind {kind!r} is not known to this version"
+    named = fields.get("kind")
+    if type(named) is not str or named not in KINDS:
+        return f"kind {named!r} is not known to this version"
+    kind = KINDS[named]
     seq, at = fields.get("seq"), fields.get("at")
     if type(seq) is not int or seq < 0:
         return "seq is not a count"
@@ -240,7 +241,7 @@ def decode(text: bytes, offset: int) -> Line | str:
         return "at is not a time"
     if OUR_NAMES[0] in fields or OUR_NAMES[1] in fields:
         return f"{OUR_NAMES[0]} and {OUR_NAMES[1]} are not fields of a line"
-    reason = misfit(carried, fields)
+    reason = misfit(LINES[kind], fields)
     if reason is not None:
         return f"{kind}: {reason}"
-    return Line(kind=Kind(kind), seq=seq, at=at, offset=offset, raw=text.strip(), fields=fields)
+    return Line(kind=kind, seq=seq, at=at, offset=offset, raw=text.strip(), fields=fields)

@@ -26,7 +26,7 @@ _in_process: dict[str, threading.Lock] = {}
 _in_process_guard = threading.Lock()
 
 
-class LockHeld(Exception):
+class LockHeldError(Exception):
     """Somebody else has held the lock, or the file, for as long as we were ready to wait."""
 
     def __init__(self, pid: int | None) -> None:
@@ -57,11 +57,11 @@ class Patience:
 
 @contextmanager
 def sidecar(ledger: Path, *, exclusive: bool, patience: Patience) -> Iterator[None]:
-    """Hold the lock of a ledger for the length of a block. Raises `LockHeld`, or `SubmeterError` for a bad place."""
+    """Hold a ledger's lock for the length of a block. Raises `LockHeldError`, or `SubmeterError` for a bad place."""
     with _in_process_guard:
         mutex = _in_process.setdefault(os.path.realpath(ledger), threading.Lock())
     if not mutex.acquire(timeout=max(0.0, patience.left_s)):
-        raise LockHeld(os.getpid())
+        raise LockHeldError(os.getpid())
     try:
         path = lock_path(ledger)
         try:
@@ -80,7 +80,7 @@ def sidecar(ledger: Path, *, exclusive: bool, patience: Patience) -> Iterator[No
                     break
                 except BlockingIOError:
                     if not patience.pause():
-                        raise LockHeld(_holder(descriptor)) from None
+                        raise LockHeldError(_holder(descriptor)) from None
             yield
         finally:
             os.close(descriptor)

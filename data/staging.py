@@ -24,7 +24,7 @@ RENAMED = {"by": "marked_by", "from": "from_at", "to": "to_at"}
 """Columns whose name on the line is a word of SQL."""
 
 
-class StatementRefused(ValueError):
+class StatementRefusedError(ValueError):
     """DuckDB would not run a statement on these lines."""
 
 
@@ -32,7 +32,7 @@ class Connection(Protocol):
     """What carrying needs of a DuckDB connection."""
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
-        """Run one statement and fetch all it answers; `StatementRefused` where DuckDB refuses it."""
+        """Run one statement and fetch all it answers; `StatementRefusedError` where DuckDB refuses it."""
         ...
 
 
@@ -62,7 +62,7 @@ def stage_lines(
     refused: list[StagedLine] = []
     try:
         _create(connection, table, columns, [located(line) for line in lines], placed=True)
-    except StatementRefused:
+    except StatementRefusedError:
         good = list(_readable(connection, columns, lines, refused))
         _create(connection, table, columns, [located(line) for line in good], placed=True)
     return refused
@@ -84,7 +84,7 @@ def _readable(
     try:
         _create(connection, "tried", columns, [located(line) for line in lines], placed=True)
         yield from lines
-    except StatementRefused:
+    except StatementRefusedError:
         if len(lines) == 1:
             refused.extend(lines)
             return
