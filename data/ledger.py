@@ -19,7 +19,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,15 @@ import duckdb
 
 from .clock import Clock
 from .error import SubmeterError
-from .ingest import Turn, Watched, carry_turn, ended_at, is_present
+from .ingest import Watched, carry_turn, ended_at, is_present
 from .paths import journal_folder, reads_folder
+from .questions import NAME, named, query_names
 from .replay import Problem, Reader, Survey
+from .schema import make_schema, migrate
 from .sidecar import LockHeldError, Patience, sidecar
 from .staging import StatementRefusedError
+from .upkeep import CheckReport, carry_all, check_report, copy_file, read_contents, scan, up_to
 
-SCHEMA_VERSION = 1
 STORAGE_VERSION = "v1.2.0"
 """Files of this storage version open in DuckDB 1.2 to 2.0, in both directions (facts measured on 1.4.5 to 2.0.0)."""
 
@@ -41,29 +42,6 @@ INGEST_WAIT_S = 1.0
 READ_WAIT_S = 10.0
 REBUILD_WAIT_S = 60.0
 
-VIEWS = (
-    "known_keys",
-    "told",
-    "attempts",
-    "known_marks",
-    "time_labels",
-    "labelled",
-    "calls",
-    "run_events",
-    "runs",
-    "watched_times",
-    "visits",
-    "steps",
-    "step_usage",
-    "run_usage",
-    "minute_usage",
-    "unknown_calls",
-    "run_audit",
-)
-"""In the order in which they stand on each other."""
-
-_SQL = Path(__file__).parent
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _LOCKED = "Could not set lock on file"
 _PID = re.compile(r"\(PID (\d+)\)")
 
@@ -138,7 +116,7 @@ class Ledger:
         Raises `SubmeterError` where there is no such ledger or name, where the SQL is refused, and, with exit code 3,
         where another program holds the file for writing.
         """
-        sql = named(name_or_sql) if _NAME.fullmatch(name_or_sql.strip()) else name_or_sql
+        sql = named(name_or_sql) if NAME.fullmatch(name_or_sql.strip()) else name_or_sql
         try:
             with self.reading() as connection:
                 return connection.table(sql, parameters)
@@ -148,6 +126,85 @@ class Ledger:
                 str(refused),
                 'Look at what there is with: submeter sql "SELECT view_name FROM duckdb_views() WHERE NOT internal"',
             ) from refused
+
+    def rebuild(self) -> IngestTurn:
+        """Build the ledger anew from its journals, and put it in the old one's place in one step.
+
+        When processes were last seen alive, or first known gone, is taken over from the old ledger where it can be
+        read. Nobody can read or write meanwhile. Raises `SubmeterError` where another program holds the file.
+        """
+        try:
+            with sidecar(self.path, exclusive=True, patience=Patience(REBUILD_WAIT_S)):
+                return self._rebuild()
+        except LockHeldError as held:
+            raise held_error(self.path, held) from held
+
+    def _rebuild(self) -> IngestTurn:
+        survey = self._reader.survey()
+        seen = self._seen_before()
+        with new_ledger(self.path, self._clock) as fresh:
+            with open_file(fresh, Patience(0), read_only=False, private=True) as connection:
+                problems = carry_all(connection, survey, reads=reads_folder(self.path), clock=self._clock)
+                for file_id, observed_at, gone_at in seen:
+                    connection.rows(
+                        "UPDATE processes SET observed_at = CAST($observed_at AS TIMESTAMP),"
+                        " gone_at = CASE WHEN $gone_at IS NULL THEN gone_at ELSE CAST($gone_at AS TIMESTAMP) END"
+                        " WHERE file_id = $file_id AND observed_at IS NULL",
+                        {"file_id": file_id, "observed_at": observed_at, "gone_at": gone_at},
+                    )
+                lines = sum(scan(journal)[0] for journal in survey.journals)
+                rows = connection.rows("SELECT count(*) FROM readings")[0][0]
+            self.path.with_name(self.path.name + ".wal").unlink(missing_ok=True)
+            os.rename(fresh, self.path)
+        self._carried = None
+        return IngestTurn(lines=lines, rows=rows, problems=tuple(problems))
+
+    def _seen_before(self) -> list[tuple[Any, ...]]:
+        """What the old ledger knows of processes that their journals do not tell; nothing where it cannot be read."""
+        if not self.path.exists():
+            return []
+        try:
+            with open_file(self.path, Patience(READ_WAIT_S), read_only=True) as connection:
+                return connection.rows(
+                    "SELECT file_id, observed_at, gone_at FROM processes"
+                    " WHERE observed_at IS NOT NULL OR gone_at IS NOT NULL ORDER BY file_id"
+                )
+        except (SubmeterError, StatementRefusedError):
+            return []
+
+    def check(self) -> CheckReport:
+        """Set the ledger against its journals, read again from their first byte. Changes nothing.
+
+        Proxies go on writing meanwhile: only what the ledger has carried is compared, the rest is `bytes_waiting`.
+        """
+        with self.reading() as connection:
+            found = read_contents(connection)
+        survey = self._reader.survey()
+        known = up_to(survey, found.offsets)
+        with (
+            new_ledger(self.path, self._clock) as fresh,
+            open_file(fresh, Patience(0), read_only=False, private=True) as connection,
+        ):
+            problems = carry_all(connection, known, reads=reads_folder(self.path), clock=self._clock)
+            told = read_contents(connection)
+        return check_report(found, told, survey, problems)
+
+    def snapshot(self, to: Path) -> None:
+        """Copy the ledger to `to`, whole and closed, replacing what is there in one step; 0600.
+
+        Raises `SubmeterError` where there is no ledger, another program writes to it, or `to` cannot be written.
+        """
+        with self.reading():
+            pass
+        patience = Patience(READ_WAIT_S)
+        try:
+            with sidecar(self.path, exclusive=True, patience=patience):
+                if self.path.with_name(self.path.name + ".wal").exists():
+                    with open_file(self.path, patience, read_only=False) as connection:
+                        connection.rows("CHECKPOINT")
+                copy_file(self.path, to)
+        except LockHeldError as held:
+            raise held_error(self.path, held) from held
 
     @contextmanager
     def reading(self, *, wait_s: float = READ_WAIT_S) -> Iterator[DuckConnection]:
@@ -217,22 +274,18 @@ class DuckConnection:
             rows=rows,
         )
 
-    def script(self, sql: str) -> None:
-        """Run several statements, none of which answers anything."""
-        self._connection.execute(sql)
-
     def set_now(self, clock: Clock) -> None:
         """Tell the views what time it is (they fall back to the system's where nobody does)."""
         self._connection.execute(f"SET VARIABLE submeter_now_us = CAST({clock.now_us():d} AS BIGINT)")
 
 
 @contextmanager
-def open_file(path: Path, patience: Patience, *, read_only: bool) -> Iterator[DuckConnection]:
-    """One connection to a ledger file that is there. The caller holds its lock."""
+def open_file(path: Path, patience: Patience, *, read_only: bool, private: bool = False) -> Iterator[DuckConnection]:
+    """One connection to a ledger file that is there. The caller holds its lock, or it lies in a `private` folder."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
-        "temp_directory": str(journal_folder(path) / "spill"),
+        "temp_directory": str((path.parent if private else journal_folder(path)) / "spill"),
     }
     while True:
         try:
@@ -275,81 +328,12 @@ def new_ledger(path: Path, clock: Clock) -> Iterator[Path]:
         connection = duckdb.connect(str(fresh), config={"storage_compatibility_version": STORAGE_VERSION})
         try:
             os.chmod(fresh, 0o600)
-            opened = DuckConnection(connection)
-            opened.script("BEGIN TRANSACTION")
-            opened.script(read_sql("schema"))
-            _make_views(opened)
-            _note_version(opened, clock)
-            opened.script("COMMIT")
+            make_schema(DuckConnection(connection), clock)
         finally:
             connection.close()
         yield fresh
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def migrate(connection: DuckConnection, clock: Clock) -> None:
-    """Bring a ledger forward to this schema, one version a step. Raises `SubmeterError` for a newer ledger."""
-    try:
-        found = connection.rows("SELECT max(version) FROM schema_version")[0][0]
-    except StatementRefusedError as error:
-        raise SubmeterError(
-            "This is a DuckDB file, but no ledger.",
-            "It has no schema_version table, so submeter leaves it alone.",
-            "Name another file with --ledger PATH or SUBMETER_LEDGER.",
-        ) from error
-    if found == SCHEMA_VERSION:
-        return
-    if found > SCHEMA_VERSION:
-        raise SubmeterError(
-            f"This ledger is of a newer submeter (schema {found}; this one knows {SCHEMA_VERSION}).",
-            "Writing to it could lose what the newer one keeps, so nothing was written; the journals keep every call.",
-            "Update with: pipx upgrade submeter",
-        )
-    connection.script("BEGIN TRANSACTION")
-    for version in range(found + 1, SCHEMA_VERSION + 1):
-        connection.script(read_sql(f"migrate_{version}"))
-    _make_views(connection)
-    _note_version(connection, clock)
-    connection.script("COMMIT")
-
-
-def _make_views(connection: DuckConnection) -> None:
-    for view in VIEWS:
-        connection.script(read_sql(f"view_{view}"))
-
-
-def _note_version(connection: DuckConnection, clock: Clock) -> None:
-    connection.rows(
-        "INSERT INTO schema_version VALUES ($version, make_timestamp($now_us))",
-        {"version": SCHEMA_VERSION, "now_us": clock.now_us()},
-    )
-
-
-@cache
-def read_sql(name: str) -> str:
-    """The text of one `.sql` file of this folder."""
-    return (_SQL / f"{name}.sql").read_text(encoding="utf-8")
-
-
-def query_names() -> tuple[str, ...]:
-    """The names of all questions that can be asked by name."""
-    names = {path.stem for path in _SQL.glob("*.sql")}
-    return tuple(
-        sorted(name for name in names if name != "schema" and not name.startswith(("view_", "ingest_", "migrate_")))
-    )
-
-
-def named(name: str) -> str:
-    """The SQL of a named question. Raises `SubmeterError` for a name that there is not."""
-    name = name.strip()
-    if name not in query_names():
-        raise SubmeterError(
-            f"There is no question named {name!r}.",
-            f"There are: {', '.join(query_names())}.",
-            "List them with: submeter sql",
-        )
-    return read_sql(name)
 
 
 def held_error(path: Path, held: LockHeldError) -> SubmeterError:
@@ -371,4 +355,4 @@ def _unusable(path: Path, text: str) -> SubmeterError:
     )
 
 
-__all__ = ["IngestTurn", "Ledger", "Table", "Turn", "named", "query_names"]
+__all__ = ["CheckReport", "IngestTurn", "Ledger", "Table", "named", "query_names"]

@@ -1,0 +1,149 @@
+"""The users' own `metrics.json`: when a run and its steps began and ended, as marks.
+
+    <anything>/<framework>/<run_id>/metrics.json
+
+Framework and run id come from the folders; the file's own `run_id` must agree. Runs are told in ISO 8601 with
+fractions of a second, steps in whole seconds since 1970. A run without an end has not ended; unknown fields are passed
+over. Pure but for reading the files. Never here: their token counts. Those came from the Usage API, and are not ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from .call import Edge, MarkedBy
+from .clock import US_PER_S
+from .error import SubmeterError
+from .marks import Mark
+
+FILE_NAME = "metrics.json"
+FILE_BYTES_MAX = 16 * 1024 * 1024
+
+
+def find_metrics(folder: Path) -> list[Path]:
+    """Every `metrics.json` under a folder, sorted by path. Raises `SubmeterError` where there is none."""
+    if folder.is_file() and folder.name == FILE_NAME:
+        return [folder]
+    found = sorted(path for path in folder.rglob(FILE_NAME) if path.is_file()) if folder.is_dir() else []
+    if not found:
+        raise SubmeterError(
+            f"There is no {FILE_NAME} under {folder}",
+            f"Looked for <framework>/<run_id>/{FILE_NAME}, at any depth.",
+            "Name the folder that holds the runs: submeter metrics import DIR",
+        )
+    return found
+
+
+def read_metrics(path: Path) -> list[Mark]:
+    """The marks of one file, in time order: run and step edges, `by` metrics. Raises `SubmeterError` naming it."""
+    path = path.absolute()
+    framework, folder_id = path.parent.parent.name.lower(), path.parent.name
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise _broken(path, f"it is over {FILE_BYTES_MAX} bytes")
+        told = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise _broken(path, str(error.strerror or error)) from error
+    except orjson.JSONDecodeError as error:
+        raise _broken(path, f"it is not JSON ({error})") from error
+    if not isinstance(told, dict):
+        raise _broken(path, "it is not a JSON object")
+    run_id = told.get("run_id", folder_id)
+    if run_id != folder_id:
+        raise _broken(path, f"its run_id is {run_id!r}, but its folder is {folder_id!r}")
+    if not framework:
+        raise _broken(path, "it lies in no framework's folder")
+    begun = _iso(path, "start_timestamp", told)
+    ended = _iso(path, "end_timestamp", told)
+    if begun is None:
+        raise _broken(path, "start_timestamp is missing")
+    if ended is not None and ended < begun:
+        raise _broken(path, "end_timestamp is before start_timestamp")
+    marks = [_mark(framework, run_id, None, Edge.BEGIN, begun, None)]
+    for step in _steps(path, told):
+        marks.extend(_step_marks(path, framework, run_id, step))
+    if ended is not None:
+        marks.append(_mark(framework, run_id, None, Edge.END, ended, None))
+    return sorted(marks, key=lambda mark: mark.marked_at)
+
+
+def _steps(path: Path, told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    steps = told.get("steps")
+    if steps is None:
+        return []
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise _broken(path, "steps is not a list of objects")
+    return steps
+
+
+def _step_marks(path: Path, framework: str, run_id: str, step: Mapping[str, Any]) -> list[Mark]:
+    name = step.get("step")
+    if type(name) not in (int, str) or name == "":
+        raise _broken(path, f"a step is named {name!r}")
+    begun = _whole_seconds(path, f"step {name}: start_timestamp", step.get("start_timestamp"))
+    ended = _whole_seconds(path, f"step {name}: end_timestamp", step.get("end_timestamp"))
+    if begun is None:
+        return []
+    if ended is not None and ended < begun:
+        raise _broken(path, f"step {name} ends before it begins")
+    marks = [_mark(framework, run_id, str(name), Edge.BEGIN, begun, None)]
+    if ended is not None:
+        success = step.get("success")
+        status = None if type(success) is not bool else "success" if success else "failure"
+        marks.append(_mark(framework, run_id, str(name), Edge.END, ended, status))
+    return marks
+
+
+def _mark(framework: str, run_id: str, step: str | None, edge: Edge, marked_at: int, status: str | None) -> Mark:
+    return Mark(
+        kind="run" if step is None else "step",
+        framework=framework,
+        run_id=run_id,
+        step=step,
+        edge=edge,
+        by=MarkedBy.METRICS,
+        marked_at=marked_at,
+        status=status,
+    )
+
+
+def _iso(path: Path, name: str, told: Mapping[str, Any]) -> int | None:
+    """An ISO 8601 time in microseconds UTC; a time without a zone is UTC. None: not told."""
+    text = told.get(name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise _broken(path, f"{name} is {text!r}, which is no ISO 8601 time") from error
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    whole = moment.replace(microsecond=0)
+    return int(whole.timestamp()) * US_PER_S + moment.microsecond
+
+
+def _whole_seconds(path: Path, what: str, value: object) -> int | None:
+    """Seconds since 1970 in microseconds; a fraction, which no file so far has, is kept. None: not told."""
+    if value is None:
+        return None
+    if type(value) is int:
+        seconds = value
+    elif type(value) is float and value == value and abs(value) < 1e11:
+        return round(value * US_PER_S)
+    else:
+        raise _broken(path, f"{what} is {value!r}, not seconds since 1970")
+    if not 0 <= seconds < 10**11:
+        raise _broken(path, f"{what} is {value!r}, not seconds since 1970")
+    return seconds * US_PER_S
+
+
+def _broken(path: Path, why: str) -> SubmeterError:
+    return SubmeterError(
+        f"This file cannot be imported: {path}",
+        f"It is not a run's metrics: {why}.",
+        "Mend or move it, then run this again: submeter metrics import DIR",
+    )

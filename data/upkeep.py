@@ -1,0 +1,246 @@
+"""Housekeeping of a ledger: is it what its journals say, and a copy of it for others.
+
+A check reads every journal again from its first byte into a second, passing ledger, and sets the two side by
+side; nothing is taken on trust from the first. Findings are values, each with its place. Here is no import of DuckDB
+and no lock: `ledger` opens what is needed and hands over connections.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .clock import Clock
+from .columns import Kind
+from .error import SubmeterError
+from .ingest import carry_turn
+from .replay import JournalFile, Problem, Survey, read_all
+from .staging import Connection
+
+COMPARED = {
+    "readings": "*",
+    "open_calls": "*",
+    "twins": "*",
+    "additions": "*",
+    "keys": "*",
+    "marks": "*",
+    "usage_reads": "*",
+    "usage_buckets": "*",
+    "audits": "*",
+    "inferred": "*",
+    "gaps": "*",
+    "processes": "* EXCLUDE (observed_at, gone_at)",
+}
+"""What must be the same in a ledger and in one built anew. When a process was seen alive or gone is not in a journal,
+and `ingest_log` says when lines came in, not which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """Lines that a process numbered and that are not in its journal."""
+
+    path: Path
+    first_seq: int
+    lines: int
+    announced: bool
+    """Whether `gap` lines of this journal account for them (a full disk); if not, somebody changed the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A time in which a process could not write. Microseconds UTC."""
+
+    path: Path
+    from_at: int
+    to_at: int
+    calls: int
+    lines: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What a check of a ledger against its journals found."""
+
+    journals: int
+    lines: int
+    """Whole lines in all journals, decoded."""
+    rows: int
+    """Readings in the ledger."""
+    problems: tuple[Problem, ...] = ()
+    """Lines that cannot be carried, torn ones included, pages that are missing, files of nobody."""
+    holes: tuple[Hole, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    differences: tuple[str, ...] = ()
+    """Where the ledger is not what its journals say, in words."""
+    bytes_waiting: int = 0
+    """Journal bytes, up to the last whole line, that are not in the ledger yet."""
+    unfinished: tuple[Problem, ...] = ()
+    """Last lines without their newline: being written now, or by a process that was killed in the middle of a write.
+    What such a line would have told had not happened yet, as far as any client could see."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found: no line unread, missing, unannounced or waiting, and the ledger is as told."""
+        return not (self.problems or self.holes or self.gaps or self.differences or self.bytes_waiting)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a ledger holds, in figures that can be compared."""
+
+    digests: dict[str, tuple[int, int]]
+    """Rows and a digest without order, by table."""
+    offsets: dict[str, int]
+    logged_rows: int
+    repeated_calls: tuple[str, ...]
+    """Calls that are in `readings` more than once."""
+
+
+def carry_all(connection: Connection, survey: Survey, *, reads: Path, clock: Clock) -> list[Problem]:
+    """Carry every whole line of a survey into an empty ledger; answers what could not be carried."""
+    problems = list(survey.problems)
+    while True:
+        turn = carry_turn(connection, survey, reads=reads, clock=clock)
+        problems.extend(turn.problems)
+        if not turn.more:
+            return problems
+
+
+def read_contents(connection: Connection) -> Contents:
+    """Sum up a ledger."""
+    digests = {}
+    for table, columns in COMPARED.items():
+        count, digest = connection.rows(
+            f"SELECT count(*), CAST(sum(hash(t)) AS HUGEINT) FROM (SELECT {columns} FROM {table}) AS t"
+        )[0]
+        digests[table] = (count, digest or 0)
+    offsets = dict(connection.rows("SELECT file_id, max(end_offset) FROM ingest_log GROUP BY file_id"))
+    logged = connection.rows("SELECT CAST(sum(rows) AS BIGINT) FROM ingest_log")[0][0]
+    repeated = connection.rows(
+        "SELECT call_id FROM readings GROUP BY call_id HAVING count(*) > 1 ORDER BY call_id LIMIT 100"
+    )
+    return Contents(
+        digests=digests,
+        offsets=offsets,
+        logged_rows=logged or 0,
+        repeated_calls=tuple(row[0] for row in repeated),
+    )
+
+
+def up_to(survey: Survey, offsets: dict[str, int]) -> Survey:
+    """The survey as it was when a ledger had carried so much of each journal."""
+    return replace(
+        survey,
+        journals=tuple(
+            replace(journal, size=offsets[journal.file_id])
+            for journal in survey.journals
+            if offsets.get(journal.file_id, 0) > 0
+        ),
+    )
+
+
+def compare(found: Contents, told: Contents, survey: Survey) -> list[str]:
+    """Where a ledger (`found`) is not what its journals say (`told`), in words."""
+    differences = []
+    sizes = {journal.file_id: journal.size for journal in survey.journals}
+    for file_id, offset in sorted(found.offsets.items()):
+        if file_id not in sizes:
+            differences.append(f"journal {file_id} is in the ledger, but its file is gone")
+        elif sizes[file_id] < offset:
+            differences.append(f"journal {file_id} is {sizes[file_id]} bytes long, but {offset} were carried in")
+    for table, (count, digest) in found.digests.items():
+        told_count, told_digest = told.digests[table]
+        if count != told_count:
+            differences.append(f"{table} has {count} rows; the journals tell of {told_count}")
+        elif digest != told_digest:
+            differences.append(f"{table} has the right number of rows, but not the right ones")
+    readings = found.digests["readings"][0]
+    if found.logged_rows != readings:
+        differences.append(f"readings has {readings} rows; ingest_log tells of {found.logged_rows}")
+    differences.extend(f"call {call_id} is in readings more than once" for call_id in found.repeated_calls)
+    return differences
+
+
+def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap]]:
+    """The decoded lines of one journal, the holes in their numbering, and its gaps."""
+    lines = 0
+    gaps: list[Gap] = []
+    missing: list[tuple[int, int]] = []
+    expected = 0
+    for stretch in read_all(journal):
+        for line in stretch.lines:
+            lines += 1
+            if line.seq > expected:
+                missing.append((expected, line.seq - expected))
+            expected = max(expected, line.seq + 1)
+            if line.kind is Kind.GAP:
+                gap = line.fields
+                gaps.append(
+                    Gap(
+                        path=journal.path,
+                        from_at=gap["from"],
+                        to_at=gap["to"],
+                        calls=gap["calls"],
+                        lines=gap["lines"],
+                    )
+                )
+    announced = sum(count for _, count in missing) <= sum(gap.lines for gap in gaps)
+    holes = [Hole(path=journal.path, first_seq=first, lines=count, announced=announced) for first, count in missing]
+    return lines, holes, gaps
+
+
+def check_report(found: Contents, told: Contents, survey: Survey, problems: list[Problem]) -> CheckReport:
+    """A ledger's contents (`found`) set against those of one built anew (`told`), and every journal looked through."""
+    scanned = [scan(journal) for journal in survey.journals]
+    waiting = 0
+    unfinished = []
+    for journal in survey.journals:
+        offset = found.offsets.get(journal.file_id, 0)
+        whole = _whole_bytes(journal, offset)
+        waiting += whole
+        if offset + whole < journal.size:
+            unfinished.append(Problem(path=journal.path, offset=offset + whole, reason="a line without its end"))
+    return CheckReport(
+        journals=len(survey.journals),
+        lines=sum(lines for lines, _, _ in scanned),
+        rows=found.digests["readings"][0],
+        problems=tuple(problems),
+        holes=tuple(hole for _, holes, _ in scanned for hole in holes),
+        gaps=tuple(gap for _, _, gaps in scanned for gap in gaps),
+        differences=tuple(compare(found, told, survey)),
+        bytes_waiting=waiting,
+        unfinished=tuple(unfinished),
+    )
+
+
+def _whole_bytes(journal: JournalFile, start: int) -> int:
+    """Bytes of whole lines after `start`."""
+    if journal.size <= start:
+        return 0
+    with journal.path.open("rb") as file:
+        file.seek(start)
+        return file.read(journal.size - start).rfind(b"\n") + 1
+
+
+def copy_file(path: Path, to: Path) -> None:
+    """Copy a closed ledger to `to`, 0600, in the old one's place in one step. Raises `SubmeterError`."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)
+        try:
+            with path.open("rb") as source, os.fdopen(descriptor, "wb") as copy:
+                shutil.copyfileobj(source, copy, 1024 * 1024)
+                copy.flush()
+                os.fsync(copy.fileno())
+            os.replace(name, to)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise SubmeterError(
+            f"The snapshot cannot be written: {to}",
+            f"{error.strerror or error}.",
+            "Choose another place: submeter ledger snapshot PATH",
+        ) from error
