@@ -60,7 +60,7 @@ class Reading:
     """Why the body could not be read, in a word or two; None: it could, or there was nothing to read in it."""
     flags: tuple[Flag, ...] = ()
     body_bytes_decoded: int = 0
-    """Bytes of the body after decoding, as far as that went; of an opaque body as they came."""
+    """Bytes read after decoding, as far as that went; 0 for an opaque body, which is not read."""
 
 
 class _Kind(StrEnum):
@@ -113,10 +113,7 @@ class Meter:
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes; True, once, if they hold the one that completes the response by its content."""
-        if self._kind is _Kind.OPAQUE:
-            self._bytes += len(chunk)
-            return False
-        if self._undecodable is not None:
+        if self._kind is _Kind.OPAQUE or self._undecodable is not None:
             return False
         before = self._answer.complete
         if self._decoder is None:
@@ -158,12 +155,13 @@ class Meter:
             unreadable = "broken_event"
         if self._undecodable is not None and not answer.complete:
             unreadable = self._undecodable
+        streamed = (self._kind or self._declared) is _Kind.SSE
         return _reading(
             answer,
-            streamed=self._kind is _Kind.SSE,
-            no_terminal=self._finished and self._kind is _Kind.SSE and not answer.complete,
+            streamed=streamed,
+            no_terminal=self._finished and streamed and not answer.complete,
             unreadable=unreadable,
-            body_bytes_decoded=self._bytes,
+            body_bytes_decoded=0 if self._kind is _Kind.OPAQUE else self._bytes,
         )
 
     def _fresh_answer(self) -> Answer:

@@ -63,7 +63,7 @@ class SseDecoder:
         if last < 0:
             self._hold(chunk)
             return []
-        self._skip_lf = chunk[last] == 0x0D
+        self._skip_lf = chunk[-1] == 0x0D
         events: list[Event] = []
         lines = chunk[: last + 1].splitlines()
         if self._parts or self._passing or self._long_line:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import brotli
 import orjson
 import pytest
 from hypothesis import given
@@ -75,11 +78,12 @@ def verbatim(usage: Any) -> Any:
 
 
 def comparable(reading: Reading) -> Reading:
-    """The reading without what may differ: fragments compare by identity, and how far a broken coding went before it
+    """The reading without what may differ: fragments compare by identity, and how much was read before a broken coding
     was noticed depends on the cuts."""
-    size = 0 if (reading.unreadable or "").startswith("broken_") else reading.body_bytes_decoded
+    if (reading.unreadable or "").startswith("broken_gzip"):
+        return Reading(unreadable=reading.unreadable)
     usage, tool_usage = orjson.dumps(reading.usage), orjson.dumps(reading.tool_usage)
-    return replace(reading, usage=usage, tool_usage=tool_usage, body_bytes_decoded=size)
+    return replace(reading, usage=usage, tool_usage=tool_usage)
 
 
 def stream(*events: Any, done: bool = False) -> bytes:
@@ -384,7 +388,7 @@ def test_a_type_that_cannot_be_true_is_overruled() -> None:
 
 def test_audio_is_opaque() -> None:
     reading = read(b'{"usage":{"prompt_tokens":5}}', "audio/speech", "audio/mpeg")
-    assert (reading.usage, reading.unreadable, reading.body_bytes_decoded) == (None, None, 29)
+    assert (reading.usage, reading.unreadable, reading.body_bytes_decoded) == (None, None, 0)
 
 
 def test_an_empty_body_says_nothing() -> None:
@@ -448,7 +452,7 @@ BODIES = st.one_of(
 @given(
     BODIES,
     st.sampled_from([JSON, SSE, None, "audio/mpeg", "text/plain", "\x00;;/json"]),
-    st.sampled_from([None, "gzip", "br", "zstd", "deflate", "identity", "?"]),
+    st.sampled_from([None, "identity", "?"]),
     st.sampled_from(["chat/completions", "responses", "images/edits", "nothing/known"]),
     st.sampled_from([200, 400, 503]),
 )
@@ -457,3 +461,29 @@ def test_no_body_makes_the_meter_raise_and_no_cut_changes_its_reading(
 ) -> None:
     reading = read(body, path, content_type, content_encoding=content_encoding, status_code=status_code)
     orjson.dumps([reading.usage, reading.tool_usage, reading.response_id, reading.response_model, reading.error])
+
+
+@given(
+    BODIES,
+    st.sampled_from([JSON, SSE, None]),
+    st.sampled_from([("gzip", gzip.compress), ("deflate", zlib.compress), ("br", brotli.compress)]),
+    st.integers(0, 200),
+    st.binary(max_size=3),
+)
+def test_no_damage_to_a_compressed_body_makes_the_meter_raise(
+    body: bytes,
+    content_type: str | None,
+    coding: tuple[str, Callable[[bytes], bytes]],
+    at: int,
+    damage: bytes,
+) -> None:
+    """How much is read before the damage is noticed depends on the cuts; that is not compared."""
+    name, encode = coding
+    packed = bytearray(encode(body))
+    packed[at : at + len(damage)] = damage
+    for chunks in ([bytes(packed)], [bytes([byte]) for byte in packed]):
+        one = meter("responses", content_type, content_encoding=name)
+        for chunk in chunks:
+            one.feed(chunk)
+        one.finish()
+        assert one.reading().error is None or one.reading().failed_inside

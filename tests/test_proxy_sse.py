@@ -63,6 +63,11 @@ def test_line_ends_may_be_mixed() -> None:
     assert same_at_every_cut(b"data: 1\r\n\ndata: 2\r\rdata: 3\n\r\n") == [(b"", b"1"), (b"", b"2"), (b"", b"3")]
 
 
+def test_a_newline_that_does_not_follow_its_cr_at_once_is_a_line_end_of_its_own() -> None:
+    assert same_at_every_cut(b"data: 1\rdata: 2\n\ndata: 3\r\r") == [(b"", b"1\n2"), (b"", b"3")]
+    assert events([b"data: 1\r\rdata: 2", b"\n", b"\ndata: 3\n\n"]) == [(b"", b"1"), (b"", b"2"), (b"", b"3")]
+
+
 def test_nothing_but_cr_and_lf_ends_a_line() -> None:
     data = "a\u2028b\u2029c\x0bd\x0ce\x85f".encode()
     assert same_at_every_cut(b"data: " + data + b"\n\n") == [(b"", data)]
