@@ -61,6 +61,8 @@ class Problem(StrEnum):
     """401 or 403."""
     UNAVAILABLE = "unavailable"
     """No answer, or another status than 200, after all retries."""
+    NOT_KEPT = "not_kept"
+    """It was good when it was made, but its raw pages are no longer all there, or the ledger holds other rows."""
     NOT_JSON = "not_json"
     NOT_A_PAGE = "not_a_page"
     CURSOR_MISSING = "cursor_missing"

@@ -1,0 +1,193 @@
+"""From the ledger to a verdict on one part: gathers what `reconcile` may rest on, and nothing else.
+
+The bill is always read back from the ledger, from stored good reads whose raw pages still vouch for them; so an audit
+that was killed, or that runs beside another, goes on from whatever was kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from . import questions
+from .bucket import Problem, UsageEndpoint
+from .history import Attempt, GoodRead, History
+from .keybook import Books
+from .questions import Asking, StoredRead, StoredVerdict
+from .reads import PageStore
+from .reconcile import Finding, Part, reconcile
+from .settings import AuditSettings
+from .span import Window
+from .unit import BillRow
+from .verdict import Reason, Verdict
+
+ATTEMPTS = frozenset({Verdict.NOT_PERMITTED, Verdict.UNAVAILABLE})
+"""Verdicts that say nothing of the books: an earlier final one stands beside them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A part, its verdict, and where the verdict came from."""
+
+    part: Part
+    finding: Finding
+    latest_reads: Mapping[str, str]
+    """Usage endpoint to the latest good read."""
+    book_state: str
+
+
+class Judge:
+    """Judges parts on one state of the ledger. `reads`: every stored read of the keys, oldest first."""
+
+    def __init__(
+        self,
+        asked: Asking,
+        books: Books,
+        *,
+        reads: Iterable[StoredRead],
+        store: PageStore,
+        settings: AuditSettings,
+    ) -> None:
+        self._asked = asked
+        self._books = books
+        self._settings = settings
+        self._proven = questions.proven_keys(asked)
+        self._reads: dict[tuple[str, UsageEndpoint], list[StoredRead]] = {}
+        known = set(UsageEndpoint)
+        for read in reads:
+            if read.usage_endpoint in known:
+                kept = (
+                    read
+                    if not read.good or store.vouches(read)
+                    else replace(read, good=False, problem=Problem.NOT_KEPT)
+                )
+                self._reads.setdefault((read.api_key_id, UsageEndpoint(read.usage_endpoint)), []).append(kept)
+
+    def judge(self, api_key_id: str, window: Window) -> Judged:
+        """The verdict on one key's window, from its stored good reads."""
+        histories = {endpoint: self._history(api_key_id, endpoint, window) for endpoint in UsageEndpoint}
+        changed, said = self._changed(api_key_id, window)
+        part = Part(
+            api_key_id=api_key_id,
+            window=window,
+            histories=histories,
+            book=self._books.keys[api_key_id].rows_in(window),
+            gaps=self._books.gaps_in(window),
+            run_open=self._books.run_open(api_key_id, window),
+            key_proven=api_key_id in self._proven,
+            changed_since=changed.audit_id if changed else None,
+            change_said=said,
+            stable_reads=self._settings.stable_reads,
+            interval_us=self._settings.interval_us,
+            settle_us=self._settings.settle_us,
+            shift_min=self._books.shift_min,
+        )
+        return Judged(
+            part=part,
+            finding=reconcile(part),
+            latest_reads={each: history.reads[-1].read_id for each, history in histories.items() if history.reads},
+            book_state=self._books.book_state(api_key_id, window),
+        )
+
+    def standing(self, api_key_id: str, window: Window) -> StoredVerdict | None:
+        """The final verdict that stands on a part: on the same minutes and the same book, its bill unchanged since."""
+        said = [
+            verdict
+            for verdict in self._books.verdicts
+            if verdict.scope == "part"
+            and verdict.api_key_id == api_key_id
+            and verdict.window == window
+            and verdict.verdict not in ATTEMPTS
+        ]
+        last = said[-1] if said else None
+        if last is None or not last.final or last.book_state != self._books.book_state(api_key_id, window):
+            return None
+        if last.timing not in (None, self._settings.timing):
+            return None
+        return last if self._changed(api_key_id, window)[0] is None else None
+
+    def latest_good(self, api_key_id: str, endpoint: UsageEndpoint) -> Sequence[StoredRead]:
+        """The good reads of a key, latest first."""
+        return [read for read in reversed(self._reads.get((api_key_id, endpoint), ())) if read.good]
+
+    def latest(self, api_key_id: str, endpoint: UsageEndpoint) -> Sequence[StoredRead]:
+        """All reads of a key, latest first."""
+        return self._reads.get((api_key_id, endpoint), ())[::-1]
+
+    def begun(self, api_key_id: str, window: Window) -> bool:
+        """Whether these minutes were ever read, good or not."""
+        return any(read.window.covers(window) for each in UsageEndpoint for read in self.latest(api_key_id, each))
+
+    def _history(self, api_key_id: str, endpoint: UsageEndpoint, window: Window) -> History:
+        reads = [read for read in self._reads.get((api_key_id, endpoint), ()) if read.window.covers(window)]
+        if not reads:
+            return History(usage_endpoint=endpoint)
+        good = [read for read in reads if read.good]
+        states = questions.read_states(self._asked, [read.read_id for read in good], window)
+        last = reads[-1]
+        return History(
+            usage_endpoint=endpoint,
+            latest=Attempt(
+                read_id=last.read_id,
+                asked_at=last.asked_us,
+                good=last.good,
+                problem=last.problem,
+                status_code=last.status_code,
+                message=last.message,
+                request_id=last.request_id,
+            ),
+            reads=tuple(
+                GoodRead(read_id=read.read_id, asked_at=read.asked_us, state=states[read.read_id], holes=read.holes)
+                for read in good
+            ),
+            states=self._rows_of(states, window),
+        )
+
+    def _rows_of(self, states: Mapping[str, str], window: Window) -> dict[str, Sequence[BillRow]]:
+        one_of = {state: read_id for read_id, state in states.items()}
+        rows = questions.bill(self._asked, list(one_of.values()), window)
+        return {state: rows[read_id] for state, read_id in one_of.items()}
+
+    def _changed(self, api_key_id: str, window: Window) -> tuple[StoredVerdict | None, bool]:
+        """The latest final verdict on any of these minutes whose bill is no longer what it was; and whether a
+        `changed` warning has been given since."""
+        on_key = [
+            verdict
+            for verdict in self._books.verdicts
+            if verdict.scope == "part" and verdict.api_key_id == api_key_id and verdict.window is not None
+        ]
+        finals = [
+            verdict
+            for verdict in on_key
+            if verdict.final and verdict.timing in (None, self._settings.timing) and _overlap(verdict.window, window)
+        ]
+        for index, final in enumerate(finals):
+            if final.window is None or any(_overlap(later.window, final.window) for later in finals[index + 1 :]):
+                continue
+            if not self._differs_now(final, final.window):
+                continue
+            said = any(
+                later.reason is Reason.CHANGED
+                and later.audited_us >= final.audited_us
+                and _overlap(later.window, window)
+                for later in on_key
+            )
+            return final, said
+        return None, False
+
+    def _differs_now(self, final: StoredVerdict, window: Window) -> bool:
+        for endpoint in UsageEndpoint:
+            then = final.latest_reads.get(endpoint)
+            if final.api_key_id is None or then is None:
+                continue
+            now = next((r for r in self.latest_good(final.api_key_id, endpoint) if r.window.covers(window)), None)
+            if now is None or now.read_id == then:
+                continue
+            states = questions.read_states(self._asked, [then, now.read_id], window)
+            if states[then] != states[now.read_id]:
+                return True
+        return False
+
+
+def _overlap(one: Window | None, other: Window | None) -> bool:
+    return one is not None and other is not None and one.start < other.end and other.start < one.end

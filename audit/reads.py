@@ -1,0 +1,140 @@
+"""Makes reads and keeps them: raw pages beside the journal first, then the line that names them.
+
+A page is `reads/<sha256>.json.gz`, named by the digest of its uncompressed bytes, 0600, on disk before the line that
+says it was read. A read whose pages are not all there, whole, is worth nothing: `PageStore.vouches` says so before a
+verdict rests on it. After a crash the next audit finds what was kept and goes on from there.
+
+Nothing is judged here, and nothing of the admin key comes this far.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import secrets
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..data.clock import US_PER_S
+from ..data.error import SubmeterError
+from ..data.journal import Journal, new_call_id
+from .bucket import BadRead, PageReader, UsageEndpoint
+from .questions import StoredRead
+from .span import Window
+from .usage_api import UsageApi, UsageRead
+
+_COMPRESSION = 6
+
+
+def take_read(
+    client: UsageApi, journal: Journal, endpoint: UsageEndpoint, *, api_key_id: str, window: Window
+) -> UsageRead:
+    """Ask, keep the pages, journal the read. The journal is on disk when this returns.
+
+    Raises `SubmeterError` where the pages cannot be kept.
+    """
+    read = client.read(endpoint, api_key_id=api_key_id, window_start=window.start_us, window_end=window.end_us)
+    pages = PageStore(journal.path.parent / "reads").keep(read.pages)
+    journal.append("usage_read", _line(read, pages))
+    journal.sync()
+    return read
+
+
+class PageStore:
+    """The folder of raw pages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._rows: dict[tuple[str, str, str, int, int], bool] = {}
+
+    def keep(self, pages: Iterable[bytes]) -> list[str]:
+        """Write each page unless it is there; their digests in order."""
+        digests = []
+        try:
+            for body in pages:
+                digest = hashlib.sha256(body).hexdigest()
+                digests.append(digest)
+                if self._body(digest) is None:
+                    self._write(digest, body)
+        except OSError as error:
+            raise SubmeterError(
+                f"A page of the Usage API cannot be kept in {self.folder}",
+                f"{error.strerror or error}; a read whose pages are not kept cannot be judged.",
+                "Free some space or mend its permissions, then run submeter audit again.",
+                exit_code=3,
+            ) from error
+        return digests
+
+    def vouches(self, read: StoredRead) -> bool:
+        """Whether every page of a good read is still there, still makes a good read, and gave as many rows as the
+        ledger holds of it."""
+        key = (read.read_id, read.usage_endpoint, read.api_key_id, read.rows, len(read.pages))
+        if key not in self._rows:
+            self._rows[key] = self._vouches(read)
+        return self._rows[key]
+
+    def _vouches(self, read: StoredRead) -> bool:
+        reader = PageReader(
+            UsageEndpoint(read.usage_endpoint),
+            api_key_id=read.api_key_id,
+            window_start=read.window.start_us // US_PER_S,
+            window_end=read.window.end_us // US_PER_S,
+        )
+        cursor: str | None = ""
+        try:
+            for digest in read.pages:
+                body = self._body(digest)
+                if body is None or cursor is None:
+                    return False
+                cursor = reader.take(body)
+        except BadRead:
+            return False
+        return cursor is None and len(reader.rows) == read.rows
+
+    def _body(self, digest: str) -> bytes | None:
+        try:
+            body = gzip.decompress((self.folder / f"{digest}.json.gz").read_bytes())
+        except (OSError, EOFError, zlib.error):
+            return None
+        return body if hashlib.sha256(body).hexdigest() == digest else None
+
+    def _write(self, digest: str, body: bytes) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.folder / f"{digest}.json.gz"
+        part = self.folder / f".{digest}.{os.getpid()}.{secrets.token_hex(4)}"
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(gzip.compress(body, _COMPRESSION, mtime=0))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        folder = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _line(read: UsageRead, pages: list[str]) -> dict[str, object]:
+    return {
+        "read_id": new_call_id(read.asked_at),
+        "usage_endpoint": read.usage_endpoint,
+        "api_key_ids": [read.api_key_id],
+        "window_start": read.window_start,
+        "window_end": read.window_end,
+        "asked_at": read.asked_at,
+        "answered_at": read.answered_at,
+        "good": read.good,
+        "problem": read.problem,
+        "status_code": read.status_code,
+        "message": read.message,
+        "request_id": read.request_id,
+        "pages": pages,
+        "holes": read.holes,
+    }

@@ -1,0 +1,189 @@
+"""What an audit hands back: one line a run, what was unclaimed, and the exit code; and who still waits for an audit.
+
+Plain data for whoever prints it. Times are microseconds UTC, minutes whole minutes since 1970-01-01 UTC.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from .bucket import UsageEndpoint
+from .questions import RunName
+from .span import Window
+from .verdict import Reason, Verdict, exit_code, worst
+
+UNREAD = frozenset({Verdict.NOT_PERMITTED, Verdict.UNAVAILABLE})
+
+
+def run_text(run: RunName) -> str:
+    """A run as users write it: `chatdev/test_run_123`, or the bare run id where no framework is known."""
+    return f"{run[0]}/{run[1]}" if run[0] else run[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartLine:
+    """The verdict on one key's minutes."""
+
+    audit_id: str
+    """The row it is written in; that of the verdict that stands, where nothing new was written."""
+    audited_us: int
+    api_key_id: str
+    window: Window
+    verdict: Verdict
+    reason: Reason | None
+    final: bool
+    proof: str | None
+    stands: bool
+    """A final verdict of before, which this audit left as it is."""
+    runs: tuple[RunName, ...]
+    """The runs that had a share in these minutes; more than one: `joint`."""
+    detail: dict[str, Any]
+    """Both books, d, k, reads, versions, as in the ledger's `audits.detail`; empty where the verdict stands."""
+    message: str | None = None
+    """The provider's own words, or what broke, where a read was not good."""
+    request_id: str | None = None
+    next_read_us: int | None = None
+    """When another read could bring it further; None: it is final, or nothing but the run itself is waited for."""
+
+    @property
+    def joint(self) -> bool:
+        return len(self.runs) > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLine:
+    """The verdict on one run, or (`run` is None) on minutes of keys that no run had a share in."""
+
+    run: RunName | None
+    verdict: Verdict
+    reason: Reason | None
+    final: bool
+    attempt: int
+    """1 for the first audit of a run."""
+    parts: tuple[PartLine, ...]
+    keyless: int = 0
+    """Calls on keys without an id, which nothing can be compared with."""
+    earlier_final: Verdict | None = None
+    """The final verdict that stands beside a failed attempt."""
+
+    @property
+    def name(self) -> str:
+        return run_text(self.run) if self.run else ", ".join(sorted({part.api_key_id for part in self.parts}))
+
+    @property
+    def message(self) -> str | None:
+        """The provider's own words, where a read was not good."""
+        return next((part.message for part in self.parts if part.message), None)
+
+    @property
+    def next_read_us(self) -> int | None:
+        """When another read could bring every part further."""
+        return max((part.next_read_us for part in self.parts if part.next_read_us is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnclaimedMinute:
+    """A bill in a minute that no call and no run of this key accounts for."""
+
+    api_key_id: str
+    minute: int
+    usage_endpoint: UsageEndpoint
+    model: str
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    images: int
+
+
+class Waiting(StrEnum):
+    """Where a run stands with its audit."""
+
+    NEVER_READ = "never_read"
+    """It waits for its first audit."""
+    NOT_FINAL = "not_final"
+    """It has begun and is read again, whatever its age."""
+    SKIPPED_FINAL = "final"
+    SKIPPED_NOT_ENDED = "not_ended"
+    SKIPPED_TOO_YOUNG = "too_young"
+    """Ended less than `--min-age` ago and never read."""
+    SKIPPED_TOO_OLD = "too_old"
+    """Ended more than `--max-age` ago and never read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStanding:
+    """Whether a run needs an audit, and why not."""
+
+    run: RunName
+    waiting: Waiting
+    ended_us: int | None
+    age_min: int | None
+    """Whole minutes since its end; None while it is open."""
+    verdict: Verdict | None
+    """Its last; None: never audited."""
+    attempts: int
+
+    @property
+    def name(self) -> str:
+        return run_text(self.run)
+
+    @property
+    def needs_audit(self) -> bool:
+        return self.waiting in (Waiting.NEVER_READ, Waiting.NOT_FINAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """The outcome of one audit command."""
+
+    runs: tuple[RunLine, ...] = ()
+    unclaimed: tuple[UnclaimedMinute, ...] = ()
+    unread: tuple[tuple[str, Window], ...] = ()
+    """Keys and minutes between the windows whose bill could not be read: nobody knows what they hold."""
+    skipped: tuple[RunStanding, ...] = ()
+    """Runs that were not due, with why."""
+    reads: int = 0
+    """Reads made."""
+    timing: str | None = None
+    """`test` where the waiting rules are switched off."""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Counter[Verdict]:
+        return Counter(line.verdict for line in self.runs)
+
+    @property
+    def exit_code(self) -> int:
+        return exit_code((line.verdict for line in self.runs), unclaimed=bool(self.unclaimed), unread=bool(self.unread))
+
+    @property
+    def summary(self) -> str:
+        """One line fit for a log: `Processed 3 runs: verified 1, pending 2, errors 0`."""
+        counts = self.counts
+        errors = sum(counts[verdict] for verdict in UNREAD)
+        said = [
+            f"{verdict} {counts[verdict]}" for verdict in reversed(Verdict) if counts[verdict] and verdict not in UNREAD
+        ]
+        runs = len(self.runs)
+        text = f"Processed {runs} run{'' if runs == 1 else 's'}: {', '.join([*said, f'errors {errors}'])}"
+        if self.unclaimed:
+            minutes = {(each.api_key_id, each.minute) for each in self.unclaimed}
+            text += f", unclaimed minutes {len(minutes)}"
+        return text
+
+
+def run_verdict(parts: Sequence[PartLine], *, keyless: int) -> tuple[Verdict, Reason | None]:
+    """The worst over all parts; with a call on a key without an id, `not_auditable` at best."""
+    said = [(part.verdict, part.reason) for part in parts]
+    if keyless:
+        said.append((Verdict.NOT_AUDITABLE, Reason.KEY_WITHOUT_ID))
+    elif not parts:
+        said.append((Verdict.NOT_AUDITABLE, Reason.NO_KEY))
+    verdict = worst(each for each, _ in said)
+    if verdict is None:
+        raise ValueError("a run without a verdict")
+    return verdict, next((reason for each, reason in said if each is verdict and reason is not None), None)
