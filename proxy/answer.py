@@ -15,31 +15,32 @@ from typing import Any
 
 from ..data.call import Flag, Operation
 from .endpoint import Endpoint
-from .json_body import Document
+from .json_body import Document, is_shallow
 from .json_scan import Path
 
 TEXT_CHARS_MAX = 512
 _ERROR_WORD_CHARS_MAX = 120
 _SECONDS_MAX = 1 << 33
+USAGE_DEPTH_MAX = 32
+"""A usage nested deeper is no usage; a journal line could not be written, or not be read back."""
 
 _RESPONSE_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _RESPONSE_UNDER_WAY = frozenset({"response.created", "response.in_progress", "response.queued"})
 _RESPONSE_ITEM = frozenset({"response.output_item.added", "response.output_item.done"})
 _IMAGE_TERMINAL = frozenset({"image_generation.completed", "image_edit.completed"})
 _AUDIO_TERMINAL = frozenset({"transcript.text.done", "speech.audio.done"})
-_CHAT_OBJECTS = frozenset({"chat.completion.chunk", "text_completion", "chat.completion"})
-_RUN_TERMINAL = frozenset({"completed", "failed", "cancelled", "expired", "incomplete"})
-_UNDER_WAY = frozenset({"queued", "in_progress"})
-_BACKGROUND_OBJECTS = frozenset({"response", "thread.run"})
-_HOSTED_TOOLS = frozenset(
-    {
-        "web_search_call",
-        "file_search_call",
-        "code_interpreter_call",
-        "computer_call",
-        "mcp_call",
-        "image_generation_call",
-    }
+# Tuples, because what is looked up in these may be anything that JSON holds, also what has no hash.
+_CHAT_OBJECTS = ("chat.completion.chunk", "text_completion", "chat.completion")
+_RUN_TERMINAL = ("completed", "failed", "cancelled", "expired", "incomplete")
+_UNDER_WAY = ("queued", "in_progress")
+_BACKGROUND_OBJECTS = ("response", "thread.run")
+_HOSTED_TOOLS = (
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "computer_call",
+    "mcp_call",
+    "image_generation_call",
 )
 """Output items of tools that run on the provider's side, in loops whose tokens may fall into several minutes."""
 
@@ -184,7 +185,7 @@ class Answer:
         self.usage, self.usage_raw = None, None
         if path in document.oversize:
             self.flags[Flag.USAGE_TOO_LARGE] = None
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and is_shallow(value, USAGE_DEPTH_MAX):
             self.usage, self.usage_raw = value, raw
             if before is not None and before != value:
                 self.flags[Flag.USAGE_REPEATED] = None
@@ -194,7 +195,7 @@ class Answer:
     def _set_tools(self, document: Document, members: Mapping[str, Any], path: Path) -> None:
         """Hosted tools: those among the output items, and what they used outside `usage` (A.3)."""
         tools = members.get("tool_usage")
-        if isinstance(tools, dict):
+        if isinstance(tools, dict) and is_shallow(tools, USAGE_DEPTH_MAX):
             self.tool_usage, self.tool_usage_raw = tools, document.raw.get(path)
             if _any_used(tools):
                 self.flags[Flag.HOSTED_TOOL] = None

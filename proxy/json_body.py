@@ -137,12 +137,34 @@ def _would_round(members: Mapping[str, Any]) -> bool:
 
 
 def _holds_float(value: object) -> bool:
-    kind = type(value)
-    if kind is float:
-        return True
-    if isinstance(value, dict):
-        return any(_holds_float(inner) for inner in value.values() if type(inner) is not int)
-    return isinstance(value, list) and any(_holds_float(inner) for inner in value)
+    """Whether a float is anywhere inside. Level by level: a provider's nesting must not use up our stack."""
+    level = [value]
+    while level:
+        if any(type(one) is float for one in level):
+            return True
+        level = _inside(level)
+    return False
+
+
+def is_shallow(value: object, depth_max: int) -> bool:
+    """Whether containers are nested no deeper than `depth_max`."""
+    level = [value]
+    for _ in range(depth_max):
+        level = _inside(level)
+        if not level:
+            return True
+    return not any(isinstance(one, dict | list) for one in level)
+
+
+def _inside(level: list[object]) -> list[object]:
+    """What is in the containers of one level."""
+    below: list[object] = []
+    for one in level:
+        if isinstance(one, dict):
+            below += one.values()
+        elif isinstance(one, list):
+            below += one
+    return below
 
 
 def _scanned(data: bytes, wanted: Tree) -> Document:
