@@ -39,9 +39,3 @@ def named(name: str) -> str:
             "List them with: submeter sql",
         )
     return read_sql(name)
-
-
-def described(name: str) -> str:
-    """What a named question asks: the first sentence of its header."""
-    header = " ".join(line.removeprefix("--").strip() for line in read_sql(name).splitlines() if line.startswith("--"))
-    return header.split(". ")[0].rstrip(".") + "."
