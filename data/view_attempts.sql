@@ -26,7 +26,7 @@ SELECT
     r.request_model,
     coalesce(r.response_model, t.response_model) AS response_model,
     coalesce(t.response_status, r.response_status) AS response_status,
-    r.response_id,
+    CASE WHEN t.source = 'reported' THEN t.response_id ELSE r.response_id END AS response_id,
     r.request_id,
     r.batch_id,
     coalesce(t.service_tier, r.service_tier) AS service_tier,
@@ -66,10 +66,10 @@ LEFT JOIN processes AS p ON p.file_id = r.file_id
 LEFT JOIN known_keys AS k ON k.key_fingerprint = r.key_fingerprint
 LEFT JOIN told AS t
     ON t.call_id = r.call_id
-    AND r.usage IS NULL
-    AND r.input_tokens IS NULL
-    AND r.output_tokens IS NULL
-    AND r.images IS NULL
+    AND (
+        t.source = 'reported'
+        OR (r.usage IS NULL AND r.input_tokens IS NULL AND r.output_tokens IS NULL AND r.images IS NULL)
+    )
 UNION ALL
 SELECT
     o.call_id,

@@ -1,8 +1,10 @@
--- One row = one call whose usage was told by a later read: the first terminal read that carried any.
+-- One row = one call whose usage was told after its settle line: by the rest of its own stream (source `reported`, the
+-- last of these), else by the first terminal read that carried any.
 -- Inner view of `calls`.
 CREATE OR REPLACE VIEW told AS
 SELECT
     call_id,
+    response_id,
     source,
     usage,
     completed_at,
@@ -31,4 +33,10 @@ WHERE (usage IS NOT NULL OR input_tokens IS NOT NULL OR output_tokens IS NOT NUL
       response_status IS NULL
       OR response_status IN ('completed', 'incomplete', 'failed', 'cancelled', 'expired')
   )
-QUALIFY row_number() OVER (PARTITION BY call_id ORDER BY "at", file_id, line_offset) = 1;
+QUALIFY row_number() OVER (PARTITION BY call_id ORDER BY
+    source = 'reported' DESC,
+    CASE WHEN source = 'reported' THEN epoch_us("at") END DESC,
+    "at",
+    file_id,
+    line_offset
+) = 1;

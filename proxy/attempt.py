@@ -13,9 +13,11 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from time import perf_counter_ns
+from typing import Any
 
 from ..data.call import Flag, Labels, Outcome, Result, Start, UsageSource, settle_line, start_line
 from ..data.clock import Clock
@@ -128,6 +130,7 @@ class Attempt:
         self._status_code: int | None = None
         self._headers: Mapping[str, str] = {}
         self._first_byte_at: int | None = None
+        self._settled_reading: Reading | None = None
 
     def request_chunk(self, data: bytes) -> None:
         """A piece of the request's body passed."""
@@ -149,6 +152,7 @@ class Attempt:
     def response_chunk(self, data: bytes) -> None:
         """A piece of the response's body is about to go on. Settles when it holds the byte that completes it."""
         if self.settled:
+            self._feed(data)
             return
         self._response_bytes += len(data)
         complete = self._feed(data)
@@ -159,21 +163,37 @@ class Attempt:
 
     def end(self) -> None:
         """The response is whole."""
-        if self.settled:
-            return
         if self._meter is not None:
             self._guard(self._meter.finish)
-        self._settle(None)
+        if self.settled:
+            self._guard(self._tell_rest)
+        else:
+            self._settle(None)
 
     def break_off(self, broke: Break, *, error: str, flags: tuple[Flag, ...] = ()) -> None:
         """The call ended before its response was whole. `error` is the engine's word for it, without content."""
-        if not self.settled:
+        if self.settled:
+            self._guard(self._tell_rest)
+        else:
             self._settle(broke, error=error, flags=flags)
 
     def refuse(self, status_code: int, error: str) -> None:
         """We answered it ourselves, and nothing went upstream."""
         self._status_code = status_code
         self.break_off(Break.REFUSED_BY_US, error=error, flags=(Flag.NEVER_SENT,))
+
+    def _tell_rest(self) -> None:
+        """Where more usage came after the settle line's, write it as a `read` line: the last one said stands.
+
+        OpenAI ends a stream with its one terminal event; one of the recorded bodies has two.
+        """
+        if self._meter is None or self._meter_failed or self._settled_reading is None:
+            return
+        before, self._settled_reading = self._settled_reading, None
+        after = self._meter.reading()
+        if after.usage is None or (after.response_id, after.usage_counts) == (before.response_id, before.usage_counts):
+            return
+        self._recorder.journal.append("read", read_line(self.start.call_id, after))
 
     def _begin_meter(self, status_code: int, headers: Mapping[str, str]) -> None:
         self._meter = Meter(
@@ -232,6 +252,8 @@ class Attempt:
                 reading = self._meter.reading()
             except Exception as failure:
                 self._note_failure(failure)
+        if broke is None and reading.complete:
+            self._settled_reading = reading
         result = self._result(reading, broke, now_us, error, flags)
         overhead_us = (self.overhead_ns + perf_counter_ns() - began_ns) // 1000
         line = settle_line(self.start, result)
@@ -279,6 +301,23 @@ class Attempt:
             request_bytes=self._request_bytes,
             response_bytes=self._response_bytes,
         )
+
+
+def read_line(call_id: str, reading: Reading) -> dict[str, Any]:
+    """The fields of a `read` line: what the same response said of this call after its settle line was written."""
+    fields = {
+        "call_id": call_id,
+        "source": UsageSource.REPORTED,
+        "response_id": as_text(reading.response_id),
+        "response_model": as_text(reading.response_model),
+        "response_status": as_text(reading.response_status),
+        "service_tier": as_text(reading.service_tier),
+        "completed_at": reading.completed_at,
+        "usage": reading.usage,
+        **asdict(reading.usage_counts),
+        "flags": reading.flags or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def request_key_fingerprint(headers: Mapping[str, str]) -> str | None:

@@ -12,7 +12,7 @@ steps cannot be confused. Never here: anything of the engine; it is imported whe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -38,7 +38,8 @@ class Submeter:
 
     `ledger`: path of the DuckDB file (default: `SUBMETER_LEDGER`, else `./submeter.duckdb`). `upstream`: where calls
     go. `port`: 0 takes any free one. `drain_s`: how long leaving waits for calls in flight, in seconds, before they
-    are cut and recorded as aborted. Raises `SubmeterError` where it cannot start; one at a time in a process.
+    are cut and recorded as aborted. `environment`: where framework keys are read from and what `env()` starts with
+    (default: this process's own). Raises `SubmeterError` where it cannot start; one at a time in a process.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class Submeter:
         port: int = 0,
         drain_s: float = DRAIN_S,
         clock: Clock | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        self.environment = dict(os.environ if environment is None else environment)
         self.ledger = ledger_path(ledger)
         self._upstream = upstream
         self._host = host
@@ -84,7 +87,7 @@ class Submeter:
             listen=Listen(host=self._host, port=self._port),
             upstream=parse_upstream(self._upstream),
             clock=self._clock,
-            keys=read_keys(os.environ, Path(".env")),
+            keys=read_keys(self.environment, Path(".env")),
             mode="python",
         )
         server.start()
@@ -111,8 +114,8 @@ class Submeter:
         return Run(self, framework.lower(), chosen)
 
     def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
-        """This process's environment, pointed at the proxy, without a run."""
-        return client_environment(os.environ, self.base_url, extra)
+        """The environment, pointed at the proxy, without a run."""
+        return client_environment(self.environment, self.base_url, extra)
 
     def _running(self) -> ProxyServer:
         if self._server is None:
@@ -147,11 +150,11 @@ class Run:
         return base_url(self._meter.url, run_id=self.run_id, step=self._steps[-1] if self._steps else None)
 
     def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
-        """This process's environment, pointed at the proxy for this run and its innermost open step.
+        """The environment, pointed at the proxy for this run and its innermost open step.
 
         `extra`: further variables that shall hold the base URL.
         """
-        return client_environment(os.environ, self.base_url, extra)
+        return client_environment(self._meter.environment, self.base_url, extra)
 
     def step(self, step: str) -> Step:
         """A step of this run, begun on entering it and ended on leaving it; may be entered again."""
@@ -194,8 +197,8 @@ class Step:
         return base_url(self._run._meter.url, run_id=self._run.run_id, step=self.step)
 
     def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
-        """This process's environment, pointed at the proxy for this step."""
-        return client_environment(os.environ, self.base_url, extra)
+        """The environment, pointed at the proxy for this step."""
+        return client_environment(self._run._meter.environment, self.base_url, extra)
 
     def __enter__(self) -> Self:
         self._run._mark("step", self.step, Edge.BEGIN, None)

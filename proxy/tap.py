@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter_ns
 
@@ -27,8 +27,10 @@ from .upstream_url import Upstream
 logger = logging.getLogger("submeter.proxy")
 
 HEAD_BYTES_MAX = 256 * 1024
+_OURS = frozenset(name.encode() for name in OUR_HEADERS)
 _ATTEMPT = "submeter.attempt"
 _LOCAL = "submeter.local"
+_REFUSED = "submeter.refused"
 
 
 class Tap:
@@ -46,6 +48,7 @@ class Tap:
         self._recorder = recorder
         self._control = control
         self._upstream = upstream
+        self._host = upstream.authority.encode()
         self._ready = ready
         self._stopping = stopping
 
@@ -60,21 +63,21 @@ class Tap:
             if path.path.startswith(PREFIX) and path.path[len(PREFIX) : len(PREFIX) + 1] in ("", "/", "?"):
                 self._begin_control(flow)
                 return
-            headers = request.headers
+            headers = plain_headers(request.headers)
             attempt = self._recorder.begin(method=request.method, path=path, headers=headers)
             flow.metadata[_ATTEMPT] = attempt
             if flow.error:
+                # The engine refused it (smuggling); its `error` hook follows.
+                flow.metadata[_REFUSED] = True
                 return
             if refusal := self._refusal(request, path.token or headers.get(TOKEN_HEADER)):
                 status_code, why = refusal
                 attempt.refuse(status_code, why)
                 self._answer_here(flow, self._control_error(status_code, why))
                 return
-            request.path = self._upstream.join(path.path)
-            request.authority = ""
-            request.host_header = self._upstream.authority
-            for name in OUR_HEADERS:
-                headers.pop(name, None)
+            request.data.path = self._upstream.join(path.path).encode("utf-8", "surrogateescape")
+            request.data.authority = b""
+            request.headers.fields = tuple(self._forwarded(request.headers.fields))
             if self._upstream.scheme == "https":
                 flow.server_conn.sni = self._upstream.host
             request.stream = self._request_tap(attempt)
@@ -95,10 +98,11 @@ class Tap:
         if response is None or attempt is None or attempt.settled:
             return
         with self._passing_on(flow, "responseheaders"):
+            headers = plain_headers(response.headers)
             attempt.respond(
                 status_code=response.status_code,
-                headers=response.headers,
-                body_bytes=_body_bytes(flow.request, response),
+                headers=headers,
+                body_bytes=_body_bytes(flow.request.method, response.status_code, headers),
             )
         if response.status_code != 101:
             response.stream = self._response_tap(attempt)
@@ -120,12 +124,21 @@ class Tap:
 
     def error(self, flow: http.HTTPFlow) -> None:
         attempt: Attempt | None = flow.metadata.get(_ATTEMPT)
-        if attempt is None or attempt.settled:
+        if attempt is None:
             return
         with self._passing_on(flow, "error"):
             says = flow.error.msg if flow.error else "the call broke off"
             broke, flags = self._why_broke(flow)
             attempt.break_off(broke, error=says, flags=flags)
+
+    def _forwarded(self, fields: tuple[tuple[bytes, bytes], ...]) -> Iterator[tuple[bytes, bytes]]:
+        """The request's headers in their order, without ours, and with the upstream's own `Host`."""
+        for name, value in fields:
+            lower = name.lower()
+            if lower == b"host":
+                yield name, self._host
+            elif lower not in _OURS:
+                yield name, value
 
     def _begin_control(self, flow: http.HTTPFlow) -> None:
         flow.metadata[_LOCAL] = True
@@ -169,15 +182,13 @@ class Tap:
             self._upstream.scheme == "http" or server.timestamp_tls_setup is not None
         )
         never_sent = () if reached else (Flag.NEVER_SENT,)
+        if flow.metadata.get(_REFUSED):
+            return Break.REFUSED_BY_US, (Flag.NEVER_SENT,)
         if self._stopping():
             return Break.STOPPED, never_sent
         if not flow.client_conn.state & connection.ConnectionState.CAN_READ:
             return Break.CLIENT_LEFT, never_sent
-        if server.error is not None and not reached:
-            return Break.UPSTREAM_UNREACHABLE, never_sent
-        if flow.response is None and not reached:
-            return Break.REFUSED_BY_US, never_sent
-        return Break.UPSTREAM_BROKE, ()
+        return (Break.UPSTREAM_BROKE if reached else Break.UPSTREAM_UNREACHABLE), never_sent
 
     def _request_tap(self, attempt: Attempt) -> Callable[[bytes], bytes | list[bytes]]:
         def passed(data: bytes) -> bytes | list[bytes]:
@@ -226,12 +237,21 @@ def _response(answer: Answer) -> http.Response:
     return http.Response.make(answer.status_code, answer.body, {"Content-Type": "application/json"})
 
 
-def _body_bytes(request: http.Request, response: http.Response) -> int | None:
+def _body_bytes(method: str, status_code: int, headers: Mapping[str, str]) -> int | None:
     """The Content-Length that frames this body; None where something else does, or there is no body."""
-    if request.method == "HEAD" or response.status_code in (204, 304) or "transfer-encoding" in response.headers:
+    if method == "HEAD" or status_code in (204, 304) or "transfer-encoding" in headers:
         return None
-    text = response.headers.get("content-length", "")
+    text = headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdigit() else None
+
+
+def plain_headers(headers: http.Headers) -> dict[str, str]:
+    """Lower-case names to values, repeated ones joined by a comma: read many times, so made once."""
+    plain: dict[str, str] = {}
+    for raw_name, raw_value in headers.fields:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("utf-8", "surrogateescape")
+        plain[name] = f"{plain[name]}, {value}" if name in plain else value
+    return plain
 
 
 def _log_failure(where: str, error: Exception) -> None:

@@ -356,3 +356,50 @@ def test_a_step_mark_labels_the_calls_that_follow(tmp_path: Path, monkeypatch: p
         ("baes", "r-1", "1", "mark", "key_baes"),
         ("baes", "r-1", "2", "mark", "key_baes"),
     ]
+
+
+def test_a_smuggling_request_that_the_engine_refuses_is_an_unbilled_row(tmp_path: Path) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    raw = head + b"0\r\n\r\n"
+    with proxied(tmp_path, always(framed(200, JSON, CHAT_BODY))) as (port, upstream, ledger):
+        assert exchange(port, raw).status == 400
+        assert upstream.requests == []
+    [call] = calls(ledger)
+    assert (call["outcome"], call["standing"]) == ("refused", "unbilled")
+
+
+def test_a_stop_waits_for_open_calls_and_then_cuts_and_records_the_rest(tmp_path: Path) -> None:
+    async def silent(request: RawRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await writer.drain()
+        await reader.read()
+        return False
+
+    ledger = tmp_path / "submeter.duckdb"
+    with serving(silent) as upstream:
+        meter = Submeter(ledger, upstream=upstream.url, drain_s=0.1).start()
+        sockets = []
+        for number in range(50):
+            connection = socket.create_connection(("127.0.0.1", int(meter.url.rsplit(":", 1)[1])))
+            connection.sendall(chat(f"/step/{number}/v1/chat/completions"))
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            sockets.append(connection)
+        meter.stop()
+        for connection in sockets:
+            connection.close()
+    rows = calls(ledger)
+    assert sorted(int(row["step"]) for row in rows) == list(range(50))
+    assert {(row["outcome"], row["standing"]) for row in rows} == {("aborted", "unknown")}
+
+
+def test_a_second_terminal_event_after_the_first_is_the_one_that_stands(tmp_path: Path) -> None:
+    def terminal(name: str, inputs: int) -> Any:
+        usage = {"input_tokens": inputs, "output_tokens": 1, "total_tokens": inputs + 1}
+        return {"type": "response.completed", "response": {"id": name, "status": "completed", "usage": usage}}
+
+    body = sse(terminal("resp_1", 10), terminal("resp_2", 20))
+    pieces = framed(200, {"Content-Type": "text/event-stream"}, body, cuts=[len(sse(terminal("resp_1", 10)))])
+    with proxied(tmp_path, always(pieces)) as (port, _, ledger):
+        assert exchange(port, chat("/v1/responses")).body == body
+    [call] = calls(ledger)
+    assert (call["response_id"], call["input_tokens"], call["standing"]) == ("resp_2", 20, "counted")
