@@ -9,7 +9,7 @@ Never here: what the members mean, compression, and a document of more than 4 Mi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -137,34 +137,38 @@ def _would_round(members: Mapping[str, Any]) -> bool:
 
 
 def _holds_float(value: object) -> bool:
-    """Whether a float is anywhere inside. Level by level: a provider's nesting must not use up our stack."""
+    """Whether a float is the value or inside it. Level by level: a provider's nesting must not use up our stack."""
+    if type(value) is float:
+        return True
     level = [value]
     while level:
-        if any(type(one) is float for one in level):
-            return True
-        level = _inside(level)
+        below: list[object] = []
+        for container in level:
+            for inner in _items(container):
+                kind = type(inner)
+                if kind is float:
+                    return True
+                if kind is dict or kind is list:
+                    below.append(inner)
+        level = below
     return False
 
 
 def is_shallow(value: object, depth_max: int) -> bool:
     """Whether containers are nested no deeper than `depth_max`."""
-    level = [value]
-    for _ in range(depth_max):
-        level = _inside(level)
-        if not level:
-            return True
-    return not any(isinstance(one, dict | list) for one in level)
+    level = [value] if isinstance(value, dict | list) else []
+    depth = 0
+    while level and depth <= depth_max:
+        depth += 1
+        level = [inner for one in level for inner in _items(one) if type(inner) is dict or type(inner) is list]
+    return depth <= depth_max
 
 
-def _inside(level: list[object]) -> list[object]:
-    """What is in the containers of one level."""
-    below: list[object] = []
-    for one in level:
-        if isinstance(one, dict):
-            below += one.values()
-        elif isinstance(one, list):
-            below += one
-    return below
+def _items(value: object) -> Iterable[object]:
+    """What is directly inside a container; nothing is inside anything else."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _scanned(data: bytes, wanted: Tree) -> Document:

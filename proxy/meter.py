@@ -98,18 +98,20 @@ class Meter:
         """None: not yet decided, the first bytes are in `_head`."""
         self._head = b""
         self._body = JsonBody()
-        self._events = SseDecoder()
+        self._events: SseDecoder | None = None
+        """None: the body is no stream, or this is not yet known."""
         self._answer = self._fresh_answer()
         self._broken_events = 0
         self._bytes = 0
         self._finished = False
         self._undecodable: str | None = None
         self._decoder: Decoder | None = None
-        try:
-            decoder = Decoder(content_encoding)
-            self._decoder = None if decoder.identity else decoder
-        except DecodeError as error:
-            self._undecodable = error.why
+        if content_encoding:
+            try:
+                decoder = Decoder(content_encoding)
+                self._decoder = None if decoder.identity else decoder
+            except DecodeError as error:
+                self._undecodable = error.why
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes; True, once, if they hold the one that completes the response by its content."""
@@ -133,7 +135,7 @@ class Meter:
         self._finished = True
         if self._kind is None and self._undecodable is None:
             self._begin(_sniff(self._declared, self._head, whole=True) or _Kind.OPAQUE)
-        if self._kind is _Kind.SSE:
+        if self._events is not None:
             for event in self._events.finish():
                 self._take_event(event)
         if self._decoder is not None and self._undecodable is None and self._kind is not _Kind.OPAQUE:
@@ -178,8 +180,8 @@ class Meter:
     def _take(self, data: bytes) -> None:
         """Decoded bytes, in order."""
         self._bytes += len(data)
-        if self._kind is _Kind.SSE:
-            self._take_stream(data)
+        if self._events is not None:
+            self._take_stream(self._events, data)
         elif self._kind is _Kind.JSON:
             self._body.feed(data)
         elif self._kind is None:
@@ -193,18 +195,19 @@ class Meter:
         self._kind = kind
         head, self._head = self._head, b""
         if kind is _Kind.SSE:
-            self._take_stream(head)
+            self._events = SseDecoder()
+            self._take_stream(self._events, head)
         elif kind is _Kind.JSON:
             self._body.feed(head)
 
-    def _take_stream(self, data: bytes) -> None:
-        for event in self._events.feed(data):
+    def _take_stream(self, events: SseDecoder, data: bytes) -> None:
+        for event in events.feed(data):
             self._take_event(event)
         if not self._answer.complete:
             # A client that reads lines acts on a terminal event before its blank line has come.
-            pending = self._events.pending()
+            pending = events.pending()
             if pending is not None and self._would_complete(pending):
-                self._events.drop_pending()
+                events.drop_pending()
                 self._take_event(pending)
 
     def _take_event(self, event: Event) -> None:

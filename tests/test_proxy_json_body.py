@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from submeter.proxy.json_body import RESPONSE_MEMBERS, Document, JsonBody, journal_value, read_json
+from submeter.proxy.json_body import RESPONSE_MEMBERS, Document, JsonBody, is_shallow, journal_value, read_json
 from submeter.proxy.json_scan import JsonScanner, Problem
 
 BODY = {
@@ -186,6 +186,13 @@ def test_nesting_beyond_the_limit_is_refused_both_ways() -> None:
     assert read_json(deep).problem is Problem.BROKEN
     shallow = b'{"a":' + b"[" * 900 + b"]" * 900 + b',"id":"x"}'
     assert wanted(scanned(shallow)) == wanted(read_json(shallow))
+
+
+def test_depth_is_counted_in_containers() -> None:
+    assert is_shallow(5, 0)
+    assert not is_shallow({}, 0)
+    assert is_shallow({"a": [1, {"b": 2}]}, 3)
+    assert not is_shallow({"a": [1, {"b": 2}]}, 2)
 
 
 def test_a_wanted_value_that_is_too_long_is_named_and_not_kept() -> None:
