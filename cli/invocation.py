@@ -39,8 +39,8 @@ class Invocation:
     ledger: Path = field(default_factory=ledger_path)
     clock: Clock = field(default_factory=SystemClock)
 
-    def open_ledger(self) -> Ledger:
-        """The ledger, brought up to date with every journal beside it. Raises `SubmeterError` where there is none."""
+    def closed_ledger(self) -> Ledger:
+        """The ledger as it is, not even looked into. Raises `SubmeterError` where there is none."""
         from ..data.ledger import Ledger  # DuckDB takes longer to import than `--help` takes to print.
 
         if not self.ledger.exists() and not journal_folder(self.ledger).is_dir():
@@ -50,7 +50,11 @@ class Invocation:
                 "Start metering with: submeter proxy; or name another ledger with --ledger PATH.",
                 exit_code=WRONG_USAGE,
             )
-        ledger = Ledger(self.ledger, clock=self.clock)
+        return Ledger(self.ledger, clock=self.clock)
+
+    def open_ledger(self) -> Ledger:
+        """The ledger, brought up to date with every journal beside it. Raises `SubmeterError` where there is none."""
+        ledger = self.closed_ledger()
         turn = ledger.ingest()
         if turn.held:
             holder = f"process {turn.held_by}" if turn.held_by else "another program"

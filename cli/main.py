@@ -16,6 +16,8 @@ import click
 from ..data.error import SubmeterError
 from .doctor import doctor
 from .invocation import Invocation, ledger_option
+from .ledger import ledger
+from .metrics import metrics
 from .output import say
 from .proxy import proxy
 from .runs import runs, steps
@@ -63,7 +65,7 @@ def cli(context: click.Context) -> None:
     context.obj = context.obj or Invocation()
 
 
-for command in (proxy, step, runs, steps, sql, doctor):
+for command in (proxy, step, runs, steps, sql, metrics, ledger, doctor):
     cli.add_command(command)
 
 

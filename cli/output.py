@@ -7,6 +7,7 @@ without the number of calls whose usage is unknown.
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -69,10 +70,15 @@ def print_table(
         shown.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(Text(cell(value, grouped=name in right)) for name, value in zip(columns, row, strict=True)))
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
-    if not console.is_terminal:
-        console.width = _PIPE_COLUMNS
-    console.print(shown)
+    console = Console(file=sys.stdout, highlight=False)
+    if console.is_terminal:
+        console.print(shown)
+        return
+    wide = Console(file=io.StringIO(), highlight=False, width=_PIPE_COLUMNS)
+    with wide.capture() as printed:
+        wide.print(shown)
+    for line in printed.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def cell(value: Any, *, grouped: bool = False) -> str:
@@ -122,6 +128,6 @@ def print_pairs(pairs: Mapping[str, Any]) -> None:
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat() + "Z"
-    if isinstance(value, list | dict):
+    if isinstance(value, bool | list | dict):
         return orjson.dumps(value, default=str).decode()
     return value

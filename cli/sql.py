@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..data.error import SubmeterError
+from ..data.questions import NAME, named, query_names
 from .invocation import Invocation, ledger_option, pass_invocation
 from .output import print_csv, print_json, print_table, records
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..data.ledger import Ledger, Table
 
 FORMATS = ("table", "csv", "json", "parquet")
+_COPY = {"parquet": "parquet", "csv": "csv, HEADER", "json": "json"}
 _COMMENT = re.compile(r"--[^\n]*")
 _TEXT = re.compile(r"'(?:[^']|'')*'")
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
@@ -74,9 +76,7 @@ def sql(
 
 def text_of(query: str) -> str:
     """The SQL of a query given by name or as it is."""
-    from ..data.ledger import named
-
-    return named(query) if query.strip().replace("_", "").isalnum() else query
+    return named(query) if NAME.fullmatch(query.strip()) else query
 
 
 def parameters_of(text: str, given: dict[str, str]) -> dict[str, str | None]:
@@ -92,7 +92,7 @@ def parameters_of(text: str, given: dict[str, str]) -> dict[str, str | None]:
 
 
 def _print_names(form: str) -> None:
-    from ..data.ledger import Table, named, query_names
+    from ..data.ledger import Table
 
     rows: list[tuple[str, ...]] = [(name, _first_sentence(named(name))) for name in query_names()]
     _print(Table(columns=("name", "question"), types=("VARCHAR", "VARCHAR"), rows=rows), form)
@@ -100,12 +100,8 @@ def _print_names(form: str) -> None:
 
 def _first_sentence(text: str) -> str:
     """The first sentence of the comment a query begins with."""
-    lines = []
-    for line in text.splitlines():
-        if not line.startswith("--"):
-            break
-        lines.append(line.removeprefix("--").strip())
-    return re.split(r"(?<=[.:]) ", " ".join(lines), maxsplit=1)[0]
+    header = " ".join(line.removeprefix("--").strip() for line in text.splitlines() if line.startswith("--"))
+    return re.split(r"(?<=\.) |: one row", header, maxsplit=1)[0].rstrip(".") + "."
 
 
 def _print(table: Table, form: str) -> None:
@@ -127,11 +123,13 @@ def _write_parquet(ledger: Ledger, text: str, parameters: dict[str, str | None])
         )
     with tempfile.TemporaryDirectory(prefix="submeter-") as folder:
         path = Path(folder) / "answer.parquet"
-        write_parquet(ledger, text, path, parameters)
+        copy_answer(ledger, text, path, "parquet", parameters)
         sys.stdout.buffer.write(path.read_bytes())
 
 
-def write_parquet(ledger: Ledger, text: str, path: Path, parameters: dict[str, str | None] | None = None) -> None:
-    """Put the answer of one query into a Parquet file. COPY takes no parameter for a path, so it is quoted here."""
+def copy_answer(
+    ledger: Ledger, text: str, path: Path, form: str, parameters: dict[str, str | None] | None = None
+) -> None:
+    """Put the answer of one query into a file. COPY takes no parameter for a path, so it is quoted here."""
     quoted = str(path).replace("'", "''")
-    ledger.query(f"COPY (\n{text.strip().rstrip(';')}\n) TO '{quoted}' (FORMAT parquet)", parameters)
+    ledger.query(f"COPY (\n{text.strip().rstrip(';')}\n) TO '{quoted}' (FORMAT {_COPY[form]})", parameters)

@@ -3,7 +3,7 @@
 SELECT
     file_id,
     max(end_offset) AS end_offset,
-    max(at) AS ingested_at
+    max("at") AS ingested_at
 FROM ingest_log
 GROUP BY file_id
 ORDER BY file_id;

@@ -1,0 +1,174 @@
+"""`submeter ledger`: housekeeping of the ledger file, which the journals can always make anew."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..data.clock import utc
+from ..data.error import SubmeterError
+from .invocation import CANNOT_TELL, DIFFER, FINE, Invocation, json_option, ledger_option, pass_invocation
+from .output import print_json, print_pairs, say
+from .sql import copy_answer
+
+if TYPE_CHECKING:
+    from ..data.ledger import CheckReport
+
+EXPORTED = ("calls", "runs", "steps", "step_usage", "run_usage", "minute_usage", "unknown_calls", "run_audit")
+"""The views that people read."""
+
+
+@click.group()
+def ledger() -> None:
+    """Look after the ledger file.
+
+    The journals beside it are the source of truth; the ledger is built from them alone.
+
+    \b
+    Example:
+        submeter ledger check
+        submeter ledger snapshot for-the-notebook.duckdb
+    """
+
+
+@ledger.command()
+@json_option
+@ledger_option
+@pass_invocation
+@click.pass_context
+def ingest(context: click.Context, invocation: Invocation, as_json: bool) -> None:
+    """Carry every new line of every journal into the ledger; commands and proxies do this by themselves.
+
+    Exit code 3 where another program holds the ledger.
+
+    \b
+    Example:
+        submeter ledger ingest
+    """
+    turn = invocation.closed_ledger().ingest()
+    told = {"lines": turn.lines, "rows": turn.rows, "problems": len(turn.problems), "held_by": turn.held_by}
+    if as_json:
+        print_json(told)
+    else:
+        print_pairs(told)
+    if turn.held:
+        say(f"{invocation.ledger} is held; the rest waits in the journals.")
+        context.exit(CANNOT_TELL)
+
+
+@ledger.command()
+@json_option
+@ledger_option
+@pass_invocation
+@click.pass_context
+def check(context: click.Context, invocation: Invocation, as_json: bool) -> None:
+    """Set the ledger against its journals, read again from their first byte.
+
+    Every line that cannot be read is located; holes in the numbering, gaps and differences are listed. Exit code 1
+    where there is anything to list.
+
+    \b
+    Example:
+        submeter ledger check
+    """
+    report = invocation.open_ledger().check()
+    if as_json:
+        print_json({**asdict(report), "clean": report.clean})
+    else:
+        _show(report)
+    context.exit(FINE if report.clean else DIFFER)
+
+
+@ledger.command()
+@ledger_option
+@pass_invocation
+def rebuild(invocation: Invocation) -> None:
+    """Build the ledger anew from its journals, and put it in the old one's place in one step.
+
+    \b
+    Example:
+        submeter ledger rebuild
+    """
+    turn = invocation.closed_ledger().rebuild()
+    say(f"{invocation.ledger} is built anew: {turn.rows:,} calls out of {turn.lines:,} lines of journal.")
+    if turn.problems:
+        say(f"{len(turn.problems)} places could not be read; locate them with: submeter ledger check")
+
+
+@ledger.command()
+@click.argument("to", type=click.Path(path_type=Path), metavar="PATH")
+@ledger_option
+@pass_invocation
+def snapshot(invocation: Invocation, to: Path) -> None:
+    """Copy the ledger, whole and closed, for a notebook or another machine.
+
+    \b
+    Example:
+        submeter ledger snapshot for-the-notebook.duckdb
+    """
+    invocation.open_ledger().snapshot(to)
+    say(f"{to} is a copy of {invocation.ledger} as it is now.")
+
+
+@ledger.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("parquet", "csv", "json")),
+    default="parquet",
+    show_default=True,
+    help="The kind of file.",
+)
+@ledger_option
+@pass_invocation
+def export(invocation: Invocation, folder: Path, form: str) -> None:
+    """Write each view that people read into a file of its own.
+
+    \b
+    Example:
+        submeter ledger export exported --format csv
+    """
+    opened = invocation.open_ledger()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for view in EXPORTED:
+            copy_answer(opened, f"FROM {view}", folder / f"{view}.{form}", form)
+    except OSError as error:
+        raise SubmeterError(
+            f"The export cannot be written: {folder}",
+            f"{error.strerror or error}.",
+            "Choose another place: submeter ledger export DIR",
+        ) from error
+    say(f"Wrote {', '.join(f'{view}.{form}' for view in EXPORTED)} to {folder}.")
+
+
+def _show(report: CheckReport) -> None:
+    """The findings, each with its place."""
+    print_pairs(
+        {
+            "journals": report.journals,
+            "lines": report.lines,
+            "calls": report.rows,
+            "bytes waiting": report.bytes_waiting,
+        }
+    )
+    for problem in report.problems:
+        click.echo(f"unreadable  {problem.path}, byte {problem.offset}: {problem.reason}")
+    for hole in report.holes:
+        known = "announced by a gap" if hole.announced else "not announced: the file was changed"
+        click.echo(f"hole        {hole.path}: {hole.lines} lines from number {hole.first_seq} on are missing, {known}")
+    for gap in report.gaps:
+        times = f"{utc(gap.from_at):%Y-%m-%d %H:%M:%S} to {utc(gap.to_at):%H:%M:%S} UTC"
+        click.echo(f"gap         {gap.path}: {gap.calls} calls were not written, {times}")
+    for difference in report.differences:
+        click.echo(f"difference  {difference}")
+    for problem in report.unfinished:
+        click.echo(f"unfinished  {problem.path}, byte {problem.offset}: {problem.reason}")
+    if report.clean:
+        say("The ledger is what its journals say, and they are whole.")
+    elif report.differences:
+        say("Build it anew with: submeter ledger rebuild")
