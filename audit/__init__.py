@@ -7,13 +7,17 @@
     report.runs, report.unclaimed, report.exit_code
 
 `audits` is the way in: `audit_runs` reads, judges and journals; `pending_runs` says of each run whether it waits for
-an audit, and why not. `settings` is what a user may set. `usage_api` asks the Usage API, the only httpx here;
-`bucket` decides whether what came back is a good read; `reads` chooses what to ask and keeps the raw pages.
+an audit, and why not. `choice` is what is asked for (`AuditRequest`), `settings` how strictly (`AuditSettings`,
+`read_settings`), `report` what is handed back. `usage_api` asks the Usage API, the only httpx here; `bucket` decides
+whether what came back is a good read; `reads` keeps the raw pages and journals the read; `write` journals verdicts,
+`detail` is their long form.
 
-`questions` puts the `audit_*.sql` files to the ledger and gives typed rows. `span` groups calls and run episodes of
-one key into spans with windows. `unit` pairs the models of both books and finds d = bill - book; `corridor` asks
-whether every token was billed while a call was active; `history` asks what a row of reads proves. `reconcile` puts
-them together, rule by rule: pure and total. `verdict` is the words that come out.
+`questions` puts the `audit_*.sql` files to the ledger and gives typed rows; `keybook` lays them out by key. `span`
+groups calls and run episodes of one key into spans with windows. `judge` gathers what a verdict may rest on, and
+`reconcile` reaches it, rule by rule, pure and total: `unit` pairs the models of both books and finds d = bill - book,
+`unknown` says what unstated calls may explain, `corridor` whether every token was billed while a call was active,
+`history` what a row of reads proves. `unclaimed` finds the bill outside all spans. `verdict` is the words that come
+out.
 
 Nothing here imports the proxy: the two books meet in the ledger alone.
 """

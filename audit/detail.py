@@ -11,7 +11,6 @@ from typing import Any
 
 from ..data.call import Standing
 from ..data.journal import submeter_version
-from .bucket import UsageEndpoint
 from .judge import Judged
 from .questions import RunName, UnknownCall
 from .reconcile import CorridorBreak, Finding, Part
@@ -53,7 +52,7 @@ def part_detail(
             }
             for pair in finding.comparison.pairs[:LISTED_MAX]
         ],
-        "calls": {standing: _calls(part, standing) for standing in Standing},
+        "calls": {standing.value: _calls(part, standing) for standing in Standing},
         "joint": [run_text(run) for run in runs] if len(runs) > 1 else [],
         "runs": [run_text(run) for run in runs[:LISTED_MAX]],
         "unknown": {
@@ -81,7 +80,7 @@ def part_detail(
         "shown": _shown(part),
         "corridor": [_break(each) for each in finding.breaks[:LISTED_MAX]],
         "reads": {
-            endpoint: {
+            endpoint.value: {
                 "good": len(history.reads),
                 "counted": [read.read_id for read in finding.counted_reads[endpoint]],
                 "holes": history.reads[-1].holes if history.reads else None,
@@ -89,7 +88,7 @@ def part_detail(
             for endpoint, history in part.histories.items()
         },
         "failed_reads": _failed(part),
-        "latest_reads": dict(judged.latest_reads),
+        "latest_reads": {endpoint.value: read_id for endpoint, read_id in judged.latest_reads.items()},
         "book_state": judged.book_state,
         "changed_since": part.changed_since,
     }
@@ -157,9 +156,9 @@ def _break(each: CorridorBreak) -> dict[str, Any]:
     return {**_unit(each.unit), "minute": each.minute}
 
 
-def _failed(part: Part) -> dict[UsageEndpoint, dict[str, Any]]:
+def _failed(part: Part) -> dict[str, dict[str, Any]]:
     return {
-        endpoint: {
+        endpoint.value: {
             "problem": history.latest.problem,
             "status_code": history.latest.status_code,
             "message": history.latest.message,

@@ -31,7 +31,7 @@ class Judged:
 
     part: Part
     finding: Finding
-    latest_reads: Mapping[str, str]
+    latest_reads: Mapping[UsageEndpoint, str]
     """Usage endpoint to the latest good read."""
     book_state: str
 

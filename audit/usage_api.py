@@ -94,7 +94,7 @@ class UsageApi:
             trust_env=False,
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
             headers={"User-Agent": f"submeter/{submeter_version()}", "Accept": "application/json"},
-            verify=ssl.create_default_context() if secure else True,
+            verify=ssl.create_default_context() if secure else False,  # nothing to verify without TLS
         )
 
     def __repr__(self) -> str:
