@@ -93,6 +93,8 @@ def carry_turn(
         for kind in (Kind.RUN, Kind.STEP):
             if kind in staged:
                 _insert_marks(connection, kind)
+        if Kind.RUN in staged or Kind.STEP in staged:
+            _keep_time_labels(connection)
         for kind, table in TABLES.items():
             if kind in staged:
                 connection.rows(f"INSERT INTO {table} BY NAME SELECT * FROM staged_{kind}")
@@ -300,6 +302,17 @@ def _insert_marks(connection: Connection, kind: Kind) -> None:
         f"INSERT INTO marks BY NAME SELECT *, $kind AS kind FROM staged_{kind} ORDER BY file_id, line_offset",
         {"kind": str(kind)},
     )
+
+
+def _keep_time_labels(connection: Connection) -> None:
+    """Work out anew which stretches of time belong to imported runs, if there is any."""
+    if connection.rows("SELECT 1 FROM marks WHERE marked_by = 'metrics' LIMIT 1"):
+        connection.rows("DELETE FROM time_labels")
+        connection.rows(
+            "INSERT INTO time_labels BY NAME SELECT framework, run_id, step, from_at, to_at,"
+            " unnest(range(date_trunc('minute', from_at), to_at, INTERVAL 1 MINUTE)) AS minute"
+            " FROM imported_times ORDER BY framework, from_at, minute"
+        )
 
 
 def _locate(turn: Turn, places: Iterable[tuple[Any, ...]], reason: str) -> None:

@@ -18,9 +18,9 @@ SCHEMA_VERSION = 1
 VIEWS = (
     "known_keys",
     "told",
-    "attempts",
     "known_marks",
-    "time_labels",
+    "imported_times",
+    "attempts",
     "labelled",
     "calls",
     "run_events",

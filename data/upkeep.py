@@ -24,6 +24,7 @@ COMPARED = {
     "readings": "*",
     "open_calls": "*",
     "twins": "*",
+    "time_labels": "*",
     "additions": "*",
     "keys": "*",
     "marks": "*",

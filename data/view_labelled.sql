@@ -1,13 +1,24 @@
--- One row = one call with the run and step that it belongs to, and its framework. Inner view of `calls`.
--- Four branches, so that a filter on run_id or framework reaches the stored column of labelled calls:
--- labelled; labelled by a run whose framework only its marks tell; unlabelled and out of reach of any imported run;
--- unlabelled, labelled by time. Labelled calls are never moved.
+-- One row = one call with the framework, run and step that it belongs to. Inner view of `calls`.
+-- Two branches, so that a filter on run_id or framework reaches the stored columns of calls that carry both. The others
+-- may have a run whose framework only its marks tell, or no label at all: those are labelled by time where a run of
+-- their framework was imported, and flagged `border` within 1 s of its edges (its steps are told in whole seconds).
+-- Labelled calls are never moved.
 CREATE OR REPLACE VIEW labelled AS
 SELECT a.*
 FROM attempts AS a
-WHERE (a.run_id IS NOT NULL AND a.framework IS NOT NULL) OR (a.run_id IS NULL AND a.step IS NOT NULL)
+WHERE a.run_id IS NOT NULL AND a.framework IS NOT NULL
 UNION ALL
-SELECT a.* REPLACE (d.framework AS framework)
+SELECT a.* REPLACE (
+    CASE WHEN a.framework IS NULL THEN d.framework ELSE a.framework END AS framework,
+    CASE WHEN t.run_id IS NULL THEN a.run_id ELSE t.run_id END AS run_id,
+    CASE WHEN t.run_id IS NULL THEN a.step ELSE t.step END AS step,
+    CASE WHEN t.run_id IS NULL THEN a.label_source ELSE 'time' END AS label_source,
+    CASE
+        WHEN a.started_at <= t.from_at + INTERVAL 1 SECOND OR a.started_at >= t.to_at - INTERVAL 1 SECOND
+            THEN list_append(coalesce(a.flags, []), 'border')
+        ELSE a.flags
+    END AS flags
+)
 FROM attempts AS a
 LEFT JOIN (
     SELECT run_id, min(framework) AS framework
@@ -16,34 +27,11 @@ LEFT JOIN (
     GROUP BY run_id
     HAVING count(DISTINCT framework) = 1
 ) AS d ON d.run_id = a.run_id
-WHERE a.run_id IS NOT NULL AND a.framework IS NULL
-UNION ALL
-SELECT a.*
-FROM attempts AS a
-WHERE a.run_id IS NULL
-  AND a.step IS NULL
-  AND NOT (
-      a.framework IS NOT NULL
-      AND a.started_at >= (SELECT coalesce(min(from_at), TIMESTAMP '9999-12-31') FROM time_labels)
-  )
-UNION ALL
-SELECT a.* REPLACE (
-    CASE WHEN a.started_at < t.to_at THEN t.run_id END AS run_id,
-    CASE WHEN a.started_at < t.to_at THEN t.step END AS step,
-    CASE WHEN a.started_at < t.to_at THEN 'time' END AS label_source,
-    CASE
-        WHEN a.started_at < t.to_at
-            AND (a.started_at <= t.from_at + INTERVAL 1 SECOND OR a.started_at >= t.to_at - INTERVAL 1 SECOND)
-            THEN list_append(a.flags, 'border')
-        ELSE a.flags
-    END AS flags
-)
-FROM (
-    SELECT b.*
-    FROM attempts AS b
-    WHERE b.run_id IS NULL
-      AND b.step IS NULL
-      AND b.framework IS NOT NULL
-      AND b.started_at >= (SELECT coalesce(min(from_at), TIMESTAMP '9999-12-31') FROM time_labels)
-) AS a
-ASOF LEFT JOIN time_labels AS t ON t.framework = a.framework AND a.started_at >= t.from_at;
+LEFT JOIN time_labels AS t
+    ON t.framework = a.framework
+    AND t.minute = date_trunc('minute', a.started_at)
+    AND a.started_at >= t.from_at
+    AND a.started_at < t.to_at
+    AND a.run_id IS NULL
+    AND a.step IS NULL
+WHERE a.run_id IS NULL OR a.framework IS NULL;

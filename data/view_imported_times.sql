@@ -1,7 +1,7 @@
 -- One row = one stretch of time [from_at, to_at) in which exactly one imported run of a framework was going on, and
 -- its step if exactly one was. Stretches of a framework do not overlap; where two runs overlap there is no label.
--- Inner view of `calls`; from `by = metrics` marks alone.
-CREATE OR REPLACE VIEW time_labels AS
+-- Ingest keeps it as the table `time_labels` whenever marks come in; from `by = metrics` marks alone.
+CREATE OR REPLACE VIEW imported_times AS
 WITH imported AS (
     SELECT kind, framework, run_id, step, edge, marked_at
     FROM known_marks

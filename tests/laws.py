@@ -1,0 +1,66 @@
+"""Laws that hold on every ledger, whatever made it. Call them at the end of any test that has one."""
+
+from __future__ import annotations
+
+from submeter.data.ledger import Ledger
+from submeter.data.staging import Connection
+
+SUMMED = (
+    "calls",
+    "creates",
+    "counted",
+    "unknown",
+    "uncovered",
+    "unbilled",
+    "input_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "images",
+)
+_COUNTS = SUMMED[:6]
+
+
+def assert_sums_agree(ledger: Ledger) -> None:
+    """The rows of a run in `step_usage`, with `step IS NULL`, add up to its row in `run_usage`, and that to its calls.
+
+    A sum over nothing is NULL in one place and, where a proxy was watching, 0 in another: they are taken for equal.
+    """
+    with ledger.reading() as connection:
+        _assert_sums_agree(connection)
+
+
+def _assert_sums_agree(ledger: Connection) -> None:
+    steps = _by_run(
+        ledger, f"SELECT framework, run_id, {', '.join(f'sum({name})' for name in SUMMED)} FROM step_usage GROUP BY ALL"
+    )
+    runs = _by_run(ledger, f"SELECT framework, run_id, {', '.join(SUMMED)} FROM run_usage")
+    calls = _by_run(
+        ledger,
+        "SELECT framework, run_id, count(*), count(*) FILTER (operation = 'create'),"
+        " count(*) FILTER (standing = 'counted'), count(*) FILTER (standing = 'unknown'),"
+        " count(*) FILTER (standing = 'uncovered'), count(*) FILTER (standing = 'unbilled'), "
+        + ", ".join(f"sum({name}) FILTER (standing = 'counted')" for name in SUMMED[len(_COUNTS) :])
+        + " FROM calls WHERE run_id IS NOT NULL GROUP BY ALL",
+    )
+    assert _used(steps) == _used(runs) == calls
+
+
+def assert_calls_are_whole(ledger: Ledger) -> None:
+    """Every call is one row, every create has exactly one standing, and no other row has any."""
+    repeated = ledger.query("SELECT call_id FROM calls GROUP BY call_id HAVING count(*) > 1 ORDER BY call_id").rows
+    assert repeated == []
+    astray = ledger.query(
+        "SELECT call_id FROM calls WHERE (operation = 'create') <> (standing IS NOT NULL)"
+        " OR standing NOT IN ('counted', 'unbilled', 'uncovered', 'unknown') ORDER BY call_id"
+    ).rows
+    assert astray == []
+
+
+def _used(sums: dict[tuple[str | None, str], tuple[int, ...]]) -> dict[tuple[str | None, str], tuple[int, ...]]:
+    return {run: row for run, row in sums.items() if any(row)}
+
+
+def _by_run(ledger: Connection, sql: str) -> dict[tuple[str | None, str], tuple[int, ...]]:
+    return {(row[0], row[1]): tuple(int(value or 0) for value in row[2:]) for row in ledger.rows(sql)}
