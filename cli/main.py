@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 import click
 
 from ..data.error import SubmeterError
+from .audit import audit
+from .demo import demo
 from .doctor import doctor
 from .invocation import Invocation, ledger_option
 from .ledger import ledger
@@ -65,7 +67,7 @@ def cli(context: click.Context) -> None:
     context.obj = context.obj or Invocation()
 
 
-for command in (proxy, step, runs, steps, sql, metrics, ledger, doctor):
+for command in (demo, proxy, step, runs, steps, audit, sql, metrics, ledger, doctor):
     cli.add_command(command)
 
 

@@ -12,6 +12,7 @@ import click
 
 from ..data.clock import utc
 from ..data.error import SubmeterError
+from .audit import show_pending
 from .invocation import Invocation, json_option, ledger_option, pass_invocation
 from .output import cell, duration, print_json, print_table, records, say, total
 
@@ -34,19 +35,25 @@ class RunName:
 
 @click.command()
 @click.option("--framework", metavar="F", help="Only runs of this framework.")
+@click.option("--pending", is_flag=True, help="Which runs wait for an audit, and why each other one does not.")
 @json_option
 @ledger_option
 @pass_invocation
-def runs(invocation: Invocation, framework: str | None, as_json: bool) -> None:
+@click.pass_context
+def runs(context: click.Context, invocation: Invocation, framework: str | None, pending: bool, as_json: bool) -> None:
     """List runs: age, calls, tokens, unknown calls and the last verdict.
 
-    Age is the time since the run ended, or began while it is open.
+    Age is the time since the run ended, or began while it is open. With --pending the exit code is 3 while a run waits
+    for an audit.
 
     \b
     Example:
         submeter runs --framework chatdev
+        submeter runs --pending
     """
     ledger = invocation.open_ledger()
+    if pending:
+        context.exit(show_pending(invocation, ledger, framework, as_json))
     rows = list_runs(ledger, framework)
     if as_json:
         print_json(rows)

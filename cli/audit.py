@@ -1,0 +1,212 @@
+"""`submeter audit`: the two books against each other, now or with `--wait` until there is a verdict.
+
+Here a request is read, and a report shown; who is read, when and what it means is decided in the audit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from ..data.error import SubmeterError
+from ..data.journal import Journal
+from ..data.paths import reads_folder
+from .invocation import CANNOT_TELL, FINE, Invocation, json_option, ledger_option, named_environment, pass_invocation
+from .output import duration, print_json, print_table, say
+from .times import minutes, moment
+from .verdicts import NOTHING_TO_DO, print_report, print_report_json, standing_record, standing_text
+from .waiting import wait_until
+
+if TYPE_CHECKING:
+    from ..audit.choice import AuditRequest
+    from ..audit.report import AuditReport
+    from ..audit.settings import AuditSettings
+    from ..data.ledger import Ledger
+
+LOOK_AGAIN_S = 300
+"""Pause before another look at a run that must end first."""
+SOONEST_S = 60
+"""Least pause between two looks, so that a Usage API in trouble is not pressed; 1 s where the rules are off."""
+
+
+@click.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--framework", metavar="F", help="Only runs of this framework.")
+@click.option("--pending", is_flag=True, help="Runs that are not final yet; this is also meant without any RUN.")
+@click.option("--from", "from_us", callback=moment, metavar="TIME", help="With --to: all there was in a period.")
+@click.option(
+    "--to", "to_us", callback=moment, metavar="TIME", help="The end of the period, such as 2025-10-28T18:00Z."
+)
+@click.option(
+    "--min-age",
+    "min_age_min",
+    callback=minutes("m"),
+    default="30m",
+    show_default=True,
+    metavar="AGE",
+    help="Leave out runs that ended later than this and were never read; a bare number is minutes.",
+)
+@click.option(
+    "--max-age",
+    "max_age_min",
+    callback=minutes("h"),
+    default="24h",
+    show_default=True,
+    metavar="AGE",
+    help="Leave out runs that ended before this and were never read; a bare number is hours.",
+)
+@click.option(
+    "--shift",
+    "shift_min",
+    callback=minutes("m"),
+    default="5m",
+    show_default=True,
+    metavar="MINUTES",
+    help="How long after its end a call may still be billed.",
+)
+@click.option(
+    "--settle",
+    "settle_min",
+    callback=minutes("m"),
+    metavar="MINUTES",
+    help="How long after a window's end the last read is. Default: SUBMETER_SETTLE_MIN, else 60.",
+)
+@click.option("--wait", is_flag=True, help="Stay until there is a verdict, reading again when it is time.")
+@click.option("--force", is_flag=True, help="Read final verdicts again, too.")
+@json_option
+@ledger_option
+@pass_invocation
+@click.pass_context
+def audit(
+    context: click.Context,
+    invocation: Invocation,
+    runs: tuple[str, ...],
+    framework: str | None,
+    pending: bool,
+    from_us: int | None,
+    to_us: int | None,
+    min_age_min: int,
+    max_age_min: int,
+    shift_min: int,
+    settle_min: int | None,
+    wait: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Set the book against the organization Usage API, to the token.
+
+    A verdict needs at least two equal reads, 30 minutes apart, the last one an hour after the run (settings:
+    RECONCILIATION_MIN_STABLE_VERIFICATIONS, RECONCILIATION_VERIFICATION_INTERVAL_MIN, SUBMETER_SETTLE_MIN), so the
+    first audit of a run is mostly `pending`: run it again, from cron with --pending, or with --wait.
+
+    Exit code 0: all verified; 1: books differ; 3: cannot tell yet.
+
+    \b
+    Example:
+        submeter audit chatdev/r-1 --wait
+        submeter audit --pending --min-age 30m --max-age 24h
+        submeter audit --from 2025-10-28T09:00Z --to 2025-10-28T18:00Z
+    """
+    from ..audit.choice import AuditRequest
+    from ..audit.settings import ADMIN_KEYS, read_settings
+
+    request = AuditRequest(
+        runs=runs,
+        framework=framework.lower() if framework else None,
+        pending=pending,
+        from_us=from_us,
+        to_us=to_us,
+        min_age_min=min_age_min,
+        max_age_min=max_age_min,
+        shift_min=shift_min,
+        settle_min=settle_min,
+        force=force,
+    )
+    settings = read_settings(named_environment())
+    if settings.admin_key is None:
+        raise SubmeterError(
+            "No admin key is set, so the Usage API cannot be read.",
+            f"Looked for {', '.join(ADMIN_KEYS)} in the environment and in ./.env.",
+            f"Set {ADMIN_KEYS[0]} to a key that may read usage, then check it with: submeter doctor",
+            exit_code=CANNOT_TELL,
+        )
+    report = run_audit(invocation, invocation.open_ledger(), request, settings, wait=wait)
+    if as_json:
+        print_report_json(report)
+    else:
+        print_report(report)
+    if any(line.verdict == "not_permitted" for line in report.runs):
+        say("The admin key may not read usage; see what is the matter with: submeter doctor")
+    context.exit(report.exit_code)
+
+
+def run_audit(
+    invocation: Invocation, ledger: Ledger, request: AuditRequest, settings: AuditSettings, *, wait: bool
+) -> AuditReport:
+    """One audit, or, with `wait`, as many as it takes until nothing more is to be waited for."""
+    from ..audit.audits import audit_runs
+    from ..audit.usage_api import UsageApi
+
+    clock = invocation.clock
+    with (
+        UsageApi(settings, clock=clock) as client,
+        Journal.open(invocation.ledger, mode="audit", clock=clock) as journal,
+    ):
+        while True:
+            report = audit_runs(ledger, request=request, settings=settings, client=client, clock=clock, journal=journal)
+            again_us = _next_look_us(report, clock.now_us(), settings) if wait else None
+            if again_us is None:
+                return report
+            waiting = [line.name for line in report.runs if not line.final]
+            wait_until(again_us, what=", ".join(waiting), summary=report.summary, clock=clock)
+            # The runs of the first look, all of them: those that are final meanwhile stand in the last report too.
+            named = tuple(line.name for line in report.runs if line.run is not None)
+            request = replace(request, runs=named or request.runs, pending=False, force=False)
+
+
+def _next_look_us(report: AuditReport, now_us: int, settings: AuditSettings) -> int | None:
+    """When to look again; None where every verdict is final, or only the user can bring it further."""
+    open_lines = [line for line in report.runs if not line.final and line.verdict != "not_permitted"]
+    if not open_lines:
+        return None
+    soonest_us = now_us + (SOONEST_S if settings.interval_min else 1) * 1_000_000
+    times = [line.next_read_us or now_us + LOOK_AGAIN_S * 1_000_000 for line in open_lines]
+    return max(soonest_us, min(times))
+
+
+def show_pending(invocation: Invocation, ledger: Ledger, framework: str | None, as_json: bool) -> int:
+    """Print which runs wait for an audit and why the others do not; the exit code, 3 while any waits."""
+    from ..audit.audits import pending_runs
+    from ..audit.choice import AuditRequest
+    from ..audit.reads import PageStore
+    from ..audit.settings import read_settings
+
+    standings = pending_runs(
+        ledger,
+        request=AuditRequest(framework=framework.lower() if framework else None, pending=True),
+        settings=read_settings(named_environment()),
+        clock=invocation.clock,
+        reads_folder=PageStore(reads_folder(invocation.ledger)),
+    )
+    waiting = [standing for standing in standings if standing.needs_audit]
+    if as_json:
+        print_json([standing_record(standing) for standing in standings])
+    else:
+        print_table(
+            ["run", "age", "pending", "why", "attempts"],
+            [
+                [
+                    standing.name,
+                    None if standing.age_min is None else duration(standing.age_min * 60),
+                    standing.needs_audit,
+                    standing_text(standing),
+                    standing.attempts,
+                ]
+                for standing in standings
+            ],
+            counts=["attempts"],
+        )
+        click.echo(NOTHING_TO_DO if not waiting else f"{len(waiting)} of {len(standings)} runs need reconciliation")
+    return CANNOT_TELL if waiting else FINE

@@ -1,0 +1,45 @@
+"""Waiting for the Usage API, with a progress display that says for what and until when.
+
+On a terminal a bar, elsewhere one line fit for a log. All of it is talk: stderr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..data.clock import US_PER_S, Clock, utc
+from .output import duration, say
+
+STEPS = 400
+"""Pieces that a wait is cut into: the grain of the bar, and how soon Ctrl-C is heard."""
+PIECE_S_MAX = 5.0
+
+
+def wait_until(until_us: int, *, what: str, summary: str, clock: Clock) -> None:
+    """Let the clock reach `until_us`. `what`: who is waited for; `summary`: how it stands."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    now_us = clock.now_us()
+    seconds = max(0.0, (until_us - now_us) / US_PER_S)
+    said = f"{summary}. Waiting {duration(seconds)}, until {utc(until_us):%Y-%m-%d %H:%M:%S} UTC, for {what}"
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        say(said)
+        _pass(until_us, clock, lambda _share: None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(said, total=1.0)
+        _pass(until_us, clock, lambda share: progress.update(task, completed=share))
+
+
+def _pass(until_us: int, clock: Clock, tell: Callable[[float], None]) -> None:
+    """Sleep by pieces, telling the share that has passed."""
+    begun_us = clock.now_us()
+    whole_us = max(1, until_us - begun_us)
+    piece_s = min(PIECE_S_MAX, whole_us / US_PER_S / STEPS)
+    while (left_us := until_us - clock.now_us()) > 0:
+        tell(1 - left_us / whole_us)
+        clock.sleep(min(max(piece_s, 0.001), left_us / US_PER_S))
+    tell(1.0)
