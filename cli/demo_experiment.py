@@ -92,9 +92,13 @@ class Experiment:
         ghspec = [plan for plan in plans if plan.framework == "ghspec"]
         with ThreadPoolExecutor(max_workers=len(plans)) as pool:
             pending = [pool.submit(self.run, plan) for plan in plans if plan.framework != "ghspec"]
-            pending.append(pool.submit(lambda: [self.run(plan) for plan in ghspec]))
+            pending.append(pool.submit(self._one_by_one, ghspec))
             for run in pending:
                 run.result()
+
+    def _one_by_one(self, plans: list[PlannedRun]) -> None:
+        for plan in plans:
+            self.run(plan)
 
     def run(self, plan: PlannedRun) -> None:
         """One run, in its framework's own way."""

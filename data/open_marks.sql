@@ -11,5 +11,5 @@ SELECT
     epoch_us(marked_at) AS marked_at_us
 FROM marks
 WHERE marked_by <> 'metrics'
-  AND epoch_us(marked_at) >= coalesce(getvariable('submeter_now_us'), epoch_us(now())) - 24 * 3600 * 1000000
+  AND epoch_us(marked_at) >= coalesce(getvariable('submeter_now_us'), epoch_us(now())) - 86400000000
 ORDER BY marked_at, file_id, line_offset;

@@ -403,3 +403,15 @@ def test_a_second_terminal_event_after_the_first_is_the_one_that_stands(tmp_path
         assert exchange(port, chat("/v1/responses")).body == body
     [call] = calls(ledger)
     assert (call["response_id"], call["input_tokens"], call["standing"]) == ("resp_2", 20, "counted")
+
+
+def test_a_proxy_started_again_in_the_middle_of_a_run_goes_on_labelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY_BAES", SECRET)
+    mark = json.dumps({"run": "baes/r-1", "step": "3"}).encode()
+    with proxied(tmp_path, always(framed(200, JSON, CHAT_BODY))) as (port, _, _):
+        exchange(port, request_bytes("POST", "/_submeter/step", body=mark))
+    with proxied(tmp_path, always(framed(200, JSON, CHAT_BODY))) as (port, _, ledger):
+        exchange(port, chat())
+    assert [(c["framework"], c["run_id"], c["step"]) for c in calls(ledger)] == [("baes", "r-1", "3")]
