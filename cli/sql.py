@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "csv", "json", "parquet")
 _COPY = {"parquet": "parquet", "csv": "csv, HEADER", "json": "json"}
-_COMMENT = re.compile(r"--[^\n]*")
-_TEXT = re.compile(r"'(?:[^']|'')*'")
+_ASIDE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+"""What may hold a `$` or a `;` that means nothing: texts, quoted names and comments."""
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 
 
@@ -81,7 +81,7 @@ def text_of(query: str) -> str:
 
 def parameters_of(text: str, given: dict[str, str]) -> dict[str, str | None]:
     """A value for every `$name` of the SQL, None where none was given; a `SubmeterError` for one it does not have."""
-    wanted = set(_PARAMETER.findall(_COMMENT.sub("", _TEXT.sub("''", text))))
+    wanted = set(_PARAMETER.findall(_ASIDE.sub(" ", text)))
     if unknown := sorted(set(given) - wanted):
         raise SubmeterError(
             f"The query has no parameter ${unknown[0]}.",
@@ -132,4 +132,5 @@ def copy_answer(
 ) -> None:
     """Put the answer of one query into a file. COPY takes no parameter for a path, so it is quoted here."""
     quoted = str(path).replace("'", "''")
-    ledger.query(f"COPY (\n{text.strip().rstrip(';')}\n) TO '{quoted}' (FORMAT {_COPY[form]})", parameters)
+    bare = _ASIDE.sub(lambda found: " " if found[0][0] in "-/" else found[0], text).strip().rstrip("; \n")
+    ledger.query(f"COPY ({bare}) TO '{quoted}' (FORMAT {_COPY[form]})", parameters)

@@ -1,0 +1,205 @@
+"""`submeter audit` and `runs --pending`, from a call through the real proxy to a verdict, on one clock."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from click.testing import CliRunner, Result
+
+from submeter.cli.invocation import Invocation
+from submeter.cli.main import cli
+from submeter.data.clock import US_PER_MINUTE, FixedClock
+from submeter.proxy import Submeter
+from submeter.sim import Key, Sim
+
+NOW_US = 1_795_000_000_000_000
+SECRET = "sk-of-chatdev"
+KEY_ID = "key_chatdev1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """One framework, one metered run `chatdev/r-1`, and the books of the provider."""
+
+    ledger: Path
+    clock: FixedClock
+    sim: Sim
+
+    def run(self, *words: str) -> Result:
+        return CliRunner().invoke(cli, words, obj=Invocation(ledger=self.ledger, clock=self.clock))
+
+    def past(self, minutes: int) -> None:
+        self.clock.sleep(minutes * 60)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    clock = FixedClock(NOW_US)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"OPENAI_API_KEY_CHATDEV": SECRET, "OPENAI_API_KEY_CHATDEV_ID": KEY_ID}.items():
+        monkeypatch.setenv(name, value)
+    with Sim(now=lambda: clock.now_us() / 1e6, keys=[Key(secret=SECRET, api_key_id=KEY_ID)]) as sim:
+        monkeypatch.setenv("OPENAI_ADMIN_KEY", sim.admin_key)
+        monkeypatch.setenv("SUBMETER_USAGE_API_URL", sim.base_url)
+        ledger = tmp_path / "l.duckdb"
+        with Submeter(ledger, upstream=sim.url, clock=clock) as meter, meter.run("chatdev", run_id="r-1") as run:
+            with run.step("1"):
+                ask(run.base_url)
+            with run.step("2"):
+                clock.sleep(60)
+        yield World(ledger=ledger, clock=clock, sim=sim)
+
+
+def ask(base_url: str) -> None:
+    """One chat completion."""
+    base = urlsplit(base_url)
+    connection = http.client.HTTPConnection(base.hostname or "", base.port, timeout=20)
+    body = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello."}]})
+    headers = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}
+    connection.request("POST", f"{base.path}/chat/completions", body, headers)
+    assert connection.getresponse().read()
+    connection.close()
+
+
+def test_waiting_ends_with_both_books_equal_and_says_what_it_waits_for(world: World) -> None:
+    result = world.run("audit", "chatdev/r-1", "--wait")
+    assert result.exit_code == 0, result.output
+    told = world.sim.books.total(api_key_id=KEY_ID)
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("chatdev/r-1  verified")
+    assert any(f"input_tokens: book = bill = {told.input_tokens:,}" in line for line in lines)
+    assert lines[-1] == "Processed 1 run: verified 1, errors 0"
+    assert "Waiting " in result.stderr
+    assert "for chatdev/r-1" in result.stderr
+    assert world.clock.now_us() >= NOW_US + 60 * US_PER_MINUTE, "no rule bends for --wait"
+
+
+def test_a_call_past_the_meter_is_short_by_exactly_what_it_used(world: World) -> None:
+    before = world.sim.books.total(api_key_id=KEY_ID)
+    ask(world.sim.base_url)
+    after = world.sim.books.total(api_key_id=KEY_ID)
+    result = world.run("audit", "r-1", "--wait")
+    assert result.exit_code == 1, result.output
+    assert result.stdout.startswith("chatdev/r-1  short")
+    assert before.input_tokens is not None
+    assert after.input_tokens is not None
+    assert f"d +{after.input_tokens - before.input_tokens:,}" in result.stdout
+
+
+def test_without_waiting_an_early_audit_is_pending_and_says_when_to_come_back(world: World) -> None:
+    world.past(15)
+    result = world.run("audit", "chatdev/r-1")
+    assert result.exit_code == 3
+    assert "pending" in result.stdout
+    assert "next read 20" in result.stdout
+
+
+def test_json_is_one_document_with_both_books(world: World) -> None:
+    result = world.run("audit", "--wait", "chatdev/r-1", "--json")
+    document = json.loads(result.stdout)
+    (run,) = document["runs"]
+    assert (run["name"], run["verdict"], document["exit_code"]) == ("chatdev/r-1", "verified", 0)
+    assert {unit["d"] for unit in run["parts"][0]["detail"]["units"]} == {0}
+
+
+def test_pending_runs_are_listed_with_the_reason_of_each_and_an_exit_code(world: World) -> None:
+    young = world.run("runs", "--pending")
+    assert (young.exit_code, young.stdout.splitlines()[-1]) == (0, "No runs need reconciliation")
+    assert "too young" in young.stdout
+    world.past(40)
+    waiting = world.run("runs", "--pending")
+    assert (waiting.exit_code, waiting.stdout.splitlines()[-1]) == (3, "1 of 1 runs need reconciliation")
+    assert world.run("audit", "--pending", "--wait").exit_code == 0
+    done = world.run("runs", "--pending", "--json")
+    assert done.exit_code == 0
+    assert [(run["name"], run["waiting"], run["verdict"]) for run in json.loads(done.stdout)] == [
+        ("chatdev/r-1", "final", "verified")
+    ]
+
+
+def test_nothing_to_do_is_fine(world: World) -> None:
+    result = world.run("audit", "--pending")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "No runs need reconciliation"
+
+
+def test_an_admin_key_that_may_not_read_usage_is_exit_code_3_with_the_providers_words(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-of-somebody-else")
+    world.past(70)
+    result = world.run("audit", "chatdev/r-1", "--wait")
+    assert result.exit_code == 3
+    assert result.stdout.startswith("chatdev/r-1  not_permitted")
+    assert "the Usage API said: " in result.stdout
+    assert "submeter doctor" in result.stderr
+    assert "sk-of-somebody-else" not in result.output
+
+
+def test_without_an_admin_key_nothing_is_asked_and_nothing_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_ADMIN_KEY")
+    result = world.run("audit", "chatdev/r-1")
+    assert result.exit_code == 3
+    assert len(result.stderr.splitlines()) == 3
+    assert json.loads(world.run("sql", "FROM audits", "--json").stdout) == []
+
+
+def test_the_admin_key_may_stand_in_the_env_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_ADMIN_KEY")
+    Path(".env").write_text(f"OPENAI_ADMIN_KEY={world.sim.admin_key}\n")
+    assert world.run("audit", "chatdev/r-1", "--wait").exit_code == 0
+
+
+def test_an_unknown_run_is_three_lines(world: World) -> None:
+    result = world.run("audit", "chatdev/r-9")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--min-age", "soon"],
+        ["--from", "yesterday"],
+        ["--from", "2025-10-28T09:00Z"],
+        ["--from", "2025-10-28T09:00Z", "--to", "2025-10-28T09:00Z"],
+        ["--shift", "2d"],
+    ],
+)
+def test_a_time_that_is_none_is_wrong_usage(world: World, words: list[str]) -> None:
+    assert world.run("audit", *words).exit_code == 2
+
+
+def test_a_period_is_audited_whole_and_names_what_no_run_claims(world: World) -> None:
+    world.past(30)
+    ask(world.sim.base_url)
+    world.past(90)
+    words = ["audit", "--from", "2026-11-18T00:00Z", "--to", "2026-11-19T00:00Z", "--wait"]
+    result = world.run(*words)
+    assert result.exit_code == 1, result.output
+    assert "chatdev/r-1  verified" in result.stdout
+    assert f"unclaimed  {KEY_ID}" in result.stdout
+
+
+def test_steps_and_runs_show_what_was_metered_and_that_nothing_is_not_unknown(world: World) -> None:
+    told = world.sim.books.total(api_key_id=KEY_ID)
+    steps = json.loads(world.run("steps", "r-1", "--json").stdout)
+    assert [(step["step"], step["calls"], step["input_tokens"]) for step in steps] == [
+        ("1", 1, told.input_tokens),
+        ("2", 0, 0),
+    ]
+    (run,) = json.loads(world.run("runs", "--json").stdout)
+    assert (run["name"], run["calls"], run["unknown"], run["verdict"]) == ("chatdev/r-1", 1, 0, None)
+    shown = world.run("steps", "chatdev/r-1")
+    header, _rule, *rows = shown.stdout.splitlines()
+    assert header.split() == ["step", "visits", "calls", "input", "cached", "output", "reasoning", "unknown"]
+    assert [row.split()[0] for row in rows] == ["1", "2"]
+    assert shown.stderr.splitlines()[-1].endswith("tokens, 0 unknown")

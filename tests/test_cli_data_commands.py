@@ -1,0 +1,218 @@
+"""`submeter sql`, `ledger`, `metrics import`, `runs` and `steps` on a ledger made of journals alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from submeter.cli.invocation import Invocation
+from submeter.cli.main import cli
+from submeter.data.call import Labels, Operation, Outcome, Start, Usage, settle_line, start_line
+from submeter.data.call import Result as CallResult
+from submeter.data.clock import US_PER_S, FixedClock
+from submeter.data.journal import Journal, new_call_id
+from submeter.data.ledger import Ledger
+from submeter.data.paths import journal_folder
+
+NOW_US = 1_795_000_000_000_000
+
+
+def run(ledger: Path, *words: str) -> Result:
+    return CliRunner().invoke(cli, words, obj=Invocation(ledger=ledger, clock=FixedClock(NOW_US)))
+
+
+def settle(journal: Journal, *, run_id: str | None, step: str | None, framework: str, tokens: int | None) -> None:
+    """One create that used `tokens` in and out each; None: nobody said."""
+    labels = Labels(framework=framework, run_id=run_id, step=step)
+    start = Start(
+        call_id=new_call_id(NOW_US),
+        started_at=NOW_US - US_PER_S,
+        framework=labels.framework,
+        key_fingerprint=None,
+        api_key_id=None,
+        run_id=labels.run_id,
+        step=labels.step,
+        label_source=None,
+        method="POST",
+        path="/v1/chat/completions",
+        endpoint="chat/completions",
+        usage_endpoint="completions",
+        operation=Operation.CREATE,
+        retry_count=None,
+        organization=None,
+        project=None,
+        upstream="https://api.openai.com",
+    )
+    usage = Usage() if tokens is None else Usage(input_tokens=tokens, output_tokens=tokens)
+    outcome = Outcome.ABORTED if tokens is None else Outcome.METERED
+    journal.append("start", start_line(start))
+    journal.append("settle", settle_line(start, CallResult(outcome=outcome, ended_at=NOW_US, usage_counts=usage)))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    path = tmp_path / "l.duckdb"
+    with Journal.open(path, mode="proxy", clock=FixedClock(NOW_US)) as journal:
+        journal.begin(upstream="https://api.openai.com")
+        settle(journal, run_id="r-1", step="1", framework="chatdev", tokens=1000)
+        settle(journal, run_id="r-1", step=None, framework="chatdev", tokens=None)
+        settle(journal, run_id="r-1", step="1", framework="baes", tokens=7)
+    return path
+
+
+def test_runs_print_the_sum_and_how_many_calls_it_does_not_hold(ledger: Path) -> None:
+    result = run(ledger, "runs")
+    assert result.stderr == "2 runs: 2,014 tokens, 1 unknown\n"
+    assert "chatdev/r-1" in result.stdout
+    only = run(ledger, "runs", "--framework", "BAES", "--json")
+    assert [(row["name"], row["input_tokens"], row["unknown"]) for row in json.loads(only.stdout)] == [
+        ("baes/r-1", 7, 0)
+    ]
+
+
+def test_a_call_without_usage_is_unknown_and_not_zero(ledger: Path) -> None:
+    result = run(ledger, "steps", "chatdev/r-1")
+    _header, _rule, first, last = result.stdout.splitlines()
+    assert first.split() == ["1", "1", "1", "1,000", "-", "1,000", "-", "0"]
+    assert last.split() == ["(no", "step)", "-", "1", "-", "-", "-", "-", "1"]
+    assert result.stderr == "chatdev/r-1: 2,000 tokens, 1 unknown\n"
+
+
+def test_a_bare_run_id_will_do_where_it_is_unique(ledger: Path) -> None:
+    result = run(ledger, "steps", "r-1")
+    assert result.exit_code == 2
+    assert "baes/r-1, chatdev/r-1" in result.stderr
+    assert run(ledger, "steps", "r-2").stderr.splitlines()[0] == "There is no run 'r-2' in this ledger."
+
+
+def test_an_answer_comes_as_a_table_csv_json_or_parquet(ledger: Path) -> None:
+    query = "SELECT framework, unknown, input_tokens FROM run_usage ORDER BY framework"
+    table = run(ledger, "sql", query).stdout.splitlines()
+    assert [line.split() for line in (table[0], *table[2:])] == [
+        ["framework", "unknown", "input_tokens"],
+        ["baes", "0", "7"],
+        ["chatdev", "1", "1000"],
+    ]
+    rows = list(csv.DictReader(io.StringIO(run(ledger, "sql", query, "--format", "csv").stdout)))
+    assert rows[0] == {"framework": "baes", "unknown": "0", "input_tokens": "7"}
+    for words in (["--json"], ["--format", "json"]):
+        assert json.loads(run(ledger, "sql", query, *words).stdout)[1]["input_tokens"] == 1000
+    answer = ledger.with_name("answer.parquet")
+    answer.write_bytes(run(ledger, "sql", query + "; -- the end", "--format", "parquet").stdout_bytes)
+    back = Ledger(ledger, clock=FixedClock(NOW_US)).query(f"SELECT * FROM '{answer}' ORDER BY framework")
+    assert back.rows == [("baes", 0, 7), ("chatdev", 1, 1000)]
+
+
+def test_without_a_question_the_named_ones_are_listed_with_what_they_ask(ledger: Path) -> None:
+    named = {row["name"]: row["question"] for row in json.loads(run(ledger, "sql", "--json").stdout)}
+    assert named["list_runs"].startswith("The runs of a framework")
+    assert all(question.strip() for question in named.values())
+
+
+def test_every_named_question_can_be_asked_by_its_name_alone(ledger: Path) -> None:
+    for row in json.loads(run(ledger, "sql", "--json").stdout):
+        result = run(ledger, "sql", row["name"], "--json")
+        if not row["name"].startswith("audit_"):
+            assert result.exit_code == 0, (row["name"], result.stderr)
+
+
+def test_a_parameter_is_given_by_name_and_is_null_if_it_is_not(ledger: Path) -> None:
+    words = ("sql", "list_runs", "--json")
+    assert len(json.loads(run(ledger, *words).stdout)) == 2
+    assert [row["name"] for row in json.loads(run(ledger, *words, "-p", "framework", "baes").stdout)] == ["baes/r-1"]
+    assert run(ledger, *words, "-p", "frame", "baes").stderr.splitlines()[0] == "The query has no parameter $frame."
+    assert json.loads(run(ledger, "sql", "SELECT '$no' AS text -- nor $this", "--json").stdout) == [{"text": "$no"}]
+
+
+def test_asking_cannot_change_the_ledger(ledger: Path) -> None:
+    result = run(ledger, "sql", "DELETE FROM readings")
+    assert result.exit_code == 2
+    assert "read-only" in result.stderr
+
+
+def test_a_file_that_is_no_ledger_is_an_error_and_left_as_it_is(tmp_path: Path) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("not a ledger")
+    result = run(other, "runs")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3)
+    assert other.read_text() == "not a ledger"
+
+
+def test_a_ledger_is_checked_against_its_journals_and_built_anew_from_them(ledger: Path) -> None:
+    clean = run(ledger, "ledger", "check")
+    assert clean.exit_code == 0, clean.output
+    before = run(ledger, "sql", "FROM calls ORDER BY call_id", "--json").stdout
+    ledger.unlink()
+    assert run(ledger, "ledger", "rebuild").exit_code == 0
+    assert run(ledger, "sql", "FROM calls ORDER BY call_id", "--json").stdout == before
+    assert json.loads(run(ledger, "ledger", "ingest", "--json").stdout)["lines"] == 0
+
+
+def test_a_line_that_cannot_be_read_is_located_and_is_exit_code_1(ledger: Path) -> None:
+    (journal,) = journal_folder(ledger).glob("*.jsonl")
+    size = journal.stat().st_size
+    with journal.open("ab") as file:
+        file.write(b"{torn\n")
+    result = run(ledger, "ledger", "check")
+    assert result.exit_code == 1
+    assert f"{journal}, byte {size}: " in result.stdout
+    told = json.loads(run(ledger, "ledger", "check", "--json").stdout)
+    assert (told["clean"], told["problems"][0]["offset"]) == (False, size)
+
+
+def test_a_snapshot_is_a_ledger_and_an_export_is_a_file_for_each_view(ledger: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.duckdb"
+    assert run(ledger, "ledger", "snapshot", str(copy)).exit_code == 0
+    assert run(copy, "runs", "--json").stdout == run(ledger, "runs", "--json").stdout
+    for form in ("parquet", "csv", "json"):
+        assert run(ledger, "ledger", "export", str(tmp_path / form), "--format", form).exit_code == 0
+        assert (tmp_path / form / f"calls.{form}").stat().st_size > 0
+    rows = list(csv.DictReader((tmp_path / "csv" / "run_usage.csv").read_text().splitlines()))
+    assert sorted((row["framework"], row["input_tokens"]) for row in rows) == [("baes", "7"), ("chatdev", "1000")]
+
+
+def test_an_export_that_cannot_be_written_is_three_lines(ledger: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.touch()
+    result = run(ledger, "ledger", "export", str(blocked))
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3)
+
+
+def metrics_file(folder: Path, framework: str, run_id: str, text: str) -> None:
+    path = folder / framework / run_id / "metrics.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+def test_metrics_give_runs_and_steps_to_calls_without_a_label(tmp_path: Path) -> None:
+    path = tmp_path / "l.duckdb"
+    with Journal.open(path, mode="proxy", clock=FixedClock(NOW_US)) as journal:
+        journal.begin(upstream="https://api.openai.com")
+        settle(journal, run_id=None, step=None, framework="ghspec", tokens=5)
+    second = NOW_US // US_PER_S
+    told = {
+        "run_id": "g-1",
+        "start_timestamp": "2026-11-18T11:06:00+00:00",
+        "steps": [{"step": 3, "start_timestamp": second - 60, "end_timestamp": second + 60, "success": True}],
+    }
+    metrics_file(tmp_path / "runs", "GHSpec", "g-1", json.dumps(told))
+    metrics_file(tmp_path / "runs", "GHSpec", "g-2", "{")
+    result = run(path, "metrics", "import", str(tmp_path / "runs"))
+    assert result.exit_code == 2
+    assert "ghspec/g-1: 1 step\n" in result.stderr
+    assert str(Path("g-2") / "metrics.json") in result.stderr
+    run(path, "metrics", "import", str(tmp_path / "runs" / "GHSpec" / "g-1"))
+    (step,) = json.loads(run(path, "steps", "ghspec/g-1", "--json").stdout)
+    assert (step["step"], step["visits"], step["calls"], step["input_tokens"]) == ("3", 1, 1, 5)
+
+
+def test_a_folder_without_metrics_is_three_lines(tmp_path: Path) -> None:
+    result = run(tmp_path / "l.duckdb", "metrics", "import", str(tmp_path))
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3)
+    assert os.listdir(tmp_path) == []
