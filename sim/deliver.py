@@ -151,9 +151,10 @@ class Delivery:
         self._complete()
         self._note(False)
         stream = self.connection.stream
-        if reset and stream.socket is not None:
+        if reset:
             # A reset throws away what the client has not read yet; leave it a moment to read what was sent.
             await asyncio.sleep(RESET_GRACE_S)
+        if reset and not stream.closed():
             stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         stream.close()
 

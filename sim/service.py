@@ -38,6 +38,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", r"/v1/responses/[^/]+", wire_responses.retrieve),
     ("POST", r"/v1/responses/[^/]+/cancel", wire_responses.cancel),
     ("DELETE", r"/v1/responses/[^/]+", wire_responses.delete),
+    ("POST", r"/v1/decisions", wire_responses.decision),
     ("POST", r"/v1/embeddings", wire_vectors.embed),
     ("POST", r"/v1/moderations", wire_vectors.moderate),
     ("GET", r"/v1/models", wire_vectors.models),

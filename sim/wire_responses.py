@@ -181,6 +181,16 @@ def compact(state: State, request: Request) -> Answer:
     return of_json(compaction, entry=entry_number)
 
 
+def decision(state: State, request: Request) -> Answer:
+    """POST /v1/decisions: answers to a question, a response's usage, and no id."""
+    model = model_of(request, Kind.CHAT)
+    prompt = [request.body.get("input"), request.body.get("questions")]
+    said = talk(request.rng, model, prompt, choices=1, output_max=None, words_max=4, echo=request.echo)
+    entry = state.open_entry(request, model=model, usage_endpoint="decisions", counts=said.counts)
+    answers = [{"answer": "".join(said.choices[0])}]
+    return of_json({"model": model.name, "answers": answers, "usage": usage_of(said.counts)}, entry=entry.number)
+
+
 def _stored(state: State, request: Request, name: str) -> Stored:
     stored = state.responses.get(name)
     if stored is None:

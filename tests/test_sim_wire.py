@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from submeter.sim import Key, Sim
@@ -15,6 +18,7 @@ from submeter.sim.books import State
 from submeter.sim.client import Client
 
 NOON = 1_795_348_800.0
+SCHEMAS = Path(__file__).resolve().parents[2] / "shared" / "facts" / "openai-usage-schemas.json"
 HELLO = [{"role": "user", "content": "Say something about meters."}]
 
 
@@ -207,6 +211,29 @@ def test_a_compaction_is_billed_and_has_no_model(sim: Sim, client: Client) -> No
     assert body["object"] == "response.compaction"
     assert "model" not in body
     assert body["usage"]["total_tokens"] == sim.books.entries[0].counts.total_tokens
+
+
+def test_a_decision_is_billed_on_its_own_endpoint_and_has_no_id(sim: Sim, client: Client) -> None:
+    body = client.post("/v1/decisions", {"model": "gpt-6-luna", "input": "Is it on?"}).json()
+    assert "id" not in body
+    assert body["usage"]["total_tokens"] == sim.books.total(usage_endpoint="decisions").total_tokens > 0
+
+
+USAGES: list[tuple[str, str, dict[str, Any]]] = [
+    ("CompletionUsage", "/v1/chat/completions", {"model": "gpt-5.6", "messages": HELLO}),
+    ("CreateEmbeddingResponse.usage", "/v1/embeddings", {"model": "text-embedding-3-small", "input": "x"}),
+    ("ResponseUsage", "/v1/responses", {"model": "gpt-5.6", "input": "x"}),
+    ("ImageGenUsage", "/v1/images/generations", {"model": "gpt-image-1", "prompt": "x"}),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "body"), USAGES, ids=[name for name, _, _ in USAGES])
+def test_usage_objects_fit_the_published_schemas(client: Client, name: str, path: str, body: dict[str, Any]) -> None:
+    if not SCHEMAS.exists():
+        pytest.skip("the published schemas are not beside this repository")
+    published = json.loads(SCHEMAS.read_text())["openapi_spec"]["usage_objects"]
+    (schema,) = (published[key] for key in published if key.split(" ")[0] == name)
+    jsonschema.validate(client.post(path, body).json()["usage"], {**schema, "additionalProperties": False})
 
 
 def test_a_hosted_search_is_told_beside_the_usage_and_billed_by_the_call(sim: Sim, client: Client) -> None:
