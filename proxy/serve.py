@@ -308,9 +308,11 @@ class ProxyServer:
     def _start_error(self, problem: BaseException) -> SubmeterError:
         listen = f"{self._listen.host}:{self._listen.port}"
         if isinstance(problem, OSError):
+            # The engine adds advice of its own, about options that are not ours, on further lines.
+            why = str(problem.strerror or problem).splitlines()[0].rstrip(".")
             return SubmeterError(
                 f"The proxy cannot listen on {listen}.",
-                f"{problem.strerror or problem}".rstrip(".") + ".",
+                f"{why}.",
                 "Take another port: submeter proxy --listen 127.0.0.1:0 takes any free one.",
             )
         return SubmeterError(
