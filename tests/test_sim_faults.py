@@ -114,7 +114,7 @@ def test_a_probability_is_kept_and_follows_from_the_seed() -> None:
 def test_a_delay_outlasts_an_impatient_client_and_the_books_know(sim: Sim) -> None:
     sim.plan.add(Fault(kind=FaultKind.DELAY, seconds=60.0))
     with pytest.raises(TimeoutError):
-        Client(url=sim.url, secret="sk-sim-0001", timeout_s=0.1).post(PATHS["chat"], CHAT)
+        Client(url=sim.url, secret="sk-sim-0001", timeout_s=0.5).post(PATHS["chat"], CHAT)
     assert sim.wait_idle()
     (entry,) = sim.books.entries
     assert (entry.state, entry.delivered) == (State.ABORTED, False)
@@ -133,7 +133,7 @@ def test_what_an_aborted_stream_costs_is_a_switch(
 ) -> None:
     with Sim(now=lambda: NOON, seed=4, aborts=aborts, faults=[Fault(kind=FaultKind.STALL, seconds=60.0)]) as sim:
         with pytest.raises(TimeoutError):
-            Client(url=sim.url, secret="sk-sim-0001", timeout_s=0.2).post(PATHS["chat"], STREAM)
+            Client(url=sim.url, secret="sk-sim-0001", timeout_s=0.5).post(PATHS["chat"], STREAM)
         assert sim.wait_idle()
         (entry,) = sim.books.entries
         assert (entry.state, entry.delivered, entry.billed) == (State.ABORTED, False, billed)
