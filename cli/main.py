@@ -38,7 +38,9 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except SubmeterError as error:
-            say(str(error))
+            # What another program said (DuckDB, the system) may have lines of its own; here there are three.
+            for line in (error.what, error.why, error.next_step):
+                say(" ".join(line.split()))
             ctx.exit(error.exit_code)
         except BrokenPipeError:
             _leave_quietly(SIGPIPE_EXIT)

@@ -59,14 +59,14 @@ def test_help_and_a_step_mark_import_nothing_heavy(tmp_path: Path) -> None:
 def test_an_error_the_user_can_mend_is_three_lines_on_stderr_and_its_exit_code() -> None:
     @click.command()
     def broken() -> None:
-        raise SubmeterError("What.", "Why.", "Next.", exit_code=3)
+        raise SubmeterError("What.", "Why,\n\nin lines.", "Next.", exit_code=3)
 
     cli.add_command(broken)
     try:
         result = CliRunner().invoke(cli, ["broken"])
     finally:
         del cli.commands["broken"]
-    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "What.\nWhy.\nNext.\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "What.\nWhy, in lines.\nNext.\n")
 
 
 def test_a_mistake_of_ours_raises_as_it_is() -> None:
