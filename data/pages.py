@@ -34,6 +34,8 @@ def bucket_rows(reads: Path, line: Mapping[str, Any]) -> list[dict[str, Any]]:
         try:
             for bucket in page["data"]:
                 minute = bucket["start_time"] * US_PER_S
+                if not FITS[Form.TIME](minute):
+                    raise TypeError("start_time is no time")
                 for result in bucket["results"]:
                     row = {name: _told(result, name, form) for name, form in _TOLD.items()}
                     row["read_id"] = line["read_id"]

@@ -239,8 +239,9 @@ def decode(text: bytes, offset: int) -> Line | str:
         return "seq is not a count"
     if type(at) is not int or not 0 <= at <= TIME_US_MAX:
         return "at is not a time"
-    if OUR_NAMES[0] in fields or OUR_NAMES[1] in fields:
-        return f"{OUR_NAMES[0]} and {OUR_NAMES[1]} are not fields of a line"
+    for name in OUR_NAMES:
+        if name in fields:
+            return f"{name} is not a field of a line"
     reason = misfit(LINES[kind], fields)
     if reason is not None:
         return f"{kind}: {reason}"

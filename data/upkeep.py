@@ -169,13 +169,15 @@ def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap]]:
     """The decoded lines of one journal, the holes in their numbering, and its gaps."""
     lines = 0
     gaps: list[Gap] = []
-    missing: list[tuple[int, int]] = []
+    missing: dict[int, int] = {}
     expected = 0
     for stretch in read_all(journal):
         for line in stretch.lines:
             lines += 1
             if line.seq > expected:
-                missing.append((expected, line.seq - expected))
+                missing[expected] = line.seq - expected
+            elif line.seq < expected:
+                _found_late(missing, line.seq)
             expected = max(expected, line.seq + 1)
             if line.kind is Kind.GAP:
                 gap = line.fields
@@ -188,9 +190,24 @@ def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap]]:
                         lines=gap["lines"],
                     )
                 )
-    announced = sum(count for _, count in missing) <= sum(gap.lines for gap in gaps)
-    holes = [Hole(path=journal.path, first_seq=first, lines=count, announced=announced) for first, count in missing]
+    announced = sum(missing.values()) <= sum(gap.lines for gap in gaps)
+    holes = [
+        Hole(path=journal.path, first_seq=first, lines=count, announced=announced)
+        for first, count in sorted(missing.items())
+    ]
     return lines, holes, gaps
+
+
+def _found_late(missing: dict[int, int], seq: int) -> None:
+    """Take one number out of the missing ones, by first number and count (a gap line goes before what follows it)."""
+    for first, count in missing.items():
+        if first <= seq < first + count:
+            del missing[first]
+            if seq > first:
+                missing[first] = seq - first
+            if seq + 1 < first + count:
+                missing[seq + 1] = first + count - seq - 1
+            return
 
 
 def check_report(found: Contents, told: Contents, survey: Survey, problems: list[Problem]) -> CheckReport:

@@ -1,0 +1,255 @@
+"""The journal's writing end: whole lines, private files, and nothing lost unannounced on a disk that is full."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+from pathlib import Path
+
+import orjson
+import pytest
+from ledger_play import NOON_US
+
+from submeter.data import journal as journal_module
+from submeter.data.clock import FixedClock
+from submeter.data.error import SubmeterError
+from submeter.data.journal import LINE_BYTES_MAX, RESERVE_BYTES, RESERVE_NAME, Journal, new_call_id
+from submeter.data.ledger import Ledger
+from submeter.data.paths import journal_folder
+
+
+class Disk:
+    """A write() that can be made to fail or to stop short, as a disk does."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.takes: int | None = None
+        """How many bytes the next write takes before the disk is full."""
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        if self.takes is not None:
+            taken, self.takes, self.full = self.takes, None, True
+            return os.write(descriptor, data[:taken])
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return os.write(descriptor, data)
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(NOON_US)
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, clock: FixedClock, disk: Disk) -> Journal:
+    opened = Journal.open(tmp_path / "l.duckdb", mode="proxy", clock=clock, write=disk.write)
+    opened.begin(upstream="http://127.0.0.1:9", listen=["http://127.0.0.1:8787"])
+    return opened
+
+
+def lines(journal: Journal) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in journal.path.read_bytes().splitlines()]
+
+
+def decodable(journal: Journal) -> list[tuple[object, object]]:
+    """(kind, seq) of each line that is JSON."""
+    found = []
+    for line in journal.path.read_bytes().splitlines():
+        try:
+            told = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        found.append((told["kind"], told["seq"]))
+    return found
+
+
+def test_the_first_line_says_who_writes(journal: Journal) -> None:
+    journal.begin()
+    first = lines(journal)[0]
+    assert {name: first[name] for name in ("v", "kind", "seq", "at", "file_id", "pid", "mode", "upstream")} == {
+        "v": 1,
+        "kind": "process",
+        "seq": 0,
+        "at": NOON_US,
+        "file_id": journal.file_id,
+        "pid": os.getpid(),
+        "mode": "proxy",
+        "upstream": "http://127.0.0.1:9",
+    }
+    assert len(lines(journal)) == 1
+
+
+def test_lines_are_numbered_and_timed_and_end_with_a_stop(journal: Journal, clock: FixedClock) -> None:
+    journal.append("key", {"key_fingerprint": "ab"})
+    clock.sleep(1)
+    journal.close()
+    journal.close()
+    assert [(line["kind"], line["seq"], line["at"]) for line in lines(journal)] == [
+        ("process", 0, NOON_US),
+        ("key", 1, NOON_US),
+        ("stop", 2, NOON_US + 1_000_000),
+    ]
+
+
+def test_files_and_folder_are_ours_alone(journal: Journal) -> None:
+    folder = journal.path.parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == {
+        journal.path.name: "0o600",
+        RESERVE_NAME: "0o600",
+    }
+
+
+def test_the_file_is_locked_for_the_life_of_the_journal(journal: Journal) -> None:
+    descriptor = os.open(journal.path, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    journal.close()
+    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    os.close(descriptor)
+
+
+def test_a_line_of_a_closed_journal_is_our_mistake(journal: Journal) -> None:
+    journal.close()
+    with pytest.raises(ValueError, match="is closed"):
+        journal.append("key", {})
+
+
+def test_a_usage_too_long_for_a_line_is_left_out_and_its_digest_kept(journal: Journal) -> None:
+    journal.append("settle", {"usage": {"x": "y" * LINE_BYTES_MAX}, "input_tokens": 5, "flags": ["background"]})
+    line = lines(journal)[-1]
+    assert "usage" not in line
+    assert line["input_tokens"] == 5
+    assert line["usage_bytes"] == LINE_BYTES_MAX + 8
+    assert len(str(line["usage_sha256"])) == 64
+    assert line["flags"] == ["background", "usage_too_large"]
+
+
+def test_long_texts_are_cut_so_that_no_line_is_over_64_kib(journal: Journal) -> None:
+    journal.append("settle", {"error": "é" * LINE_BYTES_MAX, "path": "/" * 100_000})
+    assert max(len(line) for line in journal.path.read_bytes().splitlines()) < LINE_BYTES_MAX
+    with pytest.raises(ValueError, match="is over"):
+        journal.append("audit", {"detail": {"x": "y" * LINE_BYTES_MAX}})
+
+
+def test_a_short_write_leaves_a_torn_line_alone_and_the_whole_line_follows(
+    journal: Journal, disk: Disk, tmp_path: Path, clock: FixedClock
+) -> None:
+    os.unlink(journal.path.parent / RESERVE_NAME)
+    disk.takes = 20
+    journal.append("key", {"key_fingerprint": "ab"})
+    assert journal.lines_waiting == 1
+    disk.full = False
+    journal.append("key", {"key_fingerprint": "cd"})
+    assert journal.lines_waiting == 0
+    assert decodable(journal) == [("process", 0), ("key", 1), ("key", 2)]
+    ledger = Ledger(tmp_path / "l.duckdb", clock=clock)
+    assert [problem.reason for problem in ledger.ingest().problems] == ["not JSON: torn, or not written by submeter"]
+    assert ledger.query("SELECT key_fingerprint FROM keys ORDER BY line_offset").rows == [("ab",), ("cd",)]
+    assert ledger.check().holes == ()
+
+
+def test_a_full_disk_takes_the_reserve_first(journal: Journal, disk: Disk) -> None:
+    reserve = journal.path.parent / RESERVE_NAME
+    assert reserve.stat().st_blocks * 512 >= RESERVE_BYTES
+
+    def write(descriptor: int, data: bytes) -> int:
+        if reserve.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return os.write(descriptor, data)
+
+    journal._write = write
+    journal.append("key", {"key_fingerprint": "ab"})
+    assert not reserve.exists()
+    assert journal.lines_waiting == 0
+    assert decodable(journal)[-1] == ("key", 1)
+
+
+def test_lines_wait_in_memory_in_order_until_the_disk_takes_them(journal: Journal, disk: Disk) -> None:
+    disk.full = True
+    for _ in range(5):
+        journal.append("key", {"key_fingerprint": "ab"})
+    assert journal.lines_waiting == 5
+    assert decodable(journal) == [("process", 0)]
+    disk.full = False
+    journal.sync()
+    assert journal.lines_waiting == 0
+    assert [seq for _, seq in decodable(journal)] == list(range(6))
+
+
+def test_what_memory_will_not_hold_is_announced_by_a_gap(
+    journal: Journal, disk: Disk, clock: FixedClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "WAITING_LINES_MAX", 3)
+    disk.full = True
+    for number in range(3):
+        journal.append("key", {"key_fingerprint": str(number)})
+    for kind in ("start", "settle", "key"):
+        clock.sleep(1)
+        journal.append(kind, {})
+    disk.full = False
+    journal.append("key", {"key_fingerprint": "after"})
+    told = lines(journal)
+    assert [(line["kind"], line["seq"]) for line in told] == [
+        ("process", 0),
+        ("key", 1),
+        ("key", 2),
+        ("key", 3),
+        ("gap", 8),
+        ("key", 7),
+    ]
+    gap = told[4]
+    assert (gap["calls"], gap["lines"], gap["from"], gap["to"]) == (2, 3, NOON_US + 1_000_000, NOON_US + 3_000_000)
+    ledger = Ledger(tmp_path / "l.duckdb", clock=clock)
+    ledger.ingest()
+    report = ledger.check()
+    assert [(hole.first_seq, hole.lines, hole.announced) for hole in report.holes] == [(4, 3, True)]
+    assert [gap.calls for gap in report.gaps] == [2]
+    assert report.problems == ()
+
+
+def test_a_folder_that_cannot_be_written_is_three_lines(tmp_path: Path, clock: FixedClock) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(SubmeterError, match="journal cannot be written") as told:
+        Journal.open(blocked / "l.duckdb", mode="proxy", clock=clock)
+    assert str(told.value).count("\n") == 2
+
+
+def test_lines_of_many_threads_are_whole_and_numbered_without_a_hole(journal: Journal) -> None:
+    def write() -> None:
+        for _ in range(200):
+            journal.append("key", {"key_fingerprint": "ab" * 100})
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        journal.sync()
+    for thread in threads:
+        thread.join()
+    assert [line["seq"] for line in lines(journal)] == list(range(801))
+
+
+def test_two_journals_of_one_process_are_two_files(tmp_path: Path, clock: FixedClock, journal: Journal) -> None:
+    second = Journal.open(tmp_path / "l.duckdb", mode="audit", clock=clock)
+    assert second.path != journal.path
+    assert second.file_id != journal.file_id
+    assert len(list(journal_folder(tmp_path / "l.duckdb").glob("*.jsonl"))) == 2
+    second.close()
+
+
+def test_call_ids_sort_by_time_and_are_uuids_of_version_7() -> None:
+    first, second = new_call_id(NOON_US), new_call_id(NOON_US + 1000)
+    assert first < second
+    assert len(first) == 36
+    assert first[14] == "7"
+    assert first[19] in "89ab"
