@@ -7,6 +7,7 @@ a zero. Nothing here reads a clock, a file or a socket.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
@@ -235,15 +236,18 @@ def start_line(start: Start) -> dict[str, Any]:
     return {name: value for name in _START_FIELDS if (value := getattr(start, name)) is not None and value != ()}
 
 
-def settle_line(start: Start, result: Result) -> dict[str, Any]:
-    """The fields of a `settle` journal line: all of the start again, and the result, so that it alone makes the row."""
-    line = start_line(start)
+def settle_line(start: Start, result: Result, *, begun: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The fields of a `settle` line: all of the start line again, and the result, so that it alone makes the row.
+
+    `begun` is what `start_line` gave, where it is at hand. Where both say an organization or a project the result's
+    stands; flags are those of both.
+    """
+    line = dict(start_line(start) if begun is None else begun)
     line.update(
         {name: value for name in _RESULT_FIELDS if (value := getattr(result, name)) is not None and value != ()}
     )
     counts = result.usage_counts
     line.update({name: value for name in _USAGE_FIELDS if (value := getattr(counts, name)) is not None})
-    flags = tuple(dict.fromkeys(start.flags + result.flags))
-    if flags:
-        line["flags"] = flags
+    if result.flags and start.flags:
+        line["flags"] = tuple(dict.fromkeys((*start.flags, *result.flags)))
     return line

@@ -76,9 +76,7 @@ class Journal:
         self._gap_calls = 0
 
     @classmethod
-    def open(
-        cls, ledger: Path, *, mode: str, clock: Clock, write: Callable[[int, bytes], int] = os.write
-    ) -> Journal:
+    def open(cls, ledger: Path, *, mode: str, clock: Clock, write: Callable[[int, bytes], int] = os.write) -> Journal:
         """Make this process's file in the ledger's journal folder; `mode` says who writes (`proxy`, `mark`, `audit`).
 
         Raises `SubmeterError` where the folder cannot be written to.
@@ -128,9 +126,7 @@ class Journal:
             now_us = self._clock.now_us()
             line = _encode({"v": FORMAT, "kind": kind, "seq": self._seq, "at": now_us, **fields})
             self._seq += 1
-            if (self._waiting or self._gap_lines) and not self._flush_waiting():
-                self._keep_waiting(kind, line, now_us)
-            elif not self._write_line(line):
+            if ((self._waiting or self._gap_lines) and not self._flush_waiting()) or not self._write_line(line):
                 self._keep_waiting(kind, line, now_us)
 
     def sync(self) -> None:
@@ -266,8 +262,9 @@ def _keep_reserve(folder: Path) -> None:
 
 def new_call_id(now_us: int) -> str:
     """A UUIDv7 (RFC 9562 5.7) of the given time: sorts by time, and is unique by 74 random bits."""
-    value = ((now_us // 1000) & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
-    value |= 0b10 << 62 | secrets.randbits(62)
+    chance = int.from_bytes(os.urandom(10), "big")
+    value = ((now_us // 1000) & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | (chance >> 62 & 0xFFF) << 64
+    value |= 0b10 << 62 | chance & (1 << 62) - 1
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

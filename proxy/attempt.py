@@ -98,7 +98,7 @@ class Recorder:
         self.open[start.call_id] = attempt
         if labels.run_id is not None:
             self.marks.call_began(labels.framework, labels.run_id, now_us)
-        self.journal.append("start", start_line(start))
+        self.journal.append("start", attempt.start_line)
         return attempt
 
     def mark(self, mark: Mark) -> Mark:
@@ -115,6 +115,7 @@ class Attempt:
         self, recorder: Recorder, start: Start, endpoint: Endpoint, labels: Labels, request: RequestReader
     ) -> None:
         self.start = start
+        self.start_line = start_line(start)
         self.settled = False
         self.overhead_ns = 0
         self._recorder = recorder
@@ -252,11 +253,11 @@ class Attempt:
                 reading = self._meter.reading()
             except Exception as failure:
                 self._note_failure(failure)
-        if broke is None and reading.complete:
+        if reading.streamed and broke is None:
             self._settled_reading = reading
         result = self._result(reading, broke, now_us, error, flags)
         overhead_us = (self.overhead_ns + perf_counter_ns() - began_ns) // 1000
-        line = settle_line(self.start, result)
+        line = settle_line(self.start, result, begun=self.start_line)
         line["overhead_us"] = overhead_us
         recorder.journal.append("settle", line)
 
