@@ -26,7 +26,7 @@ from .questions import Asking, RunName, asking
 from .reads import PageStore, take_read
 from .report import AuditReport, PartLine, RunLine, RunStanding, run_verdict
 from .settings import AuditSettings
-from .span import UNCLAIMED_MIN, Window, minute_of, read_windows
+from .span import MARGIN_MIN, UNCLAIMED_MIN, Window, minute_of, read_windows
 from .unclaimed import find_unclaimed
 from .usage_api import UsageApi
 from .write import VerdictWriter
@@ -126,13 +126,14 @@ def _look(
     parts: dict[str, set[Window]] = defaultdict(set)
     for run in runs:
         for key in books.key_ids.get(run, ()):
-            parts[key].update(books.windows(run, key))
+            parts[key].update(judge.parts_of(run, key))
     if request.of_period:
         for key, book in books.keys.items():
             if request.framework is None or any(
                 key in ids for run, ids in books.key_ids.items() if run[0] == request.framework
             ):
-                parts[key].update(window for window in book.windows if request.in_period(window))
+                spans = [span for span in book.windows if request.in_period(span)]
+                parts[key].update(part for span in spans for part in judge.parts(key, span))
     return _Scene(
         books=books,
         judge=judge,
@@ -143,17 +144,24 @@ def _look(
 
 
 def _due(scene: _Scene, request: AuditRequest) -> dict[str, list[Window]]:
-    """The parts to read: not final (or forced), and over."""
+    """What to read: the spans that hold a part that is not final (or forced), as far as they are over.
+
+    A span that still goes on is read once some run in it is past its active minutes: that part may be cut off it.
+    """
     now = minute_of(scene.books.now_us)
-    due = {
-        key: [
-            window
-            for window in windows
-            if window.end <= now and (request.force or scene.judge.standing(key, window) is None)
-        ]
-        for key, windows in scene.parts.items()
-    }
-    return {key: windows for key, windows in due.items() if windows}
+    due: dict[str, list[Window]] = {}
+    for key, parts in scene.parts.items():
+        for span in scene.books.keys[key].windows:
+            waiting = [
+                part
+                for part in parts
+                if span.covers(part) and (request.force or scene.judge.standing(key, part) is None)
+            ]
+            ends = [last for _, last in scene.books.episode_minutes(key, span)]
+            past = any(last + MARGIN_MIN + request.shift_min < now for last in ends)
+            if waiting and span.start < now and (span.end <= now or past):
+                due.setdefault(key, []).append(Window(start=span.start, end=min(span.end, now)))
+    return due
 
 
 def _read(client: UsageApi, journal: Journal, due: Parts, clock: Clock) -> int:
@@ -182,7 +190,7 @@ def _judged(
     lines: dict[tuple[str, Window], PartLine] = {}
     for key, windows in scene.parts.items():
         for window in windows:
-            forced = request.force and window in due.get(key, ())
+            forced = request.force and any(read.covers(window) for read in due.get(key, ()))
             standing = None if forced else scene.judge.standing(key, window)
             lines[key, window] = (
                 writer.standing(standing, key, window)
@@ -196,7 +204,7 @@ def _judged(
     runs: list[RunLine] = []
     spoken_for: set[tuple[str, Window]] = set()
     for run in _runs_of(scene, request):
-        names = [(key, window) for key in scene.books.key_ids.get(run, ()) for window in scene.books.windows(run, key)]
+        names = [(key, window) for key in scene.books.key_ids.get(run, ()) for window in scene.judge.parts_of(run, key)]
         names = [name for name in names if name in lines]
         spoken_for.update(names)
         parts = [lines[name] for name in names]
@@ -231,7 +239,7 @@ def _runs_of(scene: _Scene, request: AuditRequest) -> list[RunName]:
     found = dict.fromkeys(scene.runs)
     if request.of_period:
         for run, keys in scene.books.key_ids.items():
-            windows = [(key, window) for key in keys for window in scene.books.windows(run, key)]
+            windows = [(key, window) for key in keys for window in scene.judge.parts_of(run, key)]
             if windows and all(window in scene.parts.get(key, ()) for key, window in windows):
                 found.setdefault(run)
     return list(found)

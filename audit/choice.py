@@ -144,7 +144,7 @@ def _waiting(
     if age_min is None:
         return Waiting.SKIPPED_NOT_ENDED
     parts: Sequence[tuple[str, Window]] = [
-        (key, window) for key in books.key_ids.get(run, ()) for window in books.windows(run, key)
+        (key, window) for key in books.key_ids.get(run, ()) for window in judge.parts_of(run, key)
     ]
     if last is not None and all(judge.standing(key, window) is not None for key, window in parts):
         return Waiting.SKIPPED_FINAL

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 from . import questions
 from .bucket import Problem, UsageEndpoint
+from .cut import cut
 from .history import Attempt, GoodRead, History
 from .keybook import Books
-from .questions import Asking, StoredRead, StoredVerdict
+from .questions import Asking, RunName, StoredRead, StoredVerdict
 from .reads import PageStore
 from .reconcile import Finding, Part, reconcile
 from .settings import AuditSettings
@@ -53,6 +54,7 @@ class Judge:
         self._settings = settings
         self._proven = questions.proven_keys(asked)
         self._reads: dict[tuple[str, UsageEndpoint], list[StoredRead]] = {}
+        self._parts: dict[tuple[str, Window], tuple[Window, ...]] = {}
         known = set(UsageEndpoint)
         for read in reads:
             if read.usage_endpoint in known:
@@ -62,6 +64,44 @@ class Judge:
                     else replace(read, good=False, problem=Problem.NOT_KEPT)
                 )
                 self._reads.setdefault((read.api_key_id, UsageEndpoint(read.usage_endpoint)), []).append(kept)
+
+    def parts(self, api_key_id: str, span: Window) -> tuple[Window, ...]:
+        """The parts that a span is cut into by its latest bill; the span itself where that is not known."""
+        key = (api_key_id, span)
+        if key not in self._parts:
+            self._parts[key] = self._cut(api_key_id, span)
+        return self._parts[key]
+
+    def _cut(self, api_key_id: str, span: Window) -> tuple[Window, ...]:
+        runs = self._books.episode_minutes(api_key_id, span)
+        latest = [
+            next((read for read in self.latest_good(api_key_id, endpoint) if span.start in read.window), None)
+            for endpoint in UsageEndpoint
+        ]
+        found = [read for read in latest if read is not None]
+        if not runs or len(found) < len(latest):
+            return (span,)
+        known = Window(start=span.start, end=min([span.end, *(read.window.end for read in found)]))
+        rows = questions.bill(self._asked, [read.read_id for read in found], known)
+        return cut(
+            span,
+            book=self._books.keys[api_key_id].rows_in(span),
+            gaps=self._books.gaps_in(span),
+            bill=[row for each in rows.values() for row in each],
+            known_until=known.end,
+            runs=runs,
+            shift_min=self._books.shift_min,
+        )
+
+    def parts_of(self, run: RunName, api_key_id: str) -> list[Window]:
+        """The parts on one key that a run has a share in."""
+        times = self._books.minutes(run, api_key_id)
+        return [
+            part
+            for span in self._books.spans_of(run, api_key_id)
+            for part in self.parts(api_key_id, span)
+            if any(part.meets(*each) for each in times)
+        ]
 
     def judge(self, api_key_id: str, window: Window) -> Judged:
         """The verdict on one key's window, from its stored good reads."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from . import questions
 from .questions import Asking, Episode, OwnKey, RunName, RunUse, StoredVerdict
-from .span import Window, active_minutes, minute_of, spans
+from .span import MARGIN_MIN, Window, active_minutes, minute_of, spans
 from .unit import BookRow
 from .unknown import Gap
 
@@ -34,8 +34,8 @@ class KeyBook:
     """The windows of all spans, ascending."""
 
     def rows_in(self, window: Window) -> list[BookRow]:
-        """The book of one span or of a part of it: the calls active in it."""
-        return [row for row in self.rows if window.meets(row.first_minute, row.last_minute)]
+        """The book of one span or of a part of it: the calls begun in it. No call is open across two parts."""
+        return [row for row in self.rows if row.first_minute + MARGIN_MIN in window]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +56,22 @@ class Books:
         """Creates of a run on keys without an id."""
         return sum(use.keyless for use in self.uses.get(run, ()))
 
-    def windows(self, run: RunName, api_key_id: str) -> list[Window]:
-        """The windows on one key in which a run was under way or had a call open."""
+    def spans_of(self, run: RunName, api_key_id: str) -> list[Window]:
+        """The spans on one key in which a run was under way or had a call open."""
+        times = self.minutes(run, api_key_id)
+        return [window for window in self.keys[api_key_id].windows if any(window.meets(*each) for each in times)]
+
+    def minutes(self, run: RunName, api_key_id: str) -> list[tuple[int, int]]:
+        """First and last minute of each stretch in which a run was under way or had a call open on one key."""
         times = [(minute_of(each.started_us), self._last_minute(each)) for each in self.episodes.get(run, ())]
-        times += [(use.first_minute, use.last_minute) for use in self.uses.get(run, ()) if use.api_key_id == api_key_id]
-        return [
-            window
-            for window in self.keys[api_key_id].windows
-            if any(window.meets(first, last) for first, last in times)
+        return times + [
+            (use.first_minute, use.last_minute) for use in self.uses.get(run, ()) if use.api_key_id == api_key_id
         ]
+
+    def episode_minutes(self, api_key_id: str, window: Window) -> list[tuple[int, int]]:
+        """First and last minute of every run episode on this key that reaches into a window."""
+        times = [(minute_of(each.started_us), self._last_minute(each)) for each in self.keys[api_key_id].episodes]
+        return [each for each in times if window.meets(*each)]
 
     def runs_in(self, api_key_id: str, window: Window) -> list[RunName]:
         """The runs that were under way or had a call open on this key in a window, in order of their names."""
