@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data.ledger import Table
 
 ABSENT = "-"
+_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL")
 _PIPE_COLUMNS = 4_000
 """Width where no terminal sets one: wide enough that no cell is ever cut."""
 
@@ -56,20 +57,26 @@ def print_csv(table: Table) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, counts: Iterable[str] = (), title: str | None = None
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    counts: Iterable[str] = (),
+    numbers: Iterable[str] = (),
+    title: str | None = None,
 ) -> None:
-    """A table for people. Columns named in `counts` are whole numbers, grouped by thousands and set right."""
+    """A table for people. Columns in `counts` and `numbers` are set right, `counts` grouped by thousands."""
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    right = set(counts)
+    grouped = set(counts)
+    right = grouped | set(numbers)
     shown = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
     for name in columns:
         shown.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell(value, grouped=name in right)) for name, value in zip(columns, row, strict=True)))
+        shown.add_row(*(Text(cell(value, grouped=name in grouped)) for name, value in zip(columns, row, strict=True)))
     console = Console(file=sys.stdout, highlight=False)
     if console.is_terminal:
         console.print(shown)
@@ -79,6 +86,12 @@ def print_table(
         wide.print(shown)
     for line in printed.get().splitlines():
         click.echo(line.rstrip())
+
+
+def print_answer(table: Table) -> None:
+    """The answer to any question as a table for people; its numbers as they are."""
+    numbers = [name for name, kind in zip(table.columns, table.types, strict=True) if kind.startswith(_NUMBERS)]
+    print_table(table.columns, table.rows, numbers=numbers)
 
 
 def cell(value: Any, *, grouped: bool = False) -> str:

@@ -17,7 +17,7 @@ import click
 from ..data.error import SubmeterError
 from ..data.questions import NAME, named, query_names
 from .invocation import Invocation, ledger_option, pass_invocation
-from .output import print_csv, print_json, print_table, records
+from .output import print_answer, print_csv, print_json, records
 
 if TYPE_CHECKING:
     from ..data.ledger import Ledger, Table
@@ -110,7 +110,7 @@ def _print(table: Table, form: str) -> None:
     elif form == "csv":
         print_csv(table)
     else:
-        print_table(table.columns, table.rows)
+        print_answer(table)
 
 
 def _write_parquet(ledger: Ledger, text: str, parameters: dict[str, str | None]) -> None:

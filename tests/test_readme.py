@@ -1,0 +1,158 @@
+"""What the README says is so: its session runs, its queries answer, its tables are whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from submeter.audit.verdict import Verdict
+from submeter.cli.main import cli
+from submeter.data.call import Standing
+from submeter.data.clock import SystemClock
+from submeter.data.ledger import Ledger
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+TEXT = README.read_text()
+END = "@@ the command has ended @@"
+READY_S = 60.0
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
+
+
+def leaves(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command that is not a group, as it is typed."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaves(command, (*path, name))
+        else:
+            yield " ".join((*path, name))
+
+
+def session() -> list[tuple[str, list[str]]]:
+    """The commands of the session, each with the lines it prints, on ports that are free here."""
+    (text,) = blocks("console")
+    for port in ("9123", "8787"):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            text = text.replace(port, str(free.getsockname()[1]))
+    found: list[tuple[str, list[str]]] = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            command = line.removeprefix("$ ")
+            if command.startswith("submeter proxy"):
+                command = command.replace("submeter proxy", f"submeter proxy --listen {listener(text)}")
+            found.append((command, []))
+        else:
+            found[-1][1].append(line.rstrip())
+    return found
+
+
+def listener(text: str) -> str:
+    """The port that the session speaks to."""
+    port = re.search(r"127\.0\.0\.1:(\d+)/run/", text)
+    assert port is not None
+    return port[1]
+
+
+def await_port(command: str) -> None:
+    """Until the server that a background command starts can be reached."""
+    port = re.search(r"--(?:port|listen) (\d+)", command)
+    assert port is not None, command
+    until = time.monotonic() + READY_S
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", int(port[1]))) == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"nothing listens for: {command}")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
+def test_the_session_runs_and_prints_what_it_shows(tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI", "SUBMETER"))}
+    environment = kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+    shell = subprocess.Popen(
+        ["bash", "-O", "expand_aliases"],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    try:
+        for command, expected in session():
+            shell.stdin.write(f"{command}\necho '{END}'\n")
+            shell.stdin.flush()
+            printed: list[str] = []
+            while (line := shell.stdout.readline().rstrip()) != END:
+                assert shell.poll() is None, printed
+                printed.append(line)
+            assert printed == expected, command
+            if command.endswith("&"):
+                await_port(command)
+    finally:
+        shell.stdin.write("kill $(jobs -p); wait\n")
+        shell.stdin.close()
+        shell.stdout.read()
+        shell.stdout.close()
+        shell.wait()
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    (example,) = blocks("python")
+    told = "import os; print(os.environ['OPENAI_BASE_URL'])"
+    before = f"import subprocess, sys\ncmd = [sys.executable, '-c', {told!r}]\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", before + example], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/run/r-1/step/1/v1\n", ended.stdout)
+
+
+def test_every_query_is_answered_by_an_empty_ledger(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.duckdb", clock=SystemClock())
+    ledger.ingest()
+    queries = [query for block in blocks("sql") for query in block.split(";\n") if query.strip()]
+    assert len(queries) >= 5
+    for query in queries:
+        assert ledger.query(query).rows == []
+
+
+@pytest.mark.parametrize("command", list(leaves()))
+def test_every_command_is_in_the_readme(command: str) -> None:
+    assert f"`submeter {command}`" in TEXT
+
+
+def test_no_command_is_in_the_readme_that_there_is_not() -> None:
+    groups = {name for name, command in cli.commands.items() if isinstance(command, click.Group)}
+    named = set(
+        re.findall(r"submeter ([a-z]+(?: [a-z]+)?)", "\n".join([*blocks("sh"), *re.findall(r"`([^`\n]+)`", TEXT)]))
+    )
+    unknown = {
+        name
+        for name in named
+        if (words := name.split())[0] not in cli.commands
+        or (words[0] in groups and len(words) > 1 and name not in set(leaves()))
+    }
+    assert unknown == set()
+
+
+def test_every_verdict_and_every_standing_is_explained() -> None:
+    for word in (*Verdict, *Standing):
+        assert f"| `{word}` |" in TEXT, word
