@@ -34,7 +34,7 @@ WITH completed AS NOT MATERIALIZED (
         c.request_model,
         CASE WHEN c.response_model IS NULL THEN t.response_model ELSE c.response_model END AS response_model,
         CASE WHEN t.response_status IS NULL THEN c.response_status ELSE t.response_status END AS response_status,
-        c.response_id,
+        CASE WHEN t.source = 'reported' THEN t.response_id ELSE c.response_id END AS response_id,
         c.request_id,
         c.batch_id,
         CASE WHEN t.service_tier IS NULL THEN c.service_tier ELSE t.service_tier END AS service_tier,
@@ -74,10 +74,10 @@ WITH completed AS NOT MATERIALIZED (
     LEFT JOIN known_keys AS k ON k.key_fingerprint = c.key_fingerprint
     LEFT JOIN told AS t
         ON t.call_id = c.call_id
-        AND c.usage_source IS NULL
-        AND c.input_tokens IS NULL
-        AND c.output_tokens IS NULL
-        AND c.images IS NULL
+        AND (
+            t.source = 'reported'
+            OR (c.usage_source IS NULL AND c.input_tokens IS NULL AND c.output_tokens IS NULL AND c.images IS NULL)
+        )
 )
 SELECT
     call_id,
