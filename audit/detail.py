@@ -78,6 +78,7 @@ def part_detail(
             for aside in finding.comparison.aside[:LISTED_MAX]
         ],
         "shown": _shown(part),
+        "placement": {"outcome": part.placed.outcome, "late_min": part.placed.late_min} if part.placed else None,
         "corridor": [_break(each) for each in finding.breaks[:LISTED_MAX]],
         "reads": {
             endpoint.value: {

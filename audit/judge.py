@@ -6,14 +6,18 @@ that was killed, or that runs beside another, goes on from whatever was kept.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..data.call import Standing
 from . import questions
 from .bucket import Problem, UsageEndpoint
 from .cut import cut
 from .history import Attempt, GoodRead, History
 from .keybook import Books
+from .place_part import place_part
+from .placement import Placed
 from .questions import Asking, RunName, StoredRead, StoredVerdict
 from .reads import PageStore
 from .reconcile import Finding, Part, reconcile
@@ -24,6 +28,8 @@ from .verdict import Reason, Verdict
 
 ATTEMPTS = frozenset({Verdict.NOT_PERMITTED, Verdict.UNAVAILABLE})
 """Verdicts that say nothing of the books: an earlier final one stands beside them."""
+PLACED_CALLS_MAX = 20_000
+"""With more counted calls in a part no placement is searched for; the corridor is the proof."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +128,31 @@ class Judge:
             settle_us=self._settings.settle_us,
             shift_min=self._books.shift_min,
         )
+        finding = reconcile(part)
+        if finding.verdict is Verdict.VERIFIED:
+            part = replace(part, placed=self._place(part, finding))
+            finding = reconcile(part)
         return Judged(
             part=part,
-            finding=reconcile(part),
+            finding=finding,
             latest_reads={each: history.reads[-1].read_id for each, history in histories.items() if history.reads},
             book_state=self._books.book_state(api_key_id, window),
+        )
+
+    def _place(self, part: Part, finding: Finding) -> Placed | None:
+        """Search for a placement of every counted call of a part whose books agree; None: too many to begin."""
+        if sum(row.calls for row in part.book if row.standing is Standing.COUNTED) > PLACED_CALLS_MAX:
+            return None
+        begun = questions.book(
+            self._asked, [part.api_key_id], shift_min=part.shift_min, begun_in=part.window, apart=True
+        )
+        return place_part(
+            part.window,
+            book=begun[part.api_key_id],
+            bill=[row for history in part.histories.values() for row in history.bill],
+            comparison=finding.comparison,
+            shift_min=part.shift_min,
+            now_s=time.monotonic,
         )
 
     def standing(self, api_key_id: str, window: Window) -> StoredVerdict | None:

@@ -177,10 +177,20 @@ def key_ids_in_use(asked: Asking) -> tuple[str, ...]:
     return tuple(api_key_id for (api_key_id,) in asked.rows("audit_used_keys"))
 
 
-def book(asked: Asking, api_key_ids: Iterable[str], *, shift_min: int) -> dict[str, list[BookRow]]:
-    """The minute book of each of these keys."""
+EVER = Window(start=0, end=4_000_000_000)
+"""All of time that an audit may meet."""
+
+
+def book(
+    asked: Asking, api_key_ids: Iterable[str], *, shift_min: int, begun_in: Window = EVER, apart: bool = False
+) -> dict[str, list[BookRow]]:
+    """The minute book of each of these keys: calls begun in a window, by the provider's clock.
+
+    `apart`: a row is so many calls of equal counts.
+    """
     found: dict[str, list[BookRow]] = {key: [] for key in api_key_ids}
-    answer = asked.rows("audit_book", {"api_key_ids": list(found), "shift_min": shift_min})
+    period = {"from_us": begun_in.start_us, "to_us": begun_in.end_us}
+    answer = asked.rows("audit_book", {"api_key_ids": list(found), "shift_min": shift_min, "apart": apart, **period})
     for (
         key,
         first,
@@ -195,7 +205,7 @@ def book(asked: Asking, api_key_ids: Iterable[str], *, shift_min: int) -> dict[s
         calls,
         *sums,
     ) in answer:
-        input_tokens, cached, cached_silent, cache_write, output_tokens, images = sums
+        input_tokens, cached, cached_silent, cache_write, output_tokens, images, _ = sums
         found[key].append(
             BookRow(
                 first_minute=first,

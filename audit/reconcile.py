@@ -17,18 +17,11 @@ from ..data.call import Standing
 from .bucket import Problem, UsageEndpoint
 from .corridor import Booked, first_break
 from .history import GoodRead, History, confirmed, fell
+from .placement import Placed, Placement
 from .span import SHIFT_MIN, Window
 from .unit import BookRow, Comparison, Field, Unit, bill_amount, book_amount, compare
 from .unknown import Gap, Unknown, may_have_used, unknown_calls
 from .verdict import FINAL, Reason, Verdict
-
-
-class Placement(StrEnum):
-    """Whether each call can be put whole into one active minute so that all buckets are equal. Evidence only."""
-
-    PLACED = "placed"
-    IMPOSSIBLE = "impossible"
-    NOT_DECIDED = "not_decided"
 
 
 class Proof(StrEnum):
@@ -56,8 +49,8 @@ class Part:
     """audit_id of the latest final verdict on these minutes, if the bill in them is no longer what it was then."""
     change_said: bool = False
     """A `changed` warning was given since that final verdict."""
-    placement: Placement | None = None
-    """None: not searched."""
+    placed: Placed | None = None
+    """What the search for a placement found; None: not searched."""
     stable_reads: int = 2
     interval_us: int = 30 * 60 * 1_000_000
     settle_us: int = 60 * 60 * 1_000_000
@@ -186,9 +179,10 @@ def _books_agree(finding: Finding, part: Part) -> Finding | None:
         return None
     breaks = _corridor_breaks(finding, part, may_fall=())
     steady = not any(row.loose for row in part.book)
-    if breaks or (part.placement is Placement.IMPOSSIBLE and steady):
+    outcome = part.placed.outcome if part.placed else None
+    if breaks or (outcome is Placement.IMPOSSIBLE and steady):
         return replace(finding, verdict=Verdict.WARNING, reason=Reason.TIMING, breaks=breaks)
-    proof = Proof.PLACED if part.placement is Placement.PLACED else Proof.CORRIDOR
+    proof = Proof.PLACED if outcome is Placement.PLACED else Proof.CORRIDOR
     return replace(finding, verdict=Verdict.VERIFIED, proof=proof)
 
 

@@ -5,7 +5,9 @@
 -- provider's completed_at (often only `created`) and the last byte; open: now; background work whose end nobody told:
 -- an hour more. Our times are corrected by the skew of their process: the median of the provider's Date minus ours,
 -- in steps of 30 s, so that no later call moves the minutes of an earlier one; the margins cover what is left.
--- $api_key_ids VARCHAR[], $shift_min INTEGER. Read by the audit.
+-- With $apart, calls are summed only where their counts are equal too, so that a row is so many equal calls.
+-- $api_key_ids VARCHAR[], $shift_min INTEGER, $apart BOOLEAN, $from_us and $to_us BIGINT: calls begun in that time.
+-- Read by the audit.
 WITH skews AS (
     SELECT
         file_id,
@@ -81,7 +83,9 @@ SELECT
     count(*) FILTER (standing = 'counted' AND cached_input_tokens IS NULL) AS cached_silent,
     sum(cache_write_tokens) FILTER (standing = 'counted') AS cache_write_tokens,
     sum(output_tokens) FILTER (standing = 'counted') AS output_tokens,
-    sum(images) FILTER (standing = 'counted') AS images
+    sum(images) FILTER (standing = 'counted') AS images,
+    CASE WHEN $apart THEN [input_tokens, cached_input_tokens, output_tokens, images] END AS alike
 FROM timed
+WHERE begin_us >= $from_us AND begin_us < $to_us
 GROUP BY ALL
 ORDER BY ALL;

@@ -51,6 +51,7 @@ def test_a_run_read_at_30_minutes_is_verified_by_its_second_read(here: World) ->
     here.at(end + 70 * MINUTE)
     second = here.audit("baes/r-1")
     assert (second.runs[0].verdict, second.exit_code, second.runs[0].attempt) == (Verdict.VERIFIED, 0, 2)
+    assert second.runs[0].parts[0].proof == "placed"
     assert second.summary == "Processed 1 run: verified 1, errors 0"
     units = {unit["field"]: (unit["book"], unit["bill"], unit["d"]) for unit in second.runs[0].parts[0].detail["units"]}
     assert units == {

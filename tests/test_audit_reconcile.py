@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from submeter.audit.bucket import Problem, UsageEndpoint
 from submeter.audit.history import Attempt, GoodRead, History
-from submeter.audit.reconcile import Finding, Part, Placement, Proof, reconcile
+from submeter.audit.placement import Placed, Placement
+from submeter.audit.reconcile import Finding, Part, Proof, reconcile
 from submeter.audit.span import Window
 from submeter.audit.unit import AsideBecause, BillRow, BookRow, PairedBy
 from submeter.audit.unknown import Gap
@@ -270,7 +271,7 @@ def test_an_empty_minute_book_with_a_gap_is_not_no_activity() -> None:
 def test_equal_books_in_the_corridor_are_verified() -> None:
     finding = reconcile(part([booked()], [billed()]))
     assert (finding.verdict, finding.proof, finding.final) == (Verdict.VERIFIED, Proof.CORRIDOR, True)
-    assert reconcile(part([booked()], [billed()], placement=Placement.PLACED)).proof is Proof.PLACED
+    assert reconcile(part([booked()], [billed()], placed=Placed(outcome=Placement.PLACED))).proof is Proof.PLACED
 
 
 @pytest.mark.parametrize("field", ["input_tokens", "cached_input_tokens", "output_tokens"])
@@ -302,9 +303,12 @@ def test_two_calls_billed_together_in_the_minute_of_the_first_break_the_corridor
 
 
 def test_an_impossible_placement_is_a_warning_unless_tokens_of_one_call_may_be_spread() -> None:
-    assert judged([booked()], [billed()], placement=Placement.IMPOSSIBLE) == (Verdict.WARNING, Reason.TIMING)
-    assert judged([booked(loose=True)], [billed()], placement=Placement.IMPOSSIBLE)[0] is Verdict.VERIFIED
-    assert judged([booked()], [billed()], placement=Placement.NOT_DECIDED)[0] is Verdict.VERIFIED
+    assert judged([booked()], [billed()], placed=Placed(outcome=Placement.IMPOSSIBLE)) == (
+        Verdict.WARNING,
+        Reason.TIMING,
+    )
+    assert judged([booked(loose=True)], [billed()], placed=Placed(outcome=Placement.IMPOSSIBLE))[0] is Verdict.VERIFIED
+    assert judged([booked()], [billed()], placed=Placed(outcome=Placement.NOT_DECIDED))[0] is Verdict.VERIFIED
 
 
 def test_a_silent_cached_count_excuses_a_larger_bill_on_cached_and_nothing_else() -> None:
