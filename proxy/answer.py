@@ -24,11 +24,13 @@ _SECONDS_MAX = 1 << 33
 USAGE_DEPTH_MAX = 32
 """A usage nested deeper is no usage; a journal line could not be written, or not be read back."""
 
-_RESPONSE_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_RESPONSE_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.done"})
 _RESPONSE_UNDER_WAY = frozenset({"response.created", "response.in_progress", "response.queued"})
 _RESPONSE_ITEM = frozenset({"response.output_item.added", "response.output_item.done"})
 _IMAGE_TERMINAL = frozenset({"image_generation.completed", "image_edit.completed"})
-_AUDIO_TERMINAL = frozenset({"transcript.text.done", "speech.audio.done"})
+_AUDIO_TERMINAL = frozenset(
+    {"transcript.text.done", "speech.audio.done", "conversation.item.input_audio_transcription.completed"}
+)
 # Tuples, because what is looked up in these may be anything that JSON holds, also what has no hash.
 _CHAT_OBJECTS = ("chat.completion.chunk", "text_completion", "chat.completion")
 _RUN_TERMINAL = ("completed", "failed", "cancelled", "expired", "incomplete")
@@ -144,7 +146,8 @@ class Answer:
                 self.complete = True
                 self._set_usage(document, _UNDER_RESPONSE, response.get("usage"))
                 self._set_tools(document, response, ("response", "tool_usage"))
-                self._take_error(response.get("error"), inside=True, failed=kind == "response.failed")
+                failed = kind == "response.failed" or (kind == "response.done" and self.status == "failed")
+                self._take_error(_response_error(response), inside=True, failed=failed)
         elif kind in _RESPONSE_ITEM:
             self._see_items([members.get("item")])
         elif kind in _IMAGE_TERMINAL:
@@ -216,6 +219,12 @@ class Answer:
         self.error = words or "failed"
         if inside and not self._refused:
             self.failed_inside = True
+
+
+def _response_error(response: Mapping[str, Any]) -> object:
+    """The error of a Response: its own member, in Realtime inside its `status_details` (A.6)."""
+    details = response.get("status_details")
+    return response.get("error") or (details.get("error") if isinstance(details, dict) else None)
 
 
 def _error_words(said: object) -> str | None:

@@ -17,22 +17,33 @@ from dataclasses import asdict
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Protocol
 
 from ..data.call import Flag, Labels, Outcome, Result, Start, UsageSource, settle_line, start_line
 from ..data.clock import Clock
 from ..data.journal import Journal, new_call_id
-from ..data.keys import KeyRing, fingerprint
+from ..data.keys import KeyRing
 from ..data.marks import Mark, MarkBook
 from .endpoint import Endpoint, find_endpoint
 from .labels import PathLabels, read_labels
 from .meter import Meter, Reading
 from .outcome import Break, decide_outcome
 from .request_body import RequestFacts, RequestReader
+from .request_key import request_key_fingerprint
 
 logger = logging.getLogger("submeter.proxy")
 
 TEXT_CHARS_MAX = 512
+
+
+class OpenCall(Protocol):
+    """A call with a start line and no settle line yet: an HTTP attempt, or a model response on a WebSocket."""
+
+    start: Start
+    start_line: dict[str, Any]
+
+    def break_off(self, broke: Break, *, error: str, flags: tuple[Flag, ...] = ()) -> None:
+        """Settle it as it stands."""
 
 
 class Recorder:
@@ -44,12 +55,36 @@ class Recorder:
         self.keys = keys
         self.marks = marks
         self.upstream = upstream
-        self.open: dict[str, Attempt] = {}
+        self.open: dict[str, OpenCall] = {}
         self.settled = 0
         self._keys_seen: set[str] = set()
 
-    def begin(self, *, method: str, path: PathLabels, headers: Mapping[str, str]) -> Attempt:
+    def begin(
+        self, *, method: str, path: PathLabels, headers: Mapping[str, str], flags: tuple[Flag, ...] = ()
+    ) -> Attempt:
         """Write the start line of a request whose headers are complete."""
+        endpoint = find_endpoint(method, path.path.partition("?")[0])
+        start, labels = self.start(method=method, path=path, headers=headers, endpoint=endpoint, flags=flags)
+        attempt = Attempt(
+            self,
+            start,
+            endpoint,
+            labels,
+            RequestReader(content_type=headers.get("content-type"), content_encoding=headers.get("content-encoding")),
+        )
+        self.opened(attempt, labels)
+        return attempt
+
+    def start(
+        self,
+        *,
+        method: str,
+        path: PathLabels,
+        headers: Mapping[str, str],
+        endpoint: Endpoint,
+        flags: tuple[Flag, ...] = (),
+    ) -> tuple[Start, Labels]:
+        """A call that begins now, with the labels it has by its request and the open marks."""
         now_us = self.clock.now_us()
         key_fingerprint = request_key_fingerprint(headers)
         key = self.keys.find(key_fingerprint)
@@ -66,8 +101,6 @@ class Recorder:
         labels = read_labels(
             path, headers, key_framework=key.framework if key else None, marks=self.marks, now_us=now_us
         )
-        bare_path = path.path.partition("?")[0]
-        endpoint = find_endpoint(method, bare_path)
         start = Start(
             call_id=new_call_id(now_us),
             started_at=now_us,
@@ -78,7 +111,7 @@ class Recorder:
             step=labels.step,
             label_source=labels.source,
             method=method[:TEXT_CHARS_MAX],
-            path=as_text(bare_path) or "",
+            path=as_text(path.path.partition("?")[0]) or "",
             endpoint=endpoint.name,
             usage_endpoint=endpoint.usage_endpoint,
             operation=endpoint.operation,
@@ -86,20 +119,25 @@ class Recorder:
             organization=as_text(headers.get("openai-organization")),
             project=as_text(headers.get("openai-project")),
             upstream=self.upstream,
-            flags=labels.flags + endpoint.flags,
+            flags=labels.flags + endpoint.flags + flags,
         )
-        attempt = Attempt(
-            self,
-            start,
-            endpoint,
-            labels,
-            RequestReader(content_type=headers.get("content-type"), content_encoding=headers.get("content-encoding")),
-        )
-        self.open[start.call_id] = attempt
+        return start, labels
+
+    def opened(self, call: OpenCall, labels: Labels) -> None:
+        """Write a call's start line; it is open from now on."""
+        self.open[call.start.call_id] = call
         if labels.run_id is not None:
-            self.marks.call_began(labels.framework, labels.run_id, now_us)
-        self.journal.append("start", attempt.start_line)
-        return attempt
+            self.marks.call_began(labels.framework, labels.run_id, call.start.started_at)
+        self.journal.append("start", call.start_line)
+
+    def closing(self, call: OpenCall, labels: Labels) -> int:
+        """A call is about to be settled; answers when that is."""
+        self.open.pop(call.start.call_id, None)
+        self.settled += 1
+        now_us = self.clock.now_us()
+        if labels.run_id is not None:
+            self.marks.call_ended(labels.framework, labels.run_id, now_us)
+        return now_us
 
     def mark(self, mark: Mark) -> Mark:
         """Follow and journal a mark; answers it as journaled."""
@@ -118,6 +156,10 @@ class Attempt:
         self.start_line = start_line(start)
         self.settled = False
         self.overhead_ns = 0
+        self.usage_requested = False
+        """Whether we asked for the usage in the client's stead."""
+        self.flags: tuple[Flag, ...] = ()
+        """What was noted under way."""
         self._recorder = recorder
         self._endpoint = endpoint
         self._labels = labels
@@ -141,6 +183,11 @@ class Attempt:
     def request_end(self) -> None:
         """The request's body is whole: read what it tells, and let go of it."""
         self._guard(self._read_request)
+
+    @property
+    def request_facts(self) -> RequestFacts | None:
+        """What the request's body told; None: it is not whole yet."""
+        return self._request_facts
 
     def respond(self, *, status_code: int, headers: Mapping[str, str], body_bytes: int | None) -> None:
         """The response's headers are complete. `body_bytes`: its Content-Length; None: not said."""
@@ -241,11 +288,7 @@ class Attempt:
         began_ns = perf_counter_ns()
         self.settled = True
         recorder = self._recorder
-        recorder.open.pop(self.start.call_id, None)
-        recorder.settled += 1
-        now_us = recorder.clock.now_us()
-        if self._labels.run_id is not None:
-            recorder.marks.call_ended(self._labels.framework, self._labels.run_id, now_us)
+        now_us = recorder.closing(self, self._labels)
         self._guard(self._read_request)
         reading = Reading()
         if self._meter is not None and not self._meter_failed:
@@ -276,6 +319,7 @@ class Attempt:
         if self._meter_failed:
             flags += (Flag.METER_FAILED,)
         says = error or reading.error or reading.unreadable
+        source = UsageSource.REQUESTED if self.usage_requested and reading.streamed else UsageSource.REPORTED
         return Result(
             outcome=outcome,
             ended_at=now_us,
@@ -294,8 +338,8 @@ class Attempt:
             usage_counts=reading.usage_counts,
             usage=reading.usage,
             tool_usage=reading.tool_usage,
-            usage_source=UsageSource.REPORTED if reading.usage is not None else None,
-            flags=reading.flags + flags,
+            usage_source=None if reading.usage is None else source,
+            flags=reading.flags + self.flags + flags,
             error=as_text(says) if outcome is not Outcome.METERED else None,
             organization=as_text(headers.get("openai-organization")),
             project=as_text(headers.get("openai-project")),
@@ -319,15 +363,6 @@ def read_line(call_id: str, reading: Reading) -> dict[str, Any]:
         "flags": reading.flags or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def request_key_fingerprint(headers: Mapping[str, str]) -> str | None:
-    """The fingerprint of the API key a request carries: `Authorization: Bearer`, else Azure's `api-key`."""
-    scheme, _, secret = (headers.get("authorization") or "").strip().partition(" ")
-    if scheme.lower() == "bearer" and secret.strip():
-        return fingerprint(secret.strip())
-    azure = (headers.get("api-key") or "").strip()
-    return fingerprint(azure) if azure else None
 
 
 def as_text(value: str | None) -> str | None:

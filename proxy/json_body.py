@@ -43,6 +43,20 @@ _RESPONSE: dict[str, Want | Tree] = {
 RESPONSE_MEMBERS: Tree = {**_RESPONSE, "response": _RESPONSE, "item": {"type": Want.LEAF}}
 """What the meter wants of an answer, or of one event of a stream, where the answer may stand under `response`."""
 
+EVENT_MEMBERS: Tree = {
+    **RESPONSE_MEMBERS,
+    "response": {**_RESPONSE, "status_details": {"error": Want.LEAF}},
+    "stream_id": Want.LEAF,
+    "event_id": Want.LEAF,
+    "item_id": Want.LEAF,
+    "session": {
+        "model": Want.LEAF,
+        "audio": {"input": {"transcription": {"model": Want.LEAF}}},
+        "input_audio_transcription": {"model": Want.LEAF},
+    },
+}
+"""What the meter wants of a WebSocket's message, of either side."""
+
 _EXACT = (("usage",), ("tool_usage",), ("response", "usage"), ("response", "tool_usage"))
 """Values that have to survive to the last digit."""
 
@@ -76,7 +90,7 @@ def read_json(data: bytes, wanted: Tree = RESPONSE_MEMBERS) -> Document:
         return _scanned(data, wanted)
     if type(members) is not dict:
         return _NOT_AN_OBJECT
-    if wanted is RESPONSE_MEMBERS and _would_round(members):
+    if "usage" in wanted and _would_round(members):
         return _scanned(data, wanted)
     items = members.get("data")
     return Document(members, _NO_RAW, len(items) if type(items) is list else None, None, _NONE_OVERSIZE, False)

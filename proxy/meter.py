@@ -158,7 +158,7 @@ class Meter:
         if self._undecodable is not None and not answer.complete:
             unreadable = self._undecodable
         streamed = (self._kind or self._declared) is _Kind.SSE
-        return _reading(
+        return reading_of(
             answer,
             streamed=streamed,
             no_terminal=self._finished and streamed and not answer.complete,
@@ -262,7 +262,7 @@ def _sniff(declared: _Kind, head: bytes, *, whole: bool) -> _Kind | None:
     return fallback
 
 
-def _reading(
+def reading_of(
     answer: Answer, *, streamed: bool, no_terminal: bool, unreadable: str | None, body_bytes_decoded: int
 ) -> Reading:
     """The reading that an answer makes."""

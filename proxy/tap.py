@@ -22,6 +22,7 @@ from .attempt import Attempt, Recorder
 from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
 from .labels import OUR_HEADERS, TOKEN_HEADER, split_path
 from .outcome import Break
+from .socket_calls import Socket
 from .upstream_url import Upstream
 
 logger = logging.getLogger("submeter.proxy")
@@ -29,6 +30,8 @@ logger = logging.getLogger("submeter.proxy")
 HEAD_BYTES_MAX = 256 * 1024
 _OURS = frozenset(name.encode() for name in OUR_HEADERS)
 _ATTEMPT = "submeter.attempt"
+_UPGRADE = "submeter.upgrade"
+_SOCKET = "submeter.socket"
 _LOCAL = "submeter.local"
 _REFUSED = "submeter.refused"
 
@@ -66,6 +69,8 @@ class Tap:
             headers = plain_headers(request.headers)
             attempt = self._recorder.begin(method=request.method, path=path, headers=headers)
             flow.metadata[_ATTEMPT] = attempt
+            if "sec-websocket-version" in headers:
+                flow.metadata[_UPGRADE] = path, headers
             if flow.error:
                 # The engine refused it (smuggling); its `error` hook follows.
                 flow.metadata[_REFUSED] = True
@@ -109,18 +114,37 @@ class Tap:
 
     def response(self, flow: http.HTTPFlow) -> None:
         attempt: Attempt | None = flow.metadata.get(_ATTEMPT)
-        if attempt is not None and flow.websocket is None:
+        if attempt is not None:
             with self._passing_on(flow, "response"):
                 attempt.end()
 
+    def websocket_start(self, flow: http.HTTPFlow) -> None:
+        with self._passing_on(flow, "websocket_start"):
+            attempt: Attempt = flow.metadata[_ATTEMPT]
+            path, headers = flow.metadata.pop(_UPGRADE)
+            request_id = flow.response.headers.get("x-request-id") if flow.response else None
+            flow.metadata[_SOCKET] = Socket(
+                self._recorder, handshake=attempt.start, path=path, headers=headers, request_id=request_id
+            )
+
     def websocket_message(self, flow: http.HTTPFlow) -> None:
-        if flow.websocket is not None:
-            flow.websocket.messages.clear()
+        messages = flow.websocket.messages if flow.websocket else []
+        socket: Socket | None = flow.metadata.get(_SOCKET)
+        with self._passing_on(flow, "websocket_message"):
+            if socket is not None:
+                for message in messages:
+                    socket.message(message.content, from_client=message.from_client)
+        messages.clear()
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
-        if attempt := flow.metadata.get(_ATTEMPT):
+        socket: Socket | None = flow.metadata.get(_SOCKET)
+        if socket is not None and flow.websocket is not None:
             with self._passing_on(flow, "websocket_end"):
-                attempt.end()
+                left = Break.CLIENT_LEFT if flow.websocket.closed_by_client else Break.UPSTREAM_BROKE
+                socket.close(
+                    Break.STOPPED if self._stopping() else left,
+                    error=f"the socket closed with code {flow.websocket.close_code}",
+                )
 
     def error(self, flow: http.HTTPFlow) -> None:
         attempt: Attempt | None = flow.metadata.get(_ATTEMPT)

@@ -1,0 +1,26 @@
+"""Which API key a request carries, as its fingerprint. Pure. Never here: a key that outlives the call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..data.keys import fingerprint
+
+KEY_PROTOCOL = "openai-insecure-api-key."
+"""Subprotocol of the node SDK's browser class (openai-usage.md E.1)."""
+
+
+def request_key_fingerprint(headers: Mapping[str, str]) -> str | None:
+    """The fingerprint of the API key a request carries.
+
+    `Authorization: Bearer`, else Azure's `api-key`, else the subprotocol by which a browser's WebSocket names it.
+    """
+    scheme, _, secret = (headers.get("authorization") or "").strip().partition(" ")
+    if scheme.lower() == "bearer" and secret.strip():
+        return fingerprint(secret.strip())
+    if azure := (headers.get("api-key") or "").strip():
+        return fingerprint(azure)
+    for offered in (headers.get("sec-websocket-protocol") or "").split(","):
+        if (name := offered.strip()).startswith(KEY_PROTOCOL):
+            return fingerprint(name.removeprefix(KEY_PROTOCOL))
+    return None

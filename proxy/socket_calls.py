@@ -1,0 +1,197 @@
+"""The calls of one WebSocket: what its meter says has begun and ended, written as start and settle lines.
+
+    socket = Socket(recorder, handshake=attempt.start, path=path, headers=headers, request_id=...)
+    socket.message(content, from_client=False)     # lines are written before this returns, so before it goes on
+    socket.close(Break.CLIENT_LEFT, error=...)     # whatever had begun and not ended is settled
+
+A call takes its labels at its own start: path and headers are the handshake's, marks may have moved on. Whatever
+fails in reading costs a reading, never a message. Never here: the engine's flows, and what a message says.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from time import perf_counter_ns
+from typing import Any, assert_never
+from urllib.parse import parse_qs
+
+from ..data.call import Flag, Labels, Operation, Outcome, Result, Start, UsageSource, settle_line, start_line
+from .attempt import Recorder, as_text
+from .endpoint import Endpoint
+from .labels import PathLabels
+from .meter import Reading
+from .outcome import Break, decide_outcome
+from .socket_meter import Begun, Ended, SocketMeter, Work
+
+logger = logging.getLogger("submeter.proxy")
+
+METHOD = "WS"
+"""What stands as the method of a call on a socket; its handshake's row has GET."""
+SWITCHING_PROTOCOLS = 101
+
+
+class Socket:
+    """One WebSocket from the end of its handshake to its own."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        *,
+        handshake: Start,
+        path: PathLabels,
+        headers: Mapping[str, str],
+        request_id: str | None,
+    ) -> None:
+        """`handshake`, `path` and `headers`: of the request; `request_id`: of its answer."""
+        self.recorder = recorder
+        self.request_id = request_id
+        self.overhead_ns = 0
+        """Time spent on messages since a call was last settled."""
+        self._handshake = handshake
+        self._path = path
+        self._headers = headers
+        self._model = as_text(next(iter(parse_qs(path.path.partition("?")[2]).get("model", ())), None))
+        self._meter = SocketMeter(model=self._model)
+        self._calls: dict[int, SocketCall] = {}
+        self._failed = False
+
+    def message(self, content: bytes, *, from_client: bool) -> None:
+        """A whole message is about to go on."""
+        began_ns = perf_counter_ns()
+        try:
+            for happening in self._meter.take(content, from_client=from_client, at=self.recorder.clock.now_us()):
+                match happening:
+                    case Begun():
+                        self._begin(happening)
+                    case Ended():
+                        if call := self._calls.get(happening.number):
+                            call.settle(happening)
+                    case _:
+                        assert_never(happening)
+        except Exception as error:
+            self._note_failure(error)
+        self.overhead_ns += perf_counter_ns() - began_ns
+
+    def close(self, broke: Break, *, error: str) -> None:
+        """The socket has ended. What had begun and not ended will not be told any more."""
+        for call in list(self._calls.values()):
+            call.break_off(broke, error=error)
+
+    def last_words(self, number: int) -> Ended | None:
+        """What the meter knows of an open call."""
+        return self._meter.give_up(number)
+
+    def forget(self, number: int) -> None:
+        self._calls.pop(number, None)
+
+    def _begin(self, begun: Begun) -> None:
+        usage_endpoint = "completions" if begun.work is Work.RESPONSE else "audio_transcriptions"
+        endpoint = Endpoint(name=self._handshake.endpoint, operation=Operation.CREATE, usage_endpoint=usage_endpoint)
+        start, labels = self.recorder.start(method=METHOD, path=self._path, headers=self._headers, endpoint=endpoint)
+        call = SocketCall(self, begun.number, start, labels)
+        self._calls[begun.number] = call
+        self.recorder.opened(call, labels)
+
+    def _note_failure(self, error: Exception) -> None:
+        """A mistake of ours: calls under way become unreadable, and a new meter takes the messages that follow."""
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        logger.error(
+            "the meter failed on a WebSocket (%s, %s:%s); messages pass, its calls say unreadable",
+            type(error).__name__,
+            frame.name,
+            frame.lineno,
+        )
+        calls = list(self._calls.values())
+        if not calls and not self._failed:
+            now_us = self.recorder.clock.now_us()
+            self.recorder.journal.append("gap", {"from": now_us, "to": now_us, "calls": 1, "lines": 0})
+        self._failed = True
+        self._meter = SocketMeter(model=self._model)
+        self._calls = {}
+        for call in calls:
+            call.settle(None, flags=(Flag.METER_FAILED,))
+
+
+class SocketCall:
+    """One call on a socket, from its start line to its settle line."""
+
+    def __init__(self, socket: Socket, number: int, start: Start, labels: Labels) -> None:
+        self.start = start
+        self.start_line: dict[str, Any] = start_line(start)
+        self.settled = False
+        self._socket = socket
+        self._number = number
+        self._labels = labels
+
+    def break_off(self, broke: Break, *, error: str, flags: tuple[Flag, ...] = ()) -> None:
+        """The socket ended, or the proxy did, before the call."""
+        try:
+            known = self._socket.last_words(self._number)
+        except Exception:
+            known, flags = None, (*flags, Flag.METER_FAILED)
+        self.settle(known, broke=broke, error=error, flags=flags)
+
+    def settle(
+        self, ended: Ended | None, *, broke: Break | None = None, error: str | None = None, flags: tuple[Flag, ...] = ()
+    ) -> None:
+        """Write the settle line, once. `ended`: what the meter says; None: it cannot say."""
+        if self.settled:
+            return
+        self.settled = True
+        socket = self._socket
+        socket.forget(self._number)
+        recorder = socket.recorder
+        now_us = recorder.closing(self, self._labels)
+        line = settle_line(
+            self.start, _result(ended, now_us, broke, error, flags, socket.request_id), begun=self.start_line
+        )
+        line["overhead_us"] = socket.overhead_ns // 1000
+        socket.overhead_ns = 0
+        recorder.journal.append("settle", line)
+
+
+def _result(
+    ended: Ended | None,
+    now_us: int,
+    broke: Break | None,
+    error: str | None,
+    flags: tuple[Flag, ...],
+    request_id: str | None,
+) -> Result:
+    reading = ended.reading if ended else Reading(unreadable="meter_failed", streamed=True)
+    told = ended.status_code if ended else None
+    status_code = told or SWITCHING_PROTOCOLS
+    outcome = decide_outcome(
+        # An error that says no status and refuses is what HTTP would have answered with a 4xx.
+        status_code=400 if ended and ended.refused and told is None else status_code,
+        broke=broke,
+        has_usage=reading.usage is not None,
+        failed_inside=reading.failed_inside,
+        unreadable=reading.unreadable is not None,
+    )
+    says = reading.error or reading.unreadable or error
+    return Result(
+        outcome=outcome,
+        ended_at=now_us,
+        first_byte_at=ended.first_byte_at if ended else None,
+        completed_at=reading.completed_at,
+        status_code=status_code,
+        streamed=True,
+        request_model=as_text(ended.request_model) if ended else None,
+        response_model=as_text(reading.response_model),
+        response_status=as_text(reading.response_status),
+        response_id=as_text(reading.response_id),
+        # The handshake's: messages have none. Calls with status 101 share it and are no twins (ingest_twins.sql).
+        request_id=as_text(request_id) if status_code == SWITCHING_PROTOCOLS else None,
+        service_tier=as_text(reading.service_tier),
+        usage_counts=reading.usage_counts,
+        usage=reading.usage,
+        tool_usage=reading.tool_usage,
+        usage_source=UsageSource.REPORTED if reading.usage is not None else None,
+        flags=reading.flags + flags,
+        error=as_text(says) if outcome is not Outcome.METERED else None,
+        request_bytes=ended.request_bytes if ended else 0,
+        response_bytes=ended.response_bytes if ended else 0,
+    )
