@@ -47,6 +47,7 @@ with warnings.catch_warnings():
     from mitmproxy.master import Master
     from mitmproxy.options import Options
 
+    from .socket_ends import sockets_end_as_they_did
     from .tap import Tap
 
 logger = logging.getLogger("submeter.proxy")
@@ -226,7 +227,7 @@ class ProxyServer:
             self._master.should_exit.set()
 
     def _run_engine(self) -> None:
-        with _engine_logging_aside():
+        with _engine_logging_aside(), sockets_end_as_they_did():
             try:
                 asyncio.run(self._engine())
             except BaseException as error:

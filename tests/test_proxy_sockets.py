@@ -183,6 +183,7 @@ def test_a_socket_that_upstream_breaks_leaves_a_failed_row_that_is_unknown(tmp_p
         await socket.write_message(json.dumps(CREATE))
         messages = [await socket.read_message() for _ in range(4)]
         assert messages[-1] is None
+        assert socket.close_code is None
 
     ledger = tmp_path / "submeter.duckdb"
     faults = [Fault(kind=FaultKind.RESET, method="WS", after=3)]
