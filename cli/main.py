@@ -22,6 +22,7 @@ from .ledger import ledger
 from .metrics import metrics
 from .output import say
 from .proxy import proxy
+from .run import run
 from .runs import runs, steps
 from .sql import sql
 from .step import step
@@ -69,7 +70,7 @@ def cli(context: click.Context) -> None:
     context.obj = context.obj or Invocation()
 
 
-for command in (demo, proxy, step, runs, steps, audit, sql, metrics, ledger, doctor):
+for command in (demo, proxy, run, step, runs, steps, audit, sql, metrics, ledger, doctor):
     cli.add_command(command)
 
 
@@ -89,3 +90,7 @@ def _leave_quietly(status: int) -> NoReturn:
     if status == SIGPIPE_EXIT:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

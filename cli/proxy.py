@@ -18,9 +18,11 @@ import click
 from ..data.error import SubmeterError
 from ..data.journal import submeter_version
 from ..data.keys import KeyRing, read_keys
+from ..proxy.authority import authority_certificate
+from ..proxy.control_client import TOKEN_VARIABLE
+from ..proxy.listen import Listen
 from .invocation import CANNOT_TELL, ENV_FILE, Invocation, ledger_option, pass_invocation
 from .output import say
-from .running import TOKEN_VARIABLE
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
 WATCH_EVERY_S = 0.25
@@ -43,6 +45,13 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     help="Where calls go; may have a path.",
 )
 @click.option(
+    "--intercept",
+    "intercept_port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    help="Also be an HTTPS proxy on this port of 127.0.0.1, for programs that hard-code https://api.openai.com.",
+)
+@click.option(
     "--allow-remote",
     is_flag=True,
     help=f"Let --listen be more than this machine. Clients then need the token in {TOKEN_VARIABLE}.",
@@ -58,7 +67,14 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 )
 @ledger_option
 @pass_invocation
-def proxy(invocation: Invocation, listen: str, upstream: str, allow_remote: bool, drain_s: float) -> None:
+def proxy(
+    invocation: Invocation,
+    listen: str,
+    upstream: str,
+    intercept_port: int | None,
+    allow_remote: bool,
+    drain_s: float,
+) -> None:
     """Meter every call that comes by, until Ctrl-C.
 
     Bodies pass untouched; one row is written per call, with the framework of its key, its run and its step. Framework
@@ -68,14 +84,20 @@ def proxy(invocation: Invocation, listen: str, upstream: str, allow_remote: bool
     Example:
         submeter proxy --listen 127.0.0.1:8787
     """
-    from ..proxy.serve import Listen, ProxyServer  # The engine takes a second to import.
+    from ..proxy.serve import ProxyServer  # The engine takes a second to import.
     from ..proxy.upstream_url import parse_upstream
 
     host, port = parse_listen(listen)
     keys = read_keys(os.environ, ENV_FILE)
     server = ProxyServer(
         ledger=invocation.ledger,
-        listen=Listen(host=host, port=port, remote=allow_remote, token=os.environ.get(TOKEN_VARIABLE)),
+        listen=Listen(
+            host=host,
+            port=port,
+            remote=allow_remote,
+            token=os.environ.get(TOKEN_VARIABLE),
+            intercept_port=intercept_port,
+        ),
         upstream=parse_upstream(upstream),
         clock=invocation.clock,
         keys=keys,
@@ -84,6 +106,10 @@ def proxy(invocation: Invocation, listen: str, upstream: str, allow_remote: bool
         server.start()
         try:
             _greet(server.url, upstream, invocation, keys)
+            if server.intercept_url is not None and server.authority is not None:
+                say("A program that hard-codes https://api.openai.com is metered with:")
+                say(f"  submeter run --intercept --framework F -- CMD   (or HTTPS_PROXY={server.intercept_url},")
+                say(f"  trusting {authority_certificate(server.authority)})")
             while not told_to_stop.is_set():
                 if server.wait(WATCH_EVERY_S):
                     raise SubmeterError(

@@ -6,21 +6,17 @@ into a journal file of its own, and the step is in the ledger all the same. Noth
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Callable
-from typing import Any
 
 import click
 
 from ..data.call import Edge, MarkedBy
-from ..data.error import SubmeterError
 from ..data.journal import Journal
 from ..data.marks import Mark, check_run_id, check_step, run_name, split_run
-from .invocation import CANNOT_TELL, Invocation, ledger_option, pass_invocation
+from ..proxy.control_client import tell
+from .invocation import Invocation, ledger_option, pass_invocation
 from .output import say
-from .running import RunningProxy, ask, running_proxies
-
-MARK_PATH = "/_submeter/step"
+from .running import running_proxies
 
 
 @click.group()
@@ -86,7 +82,7 @@ def mark_step(invocation: Invocation, mark: Mark) -> None:
         say(f"Marked the {what} in {invocation.ledger}; no proxy of this ledger runs here.")
         return
     for proxy in proxies:
-        _tell(proxy, mark)
+        tell(proxy.listen, mark)
     say(f"Marked the {what} at {', '.join(proxy.listen for proxy in proxies)}.")
 
 
@@ -104,25 +100,3 @@ def _read(invocation: Invocation, edge: Edge, step: str, run: str, framework: st
         marked_at=invocation.clock.now_us(),
         status=status,
     )
-
-
-def _tell(proxy: RunningProxy, mark: Mark) -> None:
-    body: dict[str, Any] = {"run": mark.run_id, "step": mark.step, "edge": mark.edge, "by": mark.by}
-    for name in ("framework", "status"):
-        if (value := getattr(mark, name)) is not None:
-            body[name] = value
-    try:
-        answer = ask(proxy.listen, "POST", MARK_PATH, body)
-    except (OSError, http.client.HTTPException) as error:
-        raise SubmeterError(
-            f"The proxy at {proxy.listen} (pid {proxy.pid}) does not answer, so the step is not marked there.",
-            f"Its journal is held, but: {error}.",
-            "See how it is: submeter doctor",
-            exit_code=CANNOT_TELL,
-        ) from error
-    if answer.status_code != 200:
-        raise SubmeterError(
-            f"The proxy at {proxy.listen} refused the mark with {answer.status_code}.",
-            answer.message.splitlines()[0] if answer.message else "It gave no reason.",
-            "A listener beyond loopback wants its token in the variable SUBMETER_TOKEN.",
-        )

@@ -107,10 +107,15 @@ class Control:
             run_id=check_run_id(run_id),
             step=check_step(step) if step is not None else None,
             edge=edge,
-            by=MarkedBy.CLI if given.get("by") == "cli" else MarkedBy.HTTP,
+            by=_marked_by(given.get("by")),
             marked_at=self.clock.now_us(),
             status=status,
         )
+
+
+def _marked_by(said: object) -> MarkedBy:
+    """Our own command and Python interface say who they are; whoever else asks came by HTTP."""
+    return {"cli": MarkedBy.CLI, "python": MarkedBy.PYTHON}.get(str(said), MarkedBy.HTTP)
 
 
 def token_matches(token: str, given: str | None) -> bool:

@@ -1,28 +1,30 @@
-"""The environment that points a program's OpenAI client at the proxy. Pure: one mapping in, another out.
+"""The environment that points a program's OpenAI client at the proxy. One mapping in, another out.
 
 Which variable a framework reads is its own affair (facts: ChatDev 1.x reads `BASE_URL`, LangChain `OPENAI_API_BASE`,
 the SDKs `OPENAI_BASE_URL`), so all of them are set to the same value, and the proxy's host is kept out of any other
-proxy's way.
+proxy's way. For a program that hard-codes its URL, the intercept's own variables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from urllib.parse import quote, urlsplit
+
+from .authority import authority_certificate, write_bundle
+from .forwarding import INTERCEPT_USER, METERED_HOST
 
 BASE_URL_VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "BASE_URL")
 _NO_PROXY_VARIABLES = ("NO_PROXY", "no_proxy")
+_PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy")
+_ROOTS_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_NODE_ROOTS = "NODE_EXTRA_CA_CERTS"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def base_url(proxy_url: str, *, run_id: str | None = None, step: str | None = None) -> str:
     """The base URL for calls of this run and step, such as `http://127.0.0.1:8787/run/r-1/step/4.7/v1`."""
-    path = ""
-    if run_id is not None:
-        path += f"/run/{quote(run_id, safe='')}"
-    if step is not None:
-        path += f"/step/{quote(step, safe='')}"
-    return f"{proxy_url}{path}/v1"
+    return f"{proxy_url}{_label_path(run_id, step)}/v1"
 
 
 def client_environment(before: Mapping[str, str], base: str, extra: Iterable[str] = ()) -> dict[str, str]:
@@ -32,6 +34,56 @@ def client_environment(before: Mapping[str, str], base: str, extra: Iterable[str
         environment[variable] = base
     host = urlsplit(base).hostname or ""
     for variable in _NO_PROXY_VARIABLES:
-        listed = [name.strip() for name in before.get(variable, "").split(",") if name.strip()]
+        listed = _listed(before.get(variable, ""))
         environment[variable] = ",".join(dict.fromkeys([*listed, *_LOOPBACK, host]))
     return environment
+
+
+def intercept_environment(
+    before: Mapping[str, str], intercept_url: str, *, run_id: str | None, step: str | None, authority: Path
+) -> tuple[dict[str, str], list[str]]:
+    """A copy of `before` in which HTTPS goes through the intercept and its certificates are trusted; and what to say.
+
+    The label goes as the proxy's password: a URL cannot carry it here. `HTTP_PROXY` is left as it is, because plain
+    HTTP is none of the intercept's business. Writes the bundle of roots into the folder of the authority.
+    """
+    environment = dict(before)
+    notes = []
+    for variable in _NO_PROXY_VARIABLES:
+        listed = _listed(before.get(variable, ""))
+        kept = [name for name in listed if not _covers(name, METERED_HOST)]
+        if kept != listed:
+            notes.append(f"Note: {METERED_HOST} is taken out of {variable} for the command.")
+        environment[variable] = ",".join(dict.fromkeys([*kept, *_LOOPBACK]))
+    parts = urlsplit(intercept_url)
+    label = quote(_label_path(run_id, step) or "/", safe="")
+    for variable in _PROXY_VARIABLES:
+        if before.get(variable):
+            notes.append(f"Note: {variable} is replaced for the command; its HTTPS goes straight out from here.")
+        environment[variable] = f"{parts.scheme}://{INTERCEPT_USER}:{label}@{parts.netloc}"
+    bundle = write_bundle(authority, [path for name in _ROOTS_VARIABLES if (path := before.get(name))])
+    for variable in _ROOTS_VARIABLES:
+        environment[variable] = str(bundle)
+    own = before.get(_NODE_ROOTS)
+    environment[_NODE_ROOTS] = str(write_bundle(authority, [own]) if own else authority_certificate(authority))
+    environment["NODE_USE_ENV_PROXY"] = "1"
+    return environment, notes
+
+
+def _label_path(run_id: str | None, step: str | None) -> str:
+    path = ""
+    if run_id is not None:
+        path += f"/run/{quote(run_id, safe='')}"
+    if step is not None:
+        path += f"/step/{quote(step, safe='')}"
+    return path
+
+
+def _listed(value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def _covers(name: str, host: str) -> bool:
+    """Whether an entry of NO_PROXY takes this host out of the proxy's hands."""
+    bare = name.lower().partition(":")[0].lstrip("*").lstrip(".")
+    return name == "*" or host == bare or (bool(bare) and host.endswith("." + bare))

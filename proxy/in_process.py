@@ -25,6 +25,7 @@ from ..data.keys import read_keys
 from ..data.marks import Mark, check_run_id, check_step, run_name
 from ..data.paths import ledger_path
 from .environment import base_url, client_environment
+from .listen import Listen
 from .upstream_url import DEFAULT_UPSTREAM, parse_upstream
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Submeter:
     def start(self) -> Self:
         """Start the proxy; `with` does this."""
         try:
-            from .serve import Listen, ProxyServer
+            from .serve import ProxyServer
         except ImportError as error:
             raise SubmeterError(
                 "The proxy's engine cannot be imported beside this program's libraries.",

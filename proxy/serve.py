@@ -1,4 +1,4 @@
-"""Starting and stopping the engine. With `tap.py` the only module that knows mitmproxy.
+"""Starting and stopping the engine. With `tap.py` and `intercept.py` all that knows mitmproxy.
 
     server = ProxyServer(ledger=Path("submeter.duckdb"), listen=Listen(port=0), upstream=..., clock=..., keys=...)
     server.start()        # bound and recording, or a SubmeterError
@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
-import tempfile
+import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +29,12 @@ from ..data.keys import KeyRing
 from ..data.ledger import Ledger
 from ..data.marks import MarkBook
 from .attempt import Recorder
+from .authority import BASENAME, authority_folder, prepare_authority
 from .control import Control
+from .listen import INTERCEPT_HOST, Listen
 from .open_runs import read_open_runs
 from .outcome import Break
+from .rewrite_request import BODY_BYTES_MAX as HELD_BYTES_MAX
 from .upstream_url import Upstream
 
 with warnings.catch_warnings():
@@ -44,9 +45,11 @@ with warnings.catch_warnings():
     from mitmproxy.addons.next_layer import NextLayer
     from mitmproxy.addons.proxyserver import Proxyserver
     from mitmproxy.addons.tlsconfig import TlsConfig
+    from mitmproxy.certs import CertStore
     from mitmproxy.master import Master
     from mitmproxy.options import Options
 
+    from .intercept import Intercept
     from .socket_ends import sockets_end_as_they_did
     from .tap import Tap
 
@@ -56,31 +59,9 @@ DRAIN_S = 10.0
 SYNC_EVERY_S = 0.5
 INGEST_EVERY_S = 1.0
 START_S_MAX = 30.0
+KEY_BITS = 2048
 SILENCE_S_MAX = 24 * 3600
 """A connection without a byte for this long is closed. The engine's own 600 s would cut long generations."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listen:
-    """Where the proxy listens."""
-
-    host: str = "127.0.0.1"
-    port: int = 8787
-    """0: any free port."""
-    remote: bool = False
-    """Whether a host beyond loopback was asked for in so many words; it then needs a token."""
-    token: str | None = None
-
-    def check(self) -> None:
-        """Raise a `SubmeterError` where this would be an open door."""
-        if self.host == "localhost" or _is_loopback(self.host):
-            return
-        if not self.remote or not self.token:
-            raise SubmeterError(
-                f"Listening on {self.host} would let other machines use this proxy.",
-                "That needs --allow-remote and a token in SUBMETER_TOKEN, which clients then send.",
-                "Listen on this machine only: submeter proxy --listen 127.0.0.1:8787",
-            )
 
 
 class ProxyServer:
@@ -109,6 +90,8 @@ class ProxyServer:
         self._mode = mode
         self._silence_s_max = silence_s_max
         self._url: str | None = None
+        self._intercept_url: str | None = None
+        self._authority: Path | None = None
         self._recorder: Recorder | None = None
         self._started = threading.Event()
         self._stopping = threading.Event()
@@ -125,6 +108,16 @@ class ProxyServer:
         if self._url is None:
             raise RuntimeError("the proxy is not running")
         return self._url
+
+    @property
+    def intercept_url(self) -> str | None:
+        """What a client's HTTPS proxy is; None: this proxy does not intercept."""
+        return self._intercept_url
+
+    @property
+    def authority(self) -> Path | None:
+        """The folder of the certificate authority that the intercept and the TLS listener use."""
+        return self._authority
 
     @property
     def recorder(self) -> Recorder:
@@ -237,12 +230,18 @@ class ProxyServer:
 
     async def _engine(self) -> None:
         self._loop = asyncio.get_running_loop()
+        authority = self._authority = authority_folder()
+        prepare_authority(
+            authority,
+            lambda: CertStore.create_store(authority, BASENAME, KEY_BITS, organization="submeter", cn="submeter"),
+        )
         timeout_before = getattr(mitmproxy.proxy.server, "TCP_TIMEOUT", None)
         master = Master(self._options())
         # The engine would hand every log record of the host program to its own loop.
         master._legacy_log_events.uninstall()
         self._master = master
         self._proxyserver = Proxyserver()
+        intercept = Intercept(self._upstream) if self._listen.intercept_port is not None else None
         tap = Tap(
             recorder=self.recorder,
             control=Control(
@@ -255,9 +254,11 @@ class ProxyServer:
             upstream=self._upstream,
             ready=self._on_bound,
             stopping=self._stopping.is_set,
+            intercept=intercept,
         )
+        doors = [intercept] if intercept is not None else []
         try:
-            master.addons.add(Core(), self._proxyserver, NextLayer(), TlsConfig(), tap)
+            master.addons.add(Core(), self._proxyserver, *doors, NextLayer(), TlsConfig(), tap)
             master.options.update(**self._addon_options(master))
             if timeout_before is not None:
                 mitmproxy.proxy.server.TCP_TIMEOUT = self._silence_s_max
@@ -272,9 +273,12 @@ class ProxyServer:
     def _options(self) -> Options:
         address = self._upstream
         host = f"[{address.host}]" if ":" in address.host else address.host
+        modes = [f"reverse:{address.scheme}://{host}:{address.port}"]
+        if self._listen.intercept_port is not None:
+            modes.append(f"regular@{INTERCEPT_HOST}:{self._listen.intercept_port or _free_port(INTERCEPT_HOST)}")
         return Options(
-            confdir=str(_engine_folder()),
-            mode=[f"reverse:{address.scheme}://{host}:{address.port}"],
+            confdir=str(self._authority),
+            mode=modes,
             listen_host=self._listen.host,
             listen_port=self._listen.port,
         )
@@ -283,7 +287,11 @@ class ProxyServer:
         options: dict[str, Any] = {
             "connection_strategy": "lazy",
             "keep_host_header": True,
-            "stream_large_bodies": "1m",
+            # Only what the tap holds back is ever buffered; a longer body is streamed unchanged.
+            "stream_large_bodies": str(HELD_BYTES_MAX),
+            # What goes to a metered host over the intercept is HTTP/1.1, or refused: never relayed unread.
+            "http2": False,
+            "rawtcp": False,
         }
         if "tcp_timeout" in master.options:
             options["tcp_timeout"] = self._silence_s_max
@@ -300,9 +308,11 @@ class ProxyServer:
                 self._problem = server.last_exception or OSError("the listener did not start")
                 self._started.set()
                 return
-        addresses = [address[:2] for server in self._proxyserver.servers for address in server.listen_addrs]
-        urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in addresses]
+        bound = {server.mode.type_name: server.listen_addrs for server in self._proxyserver.servers}
+        urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port, *_ in bound["reverse"]]
         self._url = next((url for url in urls if self._listen.host in url), urls[0])
+        for host, port, *_ in bound.get("regular", ()):
+            self._intercept_url = f"http://{host}:{port}"
         self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
         self._started.set()
 
@@ -329,6 +339,9 @@ class ProxyServer:
             "ledger": str(self._ledger_path.absolute()),
             "upstream": self._upstream.url,
             "mode": self._mode,
+            "intercept": self._intercept_url,
+            "authority": str(self._authority),
+            "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in self._keys.keys],
             "pid": os.getpid(),
             "calls_open": len(recorder.open),
             "calls_settled": recorder.settled,
@@ -361,21 +374,7 @@ def _engine_logging_aside() -> Iterator[None]:
         engine.setLevel(before[1])
 
 
-def _engine_folder() -> Path:
-    """Where the engine keeps the certificate of its TLS listener: the user's data folder, else a temporary one."""
-    base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    folder = base / "submeter" / "ca"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="submeter-ca-"))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _free_port(host: str) -> int:
+    """A port that is free now. The engine takes two listeners on port 0 of one host for the same address."""
+    with socket.create_server((host, 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -13,6 +13,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter_ns
 
 from mitmproxy import connection, http
@@ -20,7 +21,8 @@ from mitmproxy import connection, http
 from ..data.call import Flag
 from .attempt import Attempt, Recorder
 from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
-from .labels import OUR_HEADERS, TOKEN_HEADER, split_path
+from .intercept import Intercept, is_intercepted
+from .labels import OUR_HEADERS, TOKEN_HEADER, PathLabels, split_path
 from .outcome import Break
 from .socket_calls import Socket
 from .upstream_url import Upstream
@@ -47,6 +49,7 @@ class Tap:
         upstream: Upstream,
         ready: Callable[[], None],
         stopping: Callable[[], bool],
+        intercept: Intercept | None = None,
     ) -> None:
         self._recorder = recorder
         self._control = control
@@ -54,6 +57,7 @@ class Tap:
         self._host = upstream.authority.encode()
         self._ready = ready
         self._stopping = stopping
+        self._intercept = intercept
 
     def running(self) -> None:
         self._ready()
@@ -62,9 +66,8 @@ class Tap:
         with self._passing_on(flow, "requestheaders"):
             self._ready()
             request = flow.request
-            path = split_path(request.path)
-            if path.path.startswith(PREFIX) and path.path[len(PREFIX) : len(PREFIX) + 1] in ("", "/", "?"):
-                self._begin_control(flow)
+            path = self._admitted(flow)
+            if path is None:
                 return
             headers = plain_headers(request.headers)
             attempt = self._recorder.begin(method=request.method, path=path, headers=headers)
@@ -163,6 +166,18 @@ class Tap:
                 yield name, self._host
             elif lower not in _OURS:
                 yield name, value
+
+    def _admitted(self, flow: http.HTTPFlow) -> PathLabels | None:
+        """The path and labels of a call; None: a control request, or one that the intercept refused."""
+        if self._intercept is not None and is_intercepted(flow.client_conn):
+            intercepted = self._intercept.admit(flow)
+            flow.metadata[_LOCAL] = intercepted is None
+            return replace(intercepted, token=self._control.token) if intercepted else None
+        path = split_path(flow.request.path)
+        if path.path.startswith(PREFIX) and path.path[len(PREFIX) : len(PREFIX) + 1] in ("", "/", "?"):
+            self._begin_control(flow)
+            return None
+        return path
 
     def _begin_control(self, flow: http.HTTPFlow) -> None:
         flow.metadata[_LOCAL] = True

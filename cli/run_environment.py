@@ -1,0 +1,128 @@
+"""The environment of a command under `submeter run`: where the proxy is, which key is whose, what is in the way.
+
+Mappings in, a mapping out, and words for the user. A key's value is only ever copied from one variable to another;
+none is printed. What a variable must hold is decided in `submeter.proxy.environment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from ..data.error import SubmeterError
+from ..data.keys import KeyRing, fingerprint
+from ..data.marks import run_name
+from ..proxy.environment import base_url, client_environment, intercept_environment
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a known framework needs beyond the base URL variables."""
+
+    key_variables: tuple[str, ...] = (KEY_VARIABLE,)
+    """Where it looks for its key."""
+    intercept: bool = False
+    """It hard-codes https://api.openai.com."""
+
+
+PROFILES: Mapping[str, Profile] = {
+    "baes": Profile(),
+    # ChatDev 1.x reads BASE_URL for chat and OPENAI_BASE_URL for images; 2.x reads BASE_URL and API_KEY.
+    "chatdev": Profile(key_variables=(KEY_VARIABLE, "API_KEY")),
+    "ghspec": Profile(intercept=True),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What the command's calls are labelled with."""
+
+    framework: str
+    run_id: str
+    step: str | None = None
+
+    @property
+    def name(self) -> str:
+        return run_name(self.framework, self.run_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metered:
+    """Where a proxy is met."""
+
+    url: str
+    intercept_url: str | None = None
+    authority: str | None = None
+    """The folder of its certificate authority, where it intercepts."""
+
+
+def child_environment(
+    before: Mapping[str, str],
+    env_file: Path,
+    at: Metered,
+    *,
+    label: Label,
+    keys: KeyRing,
+    profile: Profile,
+    extra: Iterable[str],
+    say: Callable[[str], None],
+) -> dict[str, str]:
+    """A copy of `before`, pointed at the proxy for this label, with the framework's key where it has none."""
+    base = base_url(at.url, run_id=label.run_id, step=label.step)
+    environment = client_environment(before, base, extra)
+    environment["SUBMETER_RUN"] = label.name
+    environment.update(_keys_of(before, env_file, label.framework, keys, profile, say))
+    if at.intercept_url is not None and at.authority is not None:
+        environment, notes = intercept_environment(
+            environment, at.intercept_url, run_id=label.run_id, step=label.step, authority=Path(at.authority)
+        )
+        for note in notes:
+            say(note)
+    return environment
+
+
+def check_keys_of(environment: Mapping[str, str], framework: str, keys: KeyRing) -> None:
+    """Raise a `SubmeterError` where this framework's calls could not be told from another's by their key."""
+    for same in keys.shared():
+        if any(key.framework == framework for key in same):
+            raise SubmeterError(
+                f"One key is used for {' and '.join(key.framework for key in same)}.",
+                "Their traffic could not be told apart, not by the meter and not by the Usage API.",
+                f"Give each its own key, in {' and '.join(key.variable for key in same)}; see: submeter doctor",
+            )
+    given = environment.get(KEY_VARIABLE)
+    owner = keys.find(fingerprint(given)) if given else None
+    if owner is not None and owner.framework != framework:
+        raise SubmeterError(
+            f"{KEY_VARIABLE} holds the key of {owner.framework}, and this is a run of {framework}.",
+            "One key under two frameworks makes both their bills wrong.",
+            f"Unset {KEY_VARIABLE}, and set OPENAI_API_KEY_{framework.upper()}; see: submeter doctor",
+        )
+
+
+def _keys_of(
+    before: Mapping[str, str],
+    env_file: Path,
+    framework: str,
+    keys: KeyRing,
+    profile: Profile,
+    say: Callable[[str], None],
+) -> dict[str, str]:
+    """The key variables to set."""
+    key = keys.of_framework(framework)
+    given = before.get(KEY_VARIABLE)
+    secret = given
+    if key is not None and not given:
+        named = before.get(key.variable) or (dotenv_values(env_file, interpolate=False).get(key.variable) or "")
+        secret = named.strip()
+        say(f"{KEY_VARIABLE} is set to {key.variable} for the command.")
+    elif key is not None and given and fingerprint(given) != key.fingerprint:
+        say(f"Note: {KEY_VARIABLE} and {key.variable} differ; calls with the first have no key id.")
+    if not secret:
+        return {}
+    return {variable: secret for variable in profile.key_variables if not before.get(variable)}

@@ -1,0 +1,89 @@
+"""What may pass the intercept port, and how: pure rules over hosts, ports and one header.
+
+    CONNECT api.openai.com:443       decrypted and metered, whatever `--upstream` maps it to
+    CONNECT <upstream's host:port>   the same
+    CONNECT any other host           tunnelled untouched, to the ports of the web and those above 1023
+    http://api.openai.com/...        metered
+    any other plain HTTP             refused with 403: the port is no open relay
+
+Never here: sockets, the engine.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from .labels import PathLabels, split_path
+from .upstream_url import Upstream
+
+METERED_HOST = "api.openai.com"
+METERED_PORTS = (443, 80)
+INTERCEPT_USER = "submeter"
+"""User name in the proxy URL of a labelled program; its password is the label, `/run/<run_id>/step/<step>`."""
+WEB_PORTS = (80, 443)
+SYSTEM_PORT_MAX = 1023
+"""Mail, shells, files and names live up to here; no web client tunnels to them, and a spammer would."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a client of the intercept port wants to go."""
+
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def connect_target(head: bytes) -> Target | None:
+    """Where a CONNECT goes, from a complete request head; None for any other request, or one that is misshapen."""
+    method, _, rest = head.partition(b"\n")[0].partition(b" ")
+    if method != b"CONNECT":
+        return None
+    where, _, version = rest.strip().partition(b" ")
+    host, colon, port = where.rpartition(b":")
+    if not (colon and host and port.isdigit() and 0 < int(port) < 65_536 and version.startswith(b"HTTP/1.")):
+        return None
+    try:
+        name = host.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    return Target(host=name.removeprefix("[").removesuffix("]"), port=int(port))
+
+
+def is_metered(target: Target, upstream: Upstream) -> bool:
+    """Whether calls to this place are read."""
+    host = target.host.lower().removesuffix(".")
+    return (host == METERED_HOST and target.port in METERED_PORTS) or (
+        (host, target.port) == (upstream.host.lower(), upstream.port)
+    )
+
+
+def may_tunnel(target: Target) -> bool:
+    """Whether a place that is not metered may be tunnelled to."""
+    return target.port in WEB_PORTS or target.port > SYSTEM_PORT_MAX
+
+
+def labels_of(proxy_authorization: str | None) -> PathLabels:
+    """The label in a `Proxy-Authorization` header of ours; an empty one where there is none."""
+    scheme, _, given = (proxy_authorization or "").strip().partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            user, _, label = base64.b64decode(given.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return PathLabels(path="/")
+        if user == INTERCEPT_USER:
+            return split_path(label + "/")
+    return PathLabels(path="/")
+
+
+def path_at_upstream(path: str, target: Target, upstream: Upstream) -> str:
+    """The request path as if it had come by the base URL, so that `Upstream.join` puts it where it was meant to go."""
+    under = upstream.path.removesuffix("/v1")
+    if target.host.lower().removesuffix(".") == upstream.host.lower() and under and path.startswith(under + "/"):
+        return path.removeprefix(under)
+    return path
