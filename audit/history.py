@@ -60,6 +60,30 @@ class History:
         return self.states[self.reads[-1].state] if self.reads else ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenRead:
+    """One stored read, good or not, as seen through one window."""
+
+    attempt: Attempt
+    state: str = ""
+    """Digest of its rows in the window; of no meaning unless it is good."""
+    holes: int = 0
+
+
+def make_history(endpoint: UsageEndpoint, seen: Sequence[SeenRead], states: Mapping[str, Sequence[BillRow]]) -> History:
+    """The history of one window: only good reads are numbers, but the last of all is remembered with its problem."""
+    good = [read for read in seen if read.attempt.good]
+    return History(
+        usage_endpoint=endpoint,
+        latest=seen[-1].attempt if seen else None,
+        reads=tuple(
+            GoodRead(read_id=read.attempt.read_id, asked_at=read.attempt.asked_at, state=read.state, holes=read.holes)
+            for read in good
+        ),
+        states=states,
+    )
+
+
 def confirmed(
     reads: Sequence[GoodRead], *, stable_reads: int, interval_us: int, not_before_us: int
 ) -> tuple[GoodRead, ...]:

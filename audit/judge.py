@@ -14,7 +14,7 @@ from ..data.call import Standing
 from . import questions
 from .bucket import Problem, UsageEndpoint
 from .cut import cut
-from .history import Attempt, GoodRead, History
+from .history import Attempt, History, SeenRead, make_history
 from .keybook import Books
 from .place_part import place_part
 from .placement import Placed
@@ -186,28 +186,24 @@ class Judge:
 
     def _history(self, api_key_id: str, endpoint: UsageEndpoint, window: Window) -> History:
         reads = [read for read in self._reads.get((api_key_id, endpoint), ()) if read.window.covers(window)]
-        if not reads:
-            return History(usage_endpoint=endpoint)
-        good = [read for read in reads if read.good]
-        states = questions.read_states(self._asked, [read.read_id for read in good], window)
-        last = reads[-1]
-        return History(
-            usage_endpoint=endpoint,
-            latest=Attempt(
-                read_id=last.read_id,
-                asked_at=last.asked_us,
-                good=last.good,
-                problem=last.problem,
-                status_code=last.status_code,
-                message=last.message,
-                request_id=last.request_id,
-            ),
-            reads=tuple(
-                GoodRead(read_id=read.read_id, asked_at=read.asked_us, state=states[read.read_id], holes=read.holes)
-                for read in good
-            ),
-            states=self._rows_of(states, window),
-        )
+        states = questions.read_states(self._asked, [read.read_id for read in reads if read.good], window)
+        seen = [
+            SeenRead(
+                attempt=Attempt(
+                    read_id=read.read_id,
+                    asked_at=read.asked_us,
+                    good=read.good,
+                    problem=read.problem,
+                    status_code=read.status_code,
+                    message=read.message,
+                    request_id=read.request_id,
+                ),
+                state=states.get(read.read_id, ""),
+                holes=read.holes,
+            )
+            for read in reads
+        ]
+        return make_history(endpoint, seen, self._rows_of(states, window))
 
     def _rows_of(self, states: Mapping[str, str], window: Window) -> dict[str, Sequence[BillRow]]:
         one_of = {state: read_id for read_id, state in states.items()}
