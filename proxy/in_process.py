@@ -24,6 +24,7 @@ from ..data.journal import new_call_id
 from ..data.keys import read_keys
 from ..data.marks import Mark, check_run_id, check_step, run_name
 from ..data.paths import ledger_path
+from .authority import authority_certificate, authority_folder
 from .environment import base_url, client_environment
 from .listen import Listen
 from .upstream_url import DEFAULT_UPSTREAM, parse_upstream
@@ -72,6 +73,14 @@ class Submeter:
     def base_url(self) -> str:
         """What to give a client as its base URL where no run is declared."""
         return base_url(self.url)
+
+    @property
+    def certificate(self) -> Path:
+        """PEM file of the proxy's own authority: whom a client that insists on TLS has to trust.
+
+        The same port takes TLS. Node: `NODE_EXTRA_CA_CERTS`; Python: an SSL context, or a bundle in `SSL_CERT_FILE`.
+        """
+        return authority_certificate(self._running().authority or authority_folder())
 
     def start(self) -> Self:
         """Start the proxy; `with` does this."""

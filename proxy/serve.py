@@ -44,13 +44,12 @@ with warnings.catch_warnings():
     from mitmproxy.addons.core import Core
     from mitmproxy.addons.next_layer import NextLayer
     from mitmproxy.addons.proxyserver import Proxyserver
-    from mitmproxy.addons.tlsconfig import TlsConfig
     from mitmproxy.certs import CertStore
     from mitmproxy.master import Master
     from mitmproxy.options import Options
 
+    from .engine_changes import QuietTlsConfig, sockets_end_as_they_did
     from .intercept import Intercept
-    from .socket_ends import sockets_end_as_they_did
     from .tap import Tap
 
 logger = logging.getLogger("submeter.proxy")
@@ -258,7 +257,7 @@ class ProxyServer:
         )
         doors = [intercept] if intercept is not None else []
         try:
-            master.addons.add(Core(), self._proxyserver, *doors, NextLayer(), TlsConfig(), tap)
+            master.addons.add(Core(), self._proxyserver, *doors, NextLayer(), QuietTlsConfig(), tap)
             master.options.update(**self._addon_options(master))
             if timeout_before is not None:
                 mitmproxy.proxy.server.TCP_TIMEOUT = self._silence_s_max

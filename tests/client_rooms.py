@@ -29,17 +29,17 @@ def python_with(*packages: str) -> Path:
     return python
 
 
-def node_with(package: str) -> tuple[str, Path]:
-    """The node interpreter, and a folder whose scripts can import this package."""
+def node_with(*packages: str) -> tuple[str, Path]:
+    """The node interpreter, and a folder whose scripts can import these packages."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("node and npm are not on this machine")
-    room = ROOT / ".venv-clients" / f"node-{package}"
+    room = ROOT / ".venv-clients" / f"node-{'-'.join(packages)}"
     if not (room / "ready").exists():
         shutil.rmtree(room, ignore_errors=True)
         room.mkdir(parents=True)
         (room / "package.json").write_text('{"private": true, "type": "module"}\n')
-        _install([npm, "install", "--no-audit", "--no-fund", "--silent", "--no-package-lock", package], cwd=room)
+        _install([npm, "install", "--no-audit", "--no-fund", "--silent", "--no-package-lock", *packages], cwd=room)
         (room / "ready").touch()
     return node, room
 

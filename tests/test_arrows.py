@@ -22,7 +22,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     "duckdb": {"data/ledger.py"},
     "httpx": {"audit/usage_api.py", "proxy/upstream.py"},
-    "mitmproxy": {"proxy/tap.py", "proxy/serve.py", "proxy/intercept.py", "proxy/socket_ends.py"},
+    "mitmproxy": {"proxy/tap.py", "proxy/serve.py", "proxy/intercept.py", "proxy/engine_changes.py"},
 }
 
 
