@@ -7,6 +7,9 @@ The response's chunks pass through the `attempt` into a `Meter` and on to the cl
 undoes compression on a copy, `sse` makes events of a stream, `json_body` finds the wanted members of a JSON body,
 `usage` turns a usage object into counts. `request_body` does the same for what a request tells.
 
+A stream that would not tell its usage is asked for it: `asking` decides, `rewrite_request` puts the question into the
+body as text, `rewrite_stream` takes the answer to it out again. `upstream` sends what submeter sends by itself.
+
 The byte that completes the response, or whatever breaks it, makes the attempt write its settle line: `outcome` says
 what happened on the wire.
 

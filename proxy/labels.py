@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from ..data.call import RUN_ID_CHARS_MAX, STEP_CHARS_MAX, Flag, Labels, LabelSource
 from ..data.marks import MarkBook
@@ -19,7 +19,9 @@ from ..data.marks import MarkBook
 RUN_HEADER = "x-submeter-run"
 STEP_HEADER = "x-submeter-step"
 TOKEN_HEADER = "x-submeter-token"
-OUR_HEADERS = (RUN_HEADER, STEP_HEADER, TOKEN_HEADER)
+PLAIN_HEADER = "x-submeter-plain"
+"""On a request of our own making, with a secret of this process: send it as it is."""
+OUR_HEADERS = (RUN_HEADER, STEP_HEADER, TOKEN_HEADER, PLAIN_HEADER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,15 @@ def split_path(path: str) -> PathLabels:
             found[name] = unquote(value, errors="surrogateescape")
             rest = slash + remainder or "/"
     return PathLabels(path=rest, run_id=found.get("run"), step=found.get("step"), token=found.get("token"))
+
+
+def join_labels(path: PathLabels) -> bytes:
+    """The request path that `split_path` takes apart into these labels."""
+    given = (("token", path.token), ("run", path.run_id), ("step", path.step))
+    front = "".join(
+        f"/{name}/{quote(value, safe='', errors='surrogateescape')}" for name, value in given if value is not None
+    )
+    return (front + path.path).encode("utf-8", "surrogateescape")
 
 
 def read_labels(

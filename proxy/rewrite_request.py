@@ -26,7 +26,7 @@ _OPTIONS = b'"stream_options"'
 
 
 def may_ask(method: str, endpoint: str | None, headers: Mapping[str, str]) -> bool:
-    """Whether this request's body is to be held back and looked at, as far as its head tells."""
+    """Whether this request's body is to be held back and looked at, as far as its head tells (lower-case names)."""
     if method != "POST" or endpoint not in ENDPOINTS:
         return False
     if headers.get("content-type", "").lstrip().lower().startswith("multipart/"):

@@ -85,10 +85,9 @@ class UsageHider:
 
     def finish(self) -> bytes:
         """What is left at the end of the stream; its last event may lack the blank line."""
-        held = b"".join(self._held)
-        self._held.clear()
         if not self._passing:
-            self._out.append(_rewritten(held))
+            self._out.append(_rewritten(b"".join(self._held)))
+        self._held.clear()
         return self._flush()
 
     def give_up(self) -> bytes:

@@ -253,6 +253,7 @@ class ProxyServer:
             upstream=self._upstream,
             ready=self._on_bound,
             stopping=self._stopping.is_set,
+            listener=lambda: self.url,
             intercept=intercept,
         )
         doors = [intercept] if intercept is not None else []

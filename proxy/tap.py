@@ -11,20 +11,25 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from time import perf_counter_ns
+from secrets import token_hex
+from time import perf_counter_ns, time
 
 from mitmproxy import connection, http
 
 from ..data.call import Flag
+from .asking import Asking, Way, is_mute
 from .attempt import Attempt, Recorder
 from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
 from .intercept import Intercept, is_intercepted
-from .labels import OUR_HEADERS, TOKEN_HEADER, PathLabels, split_path
+from .labels import OUR_HEADERS, PLAIN_HEADER, TOKEN_HEADER, PathLabels, join_labels, split_path
 from .outcome import Break
+from .rewrite_request import may_ask
+from .rewrite_stream import UsageHider
 from .socket_calls import Socket
+from .upstream import OwnAnswer, OwnRequest, send_again
 from .upstream_url import Upstream
 
 logger = logging.getLogger("submeter.proxy")
@@ -36,6 +41,7 @@ _UPGRADE = "submeter.upgrade"
 _SOCKET = "submeter.socket"
 _LOCAL = "submeter.local"
 _REFUSED = "submeter.refused"
+_ASKING = "submeter.asking"
 
 
 class Tap:
@@ -49,14 +55,20 @@ class Tap:
         upstream: Upstream,
         ready: Callable[[], None],
         stopping: Callable[[], bool],
+        listener: Callable[[], str],
         intercept: Intercept | None = None,
     ) -> None:
+        """`listener`: our own URL, for what we send ourselves."""
         self._recorder = recorder
         self._control = control
         self._upstream = upstream
         self._host = upstream.authority.encode()
         self._ready = ready
         self._stopping = stopping
+        self._listener = listener
+        self._plain = token_hex(16)
+        self._asks = True
+        """Whether streams are asked for their usage; not once the upstream has refused the question."""
         self._intercept = intercept
 
     def running(self) -> None:
@@ -70,7 +82,9 @@ class Tap:
             if path is None:
                 return
             headers = plain_headers(request.headers)
-            attempt = self._recorder.begin(method=request.method, path=path, headers=headers)
+            plain = PLAIN_HEADER in headers and token_matches(self._plain, headers[PLAIN_HEADER])
+            flags = (Flag.RETRIED_BY_US,) if plain else ()
+            attempt = self._recorder.begin(method=request.method, path=path, headers=headers, flags=flags)
             flow.metadata[_ATTEMPT] = attempt
             if "sec-websocket-version" in headers:
                 flow.metadata[_UPGRADE] = path, headers
@@ -83,12 +97,18 @@ class Tap:
                 attempt.refuse(status_code, why)
                 self._answer_here(flow, self._control_error(status_code, why))
                 return
+            fields = request.headers.fields
             request.data.path = self._upstream.join(path.path).encode("utf-8", "surrogateescape")
             request.data.authority = b""
             request.headers.fields = tuple(self._forwarded(request.headers.fields))
             if self._upstream.scheme == "https":
                 flow.server_conn.sni = self._upstream.host
-            request.stream = self._request_tap(attempt)
+            may = self._asks and not plain and request.http_version != "HTTP/1.0"
+            if may and may_ask(request.method, attempt.start.endpoint, headers):
+                own = OwnRequest(method=request.method, target=join_labels(path), fields=fields, body=b"")
+                flow.metadata[_ASKING] = Asking(attempt, own)
+            else:
+                request.stream = self._request_tap(attempt)
 
     def request(self, flow: http.HTTPFlow) -> None:
         with self._passing_on(flow, "request"):
@@ -98,13 +118,15 @@ class Tap:
                     content = flow.request.raw_content or b""
                     flow.response = _response(self._control.answer(flow.request.method, path, content))
             elif attempt := flow.metadata.get(_ATTEMPT):
-                attempt.request_end()
+                self._request_whole(flow, attempt)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         response = flow.response
         attempt: Attempt | None = flow.metadata.get(_ATTEMPT)
         if response is None or attempt is None or attempt.settled:
             return
+        asking: Asking | None = flow.metadata.get(_ASKING)
+        way = Way.PASS
         with self._passing_on(flow, "responseheaders"):
             headers = plain_headers(response.headers)
             attempt.respond(
@@ -112,14 +134,28 @@ class Tap:
                 headers=headers,
                 body_bytes=_body_bytes(flow.request.method, response.status_code, headers),
             )
-        if response.status_code != 101:
+            if asking is not None:
+                flow.request.data.content = b""
+                way = asking.answered(response.status_code, headers)
+        if asking is not None and way is Way.HIDE:
+            if "content-length" in response.headers:
+                del response.headers["content-length"]
+                if not flow.request.is_http2:
+                    response.headers["transfer-encoding"] = "chunked"
+            response.stream = self._hiding_tap(attempt, asking.hider)
+        elif response.status_code != 101 and way is not Way.HOLD:
             response.stream = self._response_tap(attempt)
 
-    def response(self, flow: http.HTTPFlow) -> None:
+    def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         attempt: Attempt | None = flow.metadata.get(_ATTEMPT)
+        asking: Asking | None = flow.metadata.get(_ASKING)
+        if asking is not None and flow.response is not None and not flow.response.stream:
+            with self._passing_on(flow, "response"):
+                return self._refused(flow.response, asking, flow)
         if attempt is not None:
             with self._passing_on(flow, "response"):
                 attempt.end()
+        return None
 
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         with self._passing_on(flow, "websocket_start"):
@@ -157,6 +193,40 @@ class Tap:
             says = flow.error.msg if flow.error else "the call broke off"
             broke, flags = self._why_broke(flow)
             attempt.break_off(broke, error=says, flags=flags)
+
+    def _request_whole(self, flow: http.HTTPFlow, attempt: Attempt) -> None:
+        """The body is whole. One that was held back may go on with our question in it."""
+        asking: Asking | None = flow.metadata.get(_ASKING)
+        content = flow.request.raw_content if asking is not None else None
+        if content:
+            attempt.request_chunk(content)
+        attempt.request_end()
+        if asking is None or not content:
+            if is_mute(attempt):
+                attempt.flags += (Flag.USAGE_NOT_ASKED,)
+        elif asked := asking.ask(content, flow.request.headers.fields):
+            flow.request.data.content, flow.request.headers.fields = asked
+
+    def _refused(self, response: http.Response, asking: Asking, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        """A refusal that was held back is whole; where it is about our question the request is sent again."""
+        content = response.raw_content or b""
+        asking.attempt.response_chunk(content)
+        asking.attempt.end()
+        if not asking.names_our_question(content, response.headers.get("content-encoding")) or self._stopping():
+            return None
+        return self._send_plain(asking, flow)
+
+    async def _send_plain(self, asking: Asking, flow: http.HTTPFlow) -> None:
+        secret = (PLAIN_HEADER.encode(), self._plain.encode())
+        try:
+            answer = await send_again(self._listener(), asking.request, secret=secret)
+        except Exception as error:
+            _log_failure("sending again", error)
+            return
+        if answer is not None:
+            flow.response = _whole_response(answer)
+            # Where it is refused all the same, the question was not the reason.
+            self._asks = self._asks and answer.status_code >= 400
 
     def _forwarded(self, fields: tuple[tuple[bytes, bytes], ...]) -> Iterator[tuple[bytes, bytes]]:
         """The request's headers in their order, without ours, and with the upstream's own `Host`."""
@@ -257,6 +327,23 @@ class Tap:
 
         return passed
 
+    def _hiding_tap(self, attempt: Attempt, hider: UsageHider) -> Callable[[bytes], bytes | list[bytes]]:
+        """As `_response_tap`; what goes on is without the usage that we asked for."""
+        read = self._response_tap(attempt)
+
+        def passed(data: bytes) -> bytes | list[bytes]:
+            read(data)
+            began_ns = perf_counter_ns()
+            try:
+                kept = hider.feed(data) if data else hider.finish()
+            except Exception as error:
+                _log_failure("hiding usage", error)
+                kept = hider.give_up()
+            attempt.overhead_ns += perf_counter_ns() - began_ns
+            return kept or []
+
+        return passed
+
     @contextmanager
     def _passing_on(self, flow: http.HTTPFlow, where: str) -> Iterator[None]:
         """Whatever fails here costs a row at most, and then a `gap` says so; the bytes go on."""
@@ -274,6 +361,12 @@ class Tap:
 
 def _response(answer: Answer) -> http.Response:
     return http.Response.make(answer.status_code, answer.body, {"Content-Type": "application/json"})
+
+
+def _whole_response(answer: OwnAnswer) -> http.Response:
+    now = time()
+    headers = http.Headers([*answer.fields, (b"Content-Length", b"%d" % len(answer.body))])
+    return http.Response(b"HTTP/1.1", answer.status_code, answer.reason, headers, answer.body, None, now, now)
 
 
 def _body_bytes(method: str, status_code: int, headers: Mapping[str, str]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -53,7 +54,7 @@ def stream(asked: bool, *, line_end: str = "\n", separators: tuple[str, str] = (
 def hidden(data: bytes, cuts: list[int] | None = None) -> bytes:
     hider = UsageHider()
     edges = [0, *sorted(cut for cut in set(cuts or []) if 0 < cut < len(data)), len(data)]
-    pieces = [data[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    pieces = [data[begin:end] for begin, end in itertools.pairwise(edges)]
     return b"".join([*(hider.feed(piece) for piece in pieces), hider.finish()])
 
 
