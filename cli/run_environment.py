@@ -58,7 +58,7 @@ class Metered:
     url: str
     intercept_url: str | None = None
     authority: str | None = None
-    """The folder of its certificate authority, where it intercepts."""
+    """The folder of its certificate authority; None: not known."""
 
 
 def child_environment(
@@ -74,7 +74,8 @@ def child_environment(
 ) -> dict[str, str]:
     """A copy of `before`, pointed at the proxy for this label, with the framework's key where it has none."""
     base = base_url(at.url, run_id=label.run_id, step=label.step)
-    environment = client_environment(before, base, extra)
+    authority = Path(at.authority) if at.authority is not None else None
+    environment = client_environment(before, base, extra, authority=authority)
     environment["SUBMETER_RUN"] = label.name
     environment.update(_keys_of(before, env_file, label.framework, keys, profile, say))
     if at.intercept_url is not None and at.authority is not None:

@@ -27,9 +27,17 @@ def base_url(proxy_url: str, *, run_id: str | None = None, step: str | None = No
     return f"{proxy_url}{_label_path(run_id, step)}/v1"
 
 
-def client_environment(before: Mapping[str, str], base: str, extra: Iterable[str] = ()) -> dict[str, str]:
-    """A copy of `before` in which every base URL variable, and each of `extra`, is `base`."""
+def client_environment(
+    before: Mapping[str, str], base: str, extra: Iterable[str] = (), *, authority: Path | None = None
+) -> dict[str, str]:
+    """A copy of `before` in which every base URL variable, and each of `extra`, is `base`.
+
+    With the folder of the proxy's `authority` node trusts it besides all others: its SDK opens Realtime sockets over
+    TLS alone, also where the base URL says http.
+    """
     environment = dict(before)
+    if authority is not None:
+        environment[_NODE_ROOTS] = _node_roots(before, authority)
     for variable in (*BASE_URL_VARIABLES, *extra):
         environment[variable] = base
     host = urlsplit(base).hostname or ""
@@ -64,10 +72,15 @@ def intercept_environment(
     bundle = write_bundle(authority, [path for name in _ROOTS_VARIABLES if (path := before.get(name))])
     for variable in _ROOTS_VARIABLES:
         environment[variable] = str(bundle)
-    own = before.get(_NODE_ROOTS)
-    environment[_NODE_ROOTS] = str(write_bundle(authority, [own]) if own else authority_certificate(authority))
+    environment[_NODE_ROOTS] = _node_roots(before, authority)
     environment["NODE_USE_ENV_PROXY"] = "1"
     return environment, notes
+
+
+def _node_roots(before: Mapping[str, str], authority: Path) -> str:
+    """What node trusts besides its own roots: the authority, and what the program had named."""
+    own, ours = before.get(_NODE_ROOTS), str(authority_certificate(authority))
+    return str(write_bundle(authority, [own])) if own and own != ours else ours
 
 
 def _label_path(run_id: str | None, step: str | None) -> str:

@@ -80,7 +80,7 @@ class Submeter:
 
         The same port takes TLS. Node: `NODE_EXTRA_CA_CERTS`; Python: an SSL context, or a bundle in `SSL_CERT_FILE`.
         """
-        return authority_certificate(self._running().authority or authority_folder())
+        return authority_certificate(self._authority())
 
     def start(self) -> Self:
         """Start the proxy; `with` does this."""
@@ -125,7 +125,13 @@ class Submeter:
 
     def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
         """The environment, pointed at the proxy, without a run."""
-        return client_environment(self.environment, self.base_url, extra)
+        return self._client_environment(self.base_url, extra)
+
+    def _client_environment(self, base: str, extra: Iterable[str]) -> dict[str, str]:
+        return client_environment(self.environment, base, extra, authority=self._authority())
+
+    def _authority(self) -> Path:
+        return self._running().authority or authority_folder()
 
     def _running(self) -> ProxyServer:
         if self._server is None:
@@ -164,7 +170,7 @@ class Run:
 
         `extra`: further variables that shall hold the base URL.
         """
-        return client_environment(self._meter.environment, self.base_url, extra)
+        return self._meter._client_environment(self.base_url, extra)
 
     def step(self, step: str) -> Step:
         """A step of this run, begun on entering it and ended on leaving it; may be entered again."""
@@ -208,7 +214,7 @@ class Step:
 
     def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
         """The environment, pointed at the proxy for this step."""
-        return client_environment(self._run._meter.environment, self.base_url, extra)
+        return self._run._meter._client_environment(self.base_url, extra)
 
     def __enter__(self) -> Self:
         self._run._mark("step", self.step, Edge.BEGIN, None)

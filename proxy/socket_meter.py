@@ -52,16 +52,14 @@ _FROM_SERVER = frozenset({_CREATED, "error"}) | _TERMINAL | _HEARD | _SESSION
 
 _TYPE_FIRST = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"type"[ \t\r\n]*:[ \t\r\n]*"([^"\\]{1,128})"')
 _LANE = re.compile(rb'"stream_id"[ \t\r\n]*:[ \t\r\n]*"([^"\\]{1,512})"')
-_REFUSALS = frozenset(
-    {
-        "authentication_error",
-        "insufficient_quota",
-        "invalid_request_error",
-        "not_found_error",
-        "permission_error",
-        "rate_limit_error",
-        "rate_limit_exceeded",
-    }
+_REFUSALS = (
+    "authentication_error",
+    "insufficient_quota",
+    "invalid_request_error",
+    "not_found_error",
+    "permission_error",
+    "rate_limit_error",
+    "rate_limit_exceeded",
 )
 """Types and codes of errors that refuse a request, where the error says no HTTP status (Realtime's never does)."""
 
@@ -236,13 +234,14 @@ class SocketMeter:
             waiting = [call for call in waiting if call.event_id == about]
         if waiting:
             call = waiting[0]
+            status = members.get("status")
+            status_code = status if type(status) is int and 400 <= status < 600 else None
+            refused = any(details.get(name) in _REFUSALS for name in ("type", "code"))
+            call.answer = Answer(_RESPONSE, status_code=status_code or (400 if refused else 200))
             call.answer.take_event(b"error", document)
             call.first_byte_at = at
             call.response_bytes += size
-            status = members.get("status")
-            status_code = status if type(status) is int and 400 <= status < 600 else None
-            words = {details.get("type"), details.get("code")} if _are_words(details) else set()
-            return [self._end(call, status_code=status_code, refused=bool(words & _REFUSALS))]
+            return [self._end(call, status_code=status_code, refused=refused)]
         under_way = [call for call in self._calls.values() if call.created and call.lane == lane]
         if under_way:
             stated = Answer(_RESPONSE, status_code=200)
@@ -369,8 +368,3 @@ def _name(value: object) -> str | None:
         return None
     # Half a surrogate pair can be written in JSON, and in no UTF-8.
     return value[:TEXT_CHARS_MAX].encode("utf-8", "replace").decode("utf-8")
-
-
-def _are_words(details: Mapping[str, Any]) -> bool:
-    """Whether type and code can be looked up in a set: anything that JSON holds may stand there."""
-    return all(isinstance(details.get(name), str | None) for name in ("type", "code"))

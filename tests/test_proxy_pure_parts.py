@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
 from submeter.data.call import Outcome
 from submeter.data.error import SubmeterError
 from submeter.proxy.environment import base_url, client_environment
@@ -54,6 +57,19 @@ def test_a_client_s_environment_points_every_known_variable_at_the_proxy() -> No
     assert environment["PATH"] == "/bin"
     assert environment["NO_PROXY"] == "intra.example,127.0.0.1,localhost,::1"
     assert before == {"PATH": "/bin", "NO_PROXY": "intra.example", "OPENAI_BASE_URL": ""}
+
+
+def test_node_trusts_the_proxy_s_authority_beside_what_it_was_told_to_trust(tmp_path: Path) -> None:
+    ours, own = tmp_path / "mitmproxy-ca-cert.pem", tmp_path / "own.pem"
+    pem = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
+    ours.write_text(pem.format("b3Vycw=="))
+    own.write_text(pem.format("b3du"))
+    assert client_environment({}, "http://h:1/v1", authority=tmp_path)["NODE_EXTRA_CA_CERTS"] == str(ours)
+    before = {"NODE_EXTRA_CA_CERTS": str(own)}
+    bundle = Path(client_environment(before, "http://h:1/v1", authority=tmp_path)["NODE_EXTRA_CA_CERTS"])
+    assert ours.read_text().strip() in bundle.read_text()
+    assert own.read_text().strip() in bundle.read_text()
+    assert "NODE_EXTRA_CA_CERTS" not in client_environment({}, "http://h:1/v1")
 
 
 @pytest.mark.parametrize(

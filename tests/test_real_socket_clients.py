@@ -47,12 +47,8 @@ def test_the_node_sdk_that_insists_on_wss_is_served_on_the_same_port(tmp_path: P
     shutil.copy(CLIENTS / "openai_realtime_node.mjs", script)
     ledger = tmp_path / "submeter.duckdb"
     with Sim(keys=KEYS, seed=4) as sim, Submeter(ledger, upstream=sim.url) as meter:
-        environment = {
-            **os.environ,
-            "OPENAI_BASE_URL": f"{meter.url}/run/r-1/step/2/v1",
-            "OPENAI_API_KEY": SECRET,
-            "NODE_EXTRA_CA_CERTS": str(meter.certificate),
-        }
+        run = meter.run("aframework", run_id="r-1")
+        environment = {**run.step("2").env(), "OPENAI_API_KEY": SECRET}
         seen = run_client([node, str(script)], environment, tmp_path)
     assert len(seen) == 3
     check_what_was_seen(sim, ledger, seen)
