@@ -61,12 +61,12 @@ def audit_runs(
     store = PageStore(journal.path.parent / "reads")
     take_in(ledger)
     with asking(ledger) as asked:
-        scene = _look(asked, request, settings, store, clock, chosen=None)
+        scene = _look(asked, request, settings, store, clock, before=None)
         due = _due(scene, request)
     reads = _read(client, journal, due, clock)
     take_in(ledger)
     with asking(ledger) as asked:
-        scene = _look(asked, request, settings, store, clock, chosen=(scene.runs, scene.skipped))
+        scene = _look(asked, request, settings, store, clock, before=scene)
         report = _judged(asked, scene, due, request, settings, journal, clock)
     journal.sync()
     take_in(ledger)
@@ -110,19 +110,21 @@ def _look(
     store: PageStore,
     clock: Clock,
     *,
-    chosen: tuple[Sequence[RunName], Sequence[RunStanding]] | None,
+    before: _Scene | None,
 ) -> _Scene:
-    """The state of the ledger and what of it is asked for. `chosen`: the runs, if they are chosen already."""
-    keys = questions.key_ids_in_use(asked) if request.of_period else ()
-    books = read_books(
-        asked,
-        now_us=clock.now_us(),
-        shift_min=request.shift_min,
-        configured=settings.framework_key_ids,
-        api_key_ids=keys,
-    )
+    """The state of the ledger and what of it is asked for. `before`: what was seen and chosen before the reads."""
+    if before is not None and before.books.at_rest and before.books.state == questions.state(asked):
+        books = replace(before.books, now_us=clock.now_us())
+    else:
+        books = read_books(
+            asked,
+            now_us=clock.now_us(),
+            shift_min=request.shift_min,
+            configured=settings.framework_key_ids,
+            api_key_ids=questions.key_ids_in_use(asked) if request.of_period else (),
+        )
     judge = _judge(asked, books, settings, store)
-    runs, skipped = chosen or choose(books, judge, request)
+    runs, skipped = (before.runs, before.skipped) if before is not None else choose(books, judge, request)
     parts: dict[str, set[Window]] = defaultdict(set)
     for run in runs:
         for key in books.key_ids.get(run, ()):

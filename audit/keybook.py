@@ -43,6 +43,8 @@ class Books:
     """Everything an audit asks the ledger before it asks the Usage API. `now_us` is the moment of it."""
 
     now_us: int
+    state: tuple[int, ...]
+    """How much the ledger held of what these books are made from."""
     shift_min: int
     episodes: Mapping[RunName, Sequence[Episode]]
     uses: Mapping[RunName, Sequence[RunUse]]
@@ -51,6 +53,14 @@ class Books:
     verdicts: Sequence[StoredVerdict]
     gaps: Sequence[Gap]
     keys: Mapping[str, KeyBook]
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no call and no run is open, so that the books do not change by themselves as time passes."""
+        return not any(
+            any(row.open for row in book.rows) or any(each.ended_us is None for each in book.episodes)
+            for book in self.keys.values()
+        ) and not any(each.ended_us is None for episodes in self.episodes.values() for each in episodes)
 
     def keyless(self, run: RunName) -> int:
         """Creates of a run on keys without an id."""
@@ -106,9 +116,13 @@ def read_books(
 ) -> Books:
     """Ask the ledger.
 
+    The state is asked for first and the runs before the calls: what comes in between makes the books be read again, or
+    stands in the book of a run that has not ended.
+
     `configured`: framework to key id as the environment has it now; it counts where the ledger never saw a key of the
     framework, because none of its calls came by. `api_key_ids`: keys to look at beside those that some run was on.
     """
+    state = questions.state(asked)
     episodes: dict[RunName, list[Episode]] = defaultdict(list)
     for episode in questions.episodes(asked):
         episodes[episode.run].append(episode)
@@ -135,6 +149,7 @@ def read_books(
     rows = questions.book(asked, keys, shift_min=shift_min)
     return Books(
         now_us=now_us,
+        state=state,
         shift_min=shift_min,
         episodes=episodes,
         uses=uses,

@@ -149,6 +149,11 @@ def episodes(asked: Asking) -> tuple[Episode, ...]:
     )
 
 
+def state(asked: Asking) -> tuple[int, ...]:
+    """How much the ledger holds of what a book is made from: equal, if nothing came between two moments."""
+    return tuple(asked.rows("audit_state")[0])
+
+
 def run_uses(asked: Asking) -> tuple[RunUse, ...]:
     """Which keys every run used, and when."""
     return tuple(
