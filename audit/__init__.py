@@ -16,8 +16,12 @@ whether what came back is a good read; `reads` keeps the raw pages and journals 
 groups calls and run episodes of one key into spans with windows. `judge` gathers what a verdict may rest on, and
 `reconcile` reaches it, rule by rule, pure and total: `unit` pairs the models of both books and finds d = bill - book,
 `unknown` says what unstated calls may explain, `corridor` whether every token was billed while a call was active,
-`history` what a row of reads proves. `unclaimed` finds the bill outside all spans. `verdict` is the words that come
-out.
+`history` what a row of reads proves, `placement` (by `place_part`) whether each call fits whole into one minute. `cut`
+parts a span where what lies before is closed. `unclaimed` finds the bill outside all spans. `verdict` is the words
+that come out.
+
+`explain` shows a run's arithmetic from stored reads; `residual` says where a difference can lie and who could explain
+it, with `named_calls` to point at. `certificate` makes one document of a verdict that can be derived again offline.
 
 Nothing here imports the proxy: the two books meet in the ledger alone.
 """

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from ..data.call import Standing
 from ..data.journal import submeter_version
 from .judge import Judged
-from .questions import RunName, UnknownCall
+from .named_calls import UnknownCall
+from .questions import RunName
 from .reconcile import CorridorBreak, Finding, Part
 from .report import run_text
 from .settings import AuditSettings
@@ -20,6 +23,8 @@ from .unit import Unit
 
 UNITS_MAX = 60
 LISTED_MAX = 40
+DETAIL_BYTES_MAX = 48 * 1024
+"""So that the whole journal line stays under its 64 KiB."""
 
 
 def part_detail(
@@ -93,6 +98,20 @@ def part_detail(
         "book_state": judged.book_state,
         "changed_since": part.changed_since,
     }
+
+
+def bounded(detail: dict[str, Any]) -> dict[str, Any]:
+    """The detail as it fits in a journal line: its longest lists halved until it does, and `shortened` says so."""
+    while len(orjson.dumps(detail)) > DETAIL_BYTES_MAX:
+        name, value = max(detail.items(), key=lambda item: len(orjson.dumps(item[1])))
+        if isinstance(value, list) and value:
+            value = value[: len(value) // 2]
+        elif isinstance(value, dict) and isinstance(value.get("listed"), list) and value["listed"]:
+            value = {**value, "listed": value["listed"][: len(value["listed"]) // 2]}
+        else:
+            value = None
+        detail = {**detail, name: value, "shortened": True}
+    return detail
 
 
 def _unit(unit: Unit) -> dict[str, Any]:

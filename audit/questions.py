@@ -120,19 +120,6 @@ class StoredVerdict:
     book_state: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnknownCall:
-    """One unknown call, to be named in a verdict."""
-
-    call_id: str
-    started_us: int
-    run: RunName | None
-    step: str | None
-    outcome: str
-    usage_endpoint: str | None
-    model: str | None
-
-
 def episodes(asked: Asking) -> tuple[Episode, ...]:
     """Every run episode, by its begin."""
     return tuple(
@@ -339,23 +326,4 @@ def _stored_verdict(row: tuple[Any, ...]) -> StoredVerdict:
         proof=proof,
         latest_reads=orjson.loads(latest_reads) if latest_reads else {},
         book_state=book_state,
-    )
-
-
-def unknown_calls(asked: Asking, api_key_id: str, window: Window, *, most: int) -> tuple[UnknownCall, ...]:
-    """The unknown calls of one key begun in a window, oldest first, at most `most`."""
-    period = {"api_key_id": api_key_id, "from_us": window.start_us, "to_us": window.end_us, "most": most}
-    return tuple(
-        UnknownCall(
-            call_id=call_id,
-            started_us=started_us,
-            run=None if run_id is None else (framework, run_id),
-            step=step,
-            outcome=outcome,
-            usage_endpoint=usage_endpoint,
-            model=model,
-        )
-        for call_id, started_us, framework, run_id, step, outcome, usage_endpoint, model in asked.rows(
-            "audit_unknown_calls", period
-        )
     )

@@ -11,12 +11,13 @@ from typing import Any
 
 from ..data.clock import Clock
 from ..data.journal import Journal, new_call_id, submeter_version
-from . import questions
-from .detail import LISTED_MAX, failure, next_read_us, part_detail
+from . import named_calls
+from .detail import LISTED_MAX, bounded, failure, next_read_us, part_detail
 from .judge import ATTEMPTS, Judged
 from .keybook import Books
 from .questions import Asking, RunName, StoredVerdict
 from .report import PartLine, RunLine, UnclaimedMinute
+from .residual import inferred_counts
 from .settings import AuditSettings
 from .span import Window
 from .verdict import Reason, Verdict
@@ -63,7 +64,7 @@ class VerdictWriter:
         part, finding = judged.part, judged.finding
         runs = self._books.runs_in(part.api_key_id, part.window)
         named = (
-            questions.unknown_calls(self._asked, part.api_key_id, part.window, most=LISTED_MAX)
+            named_calls.unknown_calls(self._asked, part.api_key_id, part.window, most=LISTED_MAX)
             if finding.unknown
             else ()
         )
@@ -99,6 +100,8 @@ class VerdictWriter:
             proof=line.proof,
             detail=detail,
         )
+        if len(named) == 1 and (counts := inferred_counts(finding)) is not None:
+            self._journal.append("inferred", {"audit_id": line.audit_id, "call_id": named[0].call_id, **counts})
         return line
 
     def write_run(
@@ -212,7 +215,7 @@ class VerdictWriter:
                 "timing": self._settings.timing,
                 "attempt": attempt,
                 "proof": proof,
-                "detail": detail,
+                "detail": bounded(detail),
             },
         )
 

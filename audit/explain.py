@@ -1,0 +1,109 @@
+"""Explains a run: the arithmetic of its parts as they stand, the residuals, and how to look for oneself.
+
+Rests on stored reads alone; nothing is asked, nothing written. The admin key appears only as `$OPENAI_ADMIN_KEY`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from ..data.clock import US_PER_S, Clock
+from ..data.ledger import Ledger
+from . import named_calls, questions
+from .bucket import GROUP_BY, UsageEndpoint
+from .choice import AuditRequest, find_run
+from .judge import Judge
+from .keybook import read_books
+from .questions import RunName, asking
+from .reads import PageStore
+from .reconcile import Finding
+from .report import UnclaimedMinute, run_text
+from .residual import Residual, residuals
+from .settings import AuditSettings
+from .span import Window
+from .unclaimed import find_unclaimed
+from .usage_api import LIMIT
+
+CALLS_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartExplanation:
+    """One key's minutes."""
+
+    api_key_id: str
+    window: Window
+    finding: Finding
+    runs: tuple[RunName, ...]
+    residuals: tuple[Residual, ...]
+    curl: tuple[str, ...]
+    """The read of each usage endpoint as a command line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """One run."""
+
+    run: RunName
+    parts: tuple[PartExplanation, ...]
+    unclaimed: tuple[UnclaimedMinute, ...]
+    """Bill near the run that no call and no run accounts for."""
+    keyless: int
+    """Calls on keys without an id, which nothing can be compared with."""
+
+    @property
+    def name(self) -> str:
+        return run_text(self.run)
+
+
+def explain_run(
+    ledger: Ledger, *, run: str, request: AuditRequest, settings: AuditSettings, clock: Clock, store: PageStore
+) -> Explanation:
+    """Explain a run by the reads that are stored. Raises `SubmeterError` for a run that there is not."""
+    ledger.ingest()
+    with asking(ledger) as asked:
+        books = read_books(
+            asked, now_us=clock.now_us(), shift_min=request.shift_min, configured=settings.framework_key_ids
+        )
+        judge = Judge(asked, books, reads=questions.reads(asked, list(books.keys)), store=store, settings=settings)
+        found = find_run(run, books, framework=request.framework)
+        windows = {key: judge.parts_of(found, key) for key in books.key_ids.get(found, ())}
+        windows = {key: parts for key, parts in windows.items() if parts}
+        unclaimed, _ = find_unclaimed(asked, books, judge, windows)
+        parts = []
+        for key, window in ((key, window) for key, parts_of in windows.items() for window in parts_of):
+            judged = judge.judge(key, window)
+            runs = books.runs_in(key, window)
+            parts.append(
+                PartExplanation(
+                    api_key_id=key,
+                    window=window,
+                    finding=judged.finding,
+                    runs=tuple(runs),
+                    residuals=residuals(
+                        judged.part,
+                        judged.finding,
+                        calls=named_calls.counted_calls(asked, key, window, most=CALLS_MAX),
+                        unknown=named_calls.unknown_calls(asked, key, window, most=CALLS_MAX),
+                        neighbours=[each for each in runs if each != found],
+                        unclaimed=[each for each in unclaimed if each.api_key_id == key],
+                    ),
+                    curl=tuple(curl_line(settings.usage_api_url, each, key, window) for each in UsageEndpoint),
+                )
+            )
+    return Explanation(run=found, parts=tuple(parts), unclaimed=unclaimed, keyless=books.keyless(found))
+
+
+def curl_line(url: str, endpoint: UsageEndpoint, api_key_id: str, window: Window) -> str:
+    """One read of the Usage API for a shell that has `OPENAI_ADMIN_KEY`."""
+    query = [
+        ("start_time", str(window.start_us // US_PER_S)),
+        ("end_time", str(window.end_us // US_PER_S)),
+        ("bucket_width", "1m"),
+        ("limit", str(LIMIT)),
+        ("api_key_ids[]", api_key_id),
+        *(("group_by[]", dimension) for dimension in GROUP_BY[endpoint]),
+    ]
+    text = "&".join(f"{quote(name)}={quote(value)}" for name, value in query)
+    return f"curl -sS -H \"Authorization: Bearer $OPENAI_ADMIN_KEY\" '{url}/organization/usage/{endpoint}?{text}'"

@@ -1,0 +1,94 @@
+"""Single calls, to be named in a verdict or pointed at by an explanation; never to be summed.
+
+Answers of `audit_unknown_calls.sql` and `audit_calls.sql` as typed rows. Times are microseconds UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .questions import Asking, RunName
+from .span import Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownCall:
+    """One unknown call, to be named in a verdict."""
+
+    call_id: str
+    started_us: int
+    run: RunName | None
+    step: str | None
+    outcome: str
+    usage_endpoint: str | None
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedCall:
+    """One counted call, for an explanation to point at."""
+
+    call_id: str
+    started_us: int
+    run: RunName | None
+    step: str | None
+    usage_endpoint: str
+    model: str | None
+    input_tokens: int | None
+    cached_input_tokens: int | None
+    output_tokens: int | None
+    images: int | None
+    seen_twice: bool
+
+
+def counted_calls(asked: Asking, api_key_id: str, window: Window, *, most: int) -> tuple[CountedCall, ...]:
+    """The counted calls of one key begun in a window, oldest first, at most `most`."""
+    period = {"api_key_id": api_key_id, "from_us": window.start_us, "to_us": window.end_us, "most": most}
+    return tuple(
+        CountedCall(
+            call_id=call_id,
+            started_us=started_us,
+            run=None if run_id is None else (framework, run_id),
+            step=step,
+            usage_endpoint=usage_endpoint,
+            model=model,
+            input_tokens=input_tokens,
+            cached_input_tokens=cached,
+            output_tokens=output_tokens,
+            images=images,
+            seen_twice=bool(seen_twice),
+        )
+        for (
+            call_id,
+            started_us,
+            framework,
+            run_id,
+            step,
+            usage_endpoint,
+            model,
+            input_tokens,
+            cached,
+            output_tokens,
+            images,
+            seen_twice,
+        ) in asked.rows("audit_calls", period)
+    )
+
+
+def unknown_calls(asked: Asking, api_key_id: str, window: Window, *, most: int) -> tuple[UnknownCall, ...]:
+    """The unknown calls of one key begun in a window, oldest first, at most `most`."""
+    period = {"api_key_id": api_key_id, "from_us": window.start_us, "to_us": window.end_us, "most": most}
+    return tuple(
+        UnknownCall(
+            call_id=call_id,
+            started_us=started_us,
+            run=None if run_id is None else (framework, run_id),
+            step=step,
+            outcome=outcome,
+            usage_endpoint=usage_endpoint,
+            model=model,
+        )
+        for call_id, started_us, framework, run_id, step, outcome, usage_endpoint, model in asked.rows(
+            "audit_unknown_calls", period
+        )
+    )
