@@ -56,7 +56,7 @@ class ScaledClock:
 
 
 class FixedClock:
-    """A clock that stands still until told otherwise; `sleep` moves it at once. For tests and for replaying the past."""
+    """A clock that stands still until told otherwise; `sleep` moves it at once. For tests and replays."""
 
     def __init__(self, now_us: int) -> None:
         self._now_us = now_us

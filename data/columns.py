@@ -7,8 +7,7 @@ a located problem. Nothing here reads a line or knows SQL beyond the names of ty
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -244,33 +243,47 @@ BUCKET_COLUMNS: dict[str, Form] = {
 """One row of a Usage API page, as `usage_buckets` keeps it; the provider's own field names."""
 
 
-def _is_integer(value: object) -> bool:
-    return type(value) is int and INT64_MIN <= value <= INT64_MAX
+TYPES: dict[Form, frozenset[type]] = {
+    Form.TEXT: frozenset({str, type(None)}),
+    Form.INTEGER: frozenset({int, type(None)}),
+    Form.NUMBER: frozenset({int, float, type(None)}),
+    Form.TRUTH: frozenset({bool, type(None)}),
+    Form.TEXTS: frozenset({list, type(None)}),
+    Form.JSON: frozenset({dict, list, str, int, float, bool, type(None)}),
+    Form.TIME: frozenset({int, type(None)}),
+}
+"""The exact Python types of a parsed value of each form. Ranges are left to DuckDB, which refuses what does not fit."""
 
+_TYPES: dict[Kind, dict[str, frozenset[type]]] = {
+    kind: {name: TYPES[form] for name, form in carried.columns.items()} for kind, carried in LINES.items()
+}
 
-def _is_number(value: object) -> bool:
-    return type(value) is int or (type(value) is float and math.isfinite(value))
-
-
-FITS: dict[Form, Callable[[object], bool]] = {
-    Form.TEXT: lambda value: type(value) is str,
-    Form.INTEGER: _is_integer,
-    Form.NUMBER: _is_number,
-    Form.TRUTH: lambda value: type(value) is bool,
-    Form.TEXTS: lambda value: isinstance(value, list) and all(type(item) is str for item in value),
-    Form.JSON: lambda value: True,
-    Form.TIME: lambda value: type(value) is int and 0 <= value <= TIME_US_MAX,
+_LISTS: dict[Kind, tuple[str, ...]] = {
+    kind: tuple(name for name, form in carried.columns.items() if form is Form.TEXTS) for kind, carried in LINES.items()
 }
 
 
-def misfit(carried: Carried, line: Mapping[str, object]) -> str | None:
+def misfit(kind: Kind, line: Mapping[str, object]) -> str | None:
     """Why a line is not of this kind: a field missing or of the wrong form, in words; None: it fits."""
-    columns = carried.columns
+    types = _TYPES[kind]
     for name, value in line.items():
-        form = columns.get(name)
-        if form is not None and value is not None and not FITS[form](value):
-            return f"{name} is not {form.name.lower()}"
-    for name in carried.required:
+        allowed = types.get(name)
+        if allowed is not None and type(value) not in allowed:
+            return f"{name} is not {LINES[kind].columns[name].name.lower()}"
+    for name in _LISTS[kind]:
+        texts = line.get(name)
+        if isinstance(texts, list) and not all(type(text) is str for text in texts):
+            return f"{name} is not texts"
+    for name in LINES[kind].required:
         if line.get(name) is None:
             return f"{name} is missing"
     return None
+
+
+def fits(form: Form, value: object) -> bool:
+    """Whether one value is of this form and within what its column can hold."""
+    if value is None or type(value) not in TYPES[form]:
+        return False
+    if form is Form.TIME:
+        return 0 <= int(str(value)) <= TIME_US_MAX
+    return form is not Form.INTEGER or INT64_MIN <= int(str(value)) <= INT64_MAX

@@ -19,8 +19,8 @@ from .presence import SILENCE_US, is_here
 from .replay import JournalFile, Line, Problem, Stretch, Survey, read_stretch
 from .staging import Connection, StagedLine, stage_lines, stage_rows
 
-TURN_BYTES = 4 * 1024 * 1024
-"""Journal bytes carried in one transaction: about 6,000 lines, well under a second of holding the ledger."""
+TURN_BYTES = 8 * 1024 * 1024
+"""Journal bytes carried in one transaction: about 12,000 lines, well under a second of holding the ledger."""
 
 TABLES = {
     Kind.READ: "additions",
@@ -138,7 +138,7 @@ def _stage(connection: Connection, turn: Turn, reads: Path) -> set[str]:
     buckets: list[dict[str, Any]] = []
     for stretch in turn.stretches:
         for line in stretch.lines:
-            if line.kind is Kind.STOP or _is_second_process_line(stretch, line, turn):
+            if line.kind is Kind.STOP or (line.kind is Kind.PROCESS and _is_second_process_line(stretch, line, turn)):
                 continue
             call_id = None
             if line.kind is Kind.SETTLE:
@@ -172,8 +172,6 @@ def _stage(connection: Connection, turn: Turn, reads: Path) -> set[str]:
 
 
 def _is_second_process_line(stretch: Stretch, line: Line, turn: Turn) -> bool:
-    if line.kind is not Kind.PROCESS:
-        return False
     if not stretch.start and line is next(other for other in stretch.lines if other.kind is Kind.PROCESS):
         return False
     turn.problems.append(Problem(path=stretch.journal.path, offset=line.offset, reason="a second process line"))
@@ -261,18 +259,23 @@ def _insert_readings(connection: Connection, turn: Turn) -> None:
         " OR call_id IN (SELECT r.call_id FROM readings AS r WHERE r.call_id BETWEEN $low AND $high)",
         {"low": low, "high": high},
     )
-    connection.rows(
-        "INSERT INTO readings BY NAME SELECT s.* FROM staged_settle AS s"
-        " ANTI JOIN repeated_settle AS r ON r.file_id = s.file_id AND r.line_offset = s.line_offset"
-        " ORDER BY s.file_id, s.line_offset"
+    repeated = connection.rows(
+        "SELECT file_id, line_offset, call_id FROM repeated_settle ORDER BY file_id, line_offset"
     )
+    if repeated:
+        _locate(turn, repeated, "a second settle line of call")
+        connection.rows(
+            "DELETE FROM staged_settle AS s USING repeated_settle AS r"
+            " WHERE r.file_id = s.file_id AND r.line_offset = s.line_offset"
+        )
+    connection.rows("INSERT INTO readings BY NAME SELECT * FROM staged_settle")
     connection.rows("DELETE FROM open_calls WHERE call_id IN (SELECT call_id FROM staged_settle)")
-    _locate(
-        turn,
-        connection.rows("SELECT file_id, line_offset, call_id FROM repeated_settle ORDER BY file_id, line_offset"),
-        "a second settle line of call",
-    )
     connection.rows((_SQL / "ingest_twins.sql").read_text(encoding="utf-8"))
+    if connection.rows(
+        "SELECT 1 FROM staged_settle WHERE response_id IS NOT NULL"
+        " AND CASE WHEN operation = 'create' THEN usage_source IS NULL ELSE usage_source IS NOT NULL END LIMIT 1"
+    ):
+        connection.rows((_SQL / "ingest_told.sql").read_text(encoding="utf-8"))
 
 
 def _insert_starts(connection: Connection, turn: Turn) -> None:
@@ -332,8 +335,7 @@ def _log(connection: Connection, turn: Turn, settled: bool, now_us: int) -> int:
         [{"file_id": stretch.journal.file_id, "end_offset": stretch.end, "at": now_us} for stretch in turn.stretches],
     )
     made = (
-        "SELECT s.file_id, count(*) AS rows FROM staged_settle AS s ANTI JOIN repeated_settle AS r"
-        " ON r.file_id = s.file_id AND r.line_offset = s.line_offset GROUP BY s.file_id"
+        "SELECT s.file_id, count(*) AS rows FROM staged_settle AS s GROUP BY s.file_id"
         if settled
         else "SELECT '' AS file_id, 0 AS rows"
     )

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from .clock import US_PER_S
-from .columns import BUCKET_COLUMNS, FITS, Form
+from .columns import BUCKET_COLUMNS, Form, fits
 
 _OURS = frozenset({"read_id", "usage_endpoint", "minute"})
 _TOLD = {name: form for name, form in BUCKET_COLUMNS.items() if name not in _OURS}
@@ -34,7 +34,7 @@ def bucket_rows(reads: Path, line: Mapping[str, Any]) -> list[dict[str, Any]]:
         try:
             for bucket in page["data"]:
                 minute = bucket["start_time"] * US_PER_S
-                if not FITS[Form.TIME](minute):
+                if not fits(Form.TIME, minute):
                     raise TypeError("start_time is no time")
                 for result in bucket["results"]:
                     row = {name: _told(result, name, form) for name, form in _TOLD.items()}
@@ -50,7 +50,7 @@ def bucket_rows(reads: Path, line: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _told(result: Mapping[str, Any], name: str, form: Form) -> object:
     """One field as the provider told it; None where it told none, or something of another form."""
     value = result.get(name)
-    return value if value is None or FITS[form](value) else None
+    return value if value is None or fits(form, value) else None
 
 
 def _read_page(reads: Path, digest: str) -> Any:
