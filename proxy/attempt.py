@@ -24,7 +24,7 @@ from ..data.clock import Clock
 from ..data.journal import Journal, new_call_id
 from ..data.keys import KeyRing
 from ..data.marks import Mark, MarkBook
-from .endpoint import Endpoint, find_endpoint
+from .endpoint import Endpoint, find_endpoint, find_socket_endpoint
 from .labels import PathLabels, read_labels
 from .meter import Meter, Reading
 from .outcome import Break, decide_outcome
@@ -34,6 +34,8 @@ from .request_key import request_key_fingerprint
 logger = logging.getLogger("submeter.proxy")
 
 TEXT_CHARS_MAX = 512
+SOCKET_HEADER = "sec-websocket-version"
+"""Every handshake of a WebSocket has it (RFC 6455 section 4.1)."""
 
 
 class OpenCall(Protocol):
@@ -63,7 +65,8 @@ class Recorder:
         self, *, method: str, path: PathLabels, headers: Mapping[str, str], flags: tuple[Flag, ...] = ()
     ) -> Attempt:
         """Write the start line of a request whose headers are complete."""
-        endpoint = find_endpoint(method, path.path.partition("?")[0])
+        bare_path = path.path.partition("?")[0]
+        endpoint = find_socket_endpoint(bare_path) if SOCKET_HEADER in headers else find_endpoint(method, bare_path)
         start, labels = self.start(method=method, path=path, headers=headers, endpoint=endpoint, flags=flags)
         attempt = Attempt(
             self,

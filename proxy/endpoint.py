@@ -5,7 +5,8 @@ Sources: openai-usage.md A.1 (new work or a read of old work, per operation) and
 2026-11-22. GET, HEAD, OPTIONS and DELETE never create. A POST we do not know is taken for a create, flagged
 `unknown_endpoint`, so that it stands as unknown rather than vanish from the sums.
 
-Never here: hosts, queries, headers, run and step labels (they are taken off the path before), and WebSockets.
+Never here: hosts, queries, headers, run and step labels (they are taken off the path before), and what the messages of
+a WebSocket are.
 """
 
 from __future__ import annotations
@@ -170,6 +171,7 @@ _READS: tuple[str, ...] = (
 )
 """What only reads, stores, counts or cancels, by whatever method (A.1, B)."""
 
+_METERED_SOCKETS = frozenset({"responses", "realtime"})
 _NEVER_CREATE = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"})
 _VERSION = re.compile(r"v[0-9]+(?:alpha|beta)?[0-9]*\Z")
 _SEGMENTS_MAX = 32
@@ -215,6 +217,19 @@ def find_endpoint(method: str, path: str) -> Endpoint:
     if name is None or (method.upper() != "POST" and name in _CREATES):
         return _UNKNOWN_CREATE
     return _ENDPOINTS[name]
+
+
+@lru_cache(maxsize=1024)
+def find_socket_endpoint(path: str) -> Endpoint:
+    """The operation that the handshake of a WebSocket on `path` (without query) is; total, it never raises.
+
+    A read where its messages tell what they use, in rows of their own; elsewhere (Live, translation) a create that
+    tells nothing.
+    """
+    found = find_endpoint("GET", path)
+    if found.name in _METERED_SOCKETS:
+        return found
+    return Endpoint(name=found.name, operation=Operation.CREATE, usage_endpoint=None, flags=(Flag.UNKNOWN_ENDPOINT,))
 
 
 def _without_prefix(segments: list[str]) -> list[str]:

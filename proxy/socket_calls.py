@@ -1,6 +1,6 @@
 """The calls of one WebSocket: what its meter says has begun and ended, written as start and settle lines.
 
-    socket = Socket(recorder, handshake=attempt.start, path=path, headers=headers, request_id=...)
+    socket = Sockets(recorder).open(attempt.start, path, headers, request_id)
     socket.message(content, from_client=False)     # lines are written before this returns, so before it goes on
     socket.close(Break.CLIENT_LEFT, error=...)     # whatever had begun and not ended is settled
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from time import perf_counter_ns
 from typing import Any, assert_never
 from urllib.parse import parse_qs
@@ -30,6 +31,33 @@ logger = logging.getLogger("submeter.proxy")
 METHOD = "WS"
 """What stands as the method of a call on a socket; its handshake's row has GET."""
 SWITCHING_PROTOCOLS = 101
+TOLD_MAX = 4096
+"""So many responses back a second telling is known as one."""
+
+
+class Sockets:
+    """All WebSockets of one proxy: two of them on one session tell of the same responses (A.6), counted once."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self._told: dict[str, None] = {}
+
+    def open(self, handshake: Start, path: PathLabels, headers: Mapping[str, str], request_id: str | None) -> Socket:
+        """A socket whose handshake is done; `request_id` is that of its answer."""
+        return Socket(self, handshake, path, headers, request_id)
+
+    def told_before(self, reading: Reading) -> bool:
+        """Whether the usage of this response was told before; remembers it if it is told now."""
+        name = reading.response_id
+        if name is None:
+            return False
+        if name in self._told:
+            return True
+        if reading.usage is not None:
+            self._told[name] = None
+            if len(self._told) > TOLD_MAX:
+                del self._told[next(iter(self._told))]
+        return False
 
 
 class Socket:
@@ -37,22 +65,21 @@ class Socket:
 
     def __init__(
         self,
-        recorder: Recorder,
-        *,
+        sockets: Sockets,
         handshake: Start,
         path: PathLabels,
         headers: Mapping[str, str],
         request_id: str | None,
     ) -> None:
-        """`handshake`, `path` and `headers`: of the request; `request_id`: of its answer."""
-        self.recorder = recorder
+        self.sockets = sockets
+        self.recorder = sockets.recorder
         self.request_id = request_id
         self.overhead_ns = 0
         """Time spent on messages since a call was last settled."""
         self._handshake = handshake
         self._path = path
         self._headers = headers
-        self._model = as_text(next(iter(parse_qs(path.path.partition("?")[2]).get("model", ())), None))
+        self._model = as_text(_model_of(path.path))
         self._meter = SocketMeter(model=self._model)
         self._calls: dict[int, SocketCall] = {}
         self._failed = False
@@ -144,9 +171,11 @@ class SocketCall:
         socket.forget(self._number)
         recorder = socket.recorder
         now_us = recorder.closing(self, self._labels)
-        line = settle_line(
-            self.start, _result(ended, now_us, broke, error, flags, socket.request_id), begun=self.start_line
-        )
+        start, begun = self.start, self.start_line
+        if ended is not None and socket.sockets.told_before(ended.reading):
+            start = replace(start, operation=Operation.READ, usage_endpoint=None)
+            begun = start_line(start)
+        line = settle_line(start, _result(ended, now_us, broke, error, flags, socket.request_id), begun=begun)
         line["overhead_us"] = socket.overhead_ns // 1000
         socket.overhead_ns = 0
         recorder.journal.append("settle", line)
@@ -195,3 +224,9 @@ def _result(
         request_bytes=ended.request_bytes if ended else 0,
         response_bytes=ended.response_bytes if ended else 0,
     )
+
+
+def _model_of(path: str) -> str | None:
+    """The model that a Realtime socket is opened for: `?model=`, in Azure's older form `?deployment=`."""
+    query = parse_qs(path.partition("?")[2])
+    return next(iter(query.get("model") or query.get("deployment") or ()), None)

@@ -21,14 +21,14 @@ from mitmproxy import connection, http
 
 from ..data.call import Flag
 from .asking import Asking, Way, is_mute
-from .attempt import Attempt, Recorder
+from .attempt import SOCKET_HEADER, Attempt, Recorder
 from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
 from .intercept import Intercept, is_intercepted
 from .labels import OUR_HEADERS, PLAIN_HEADER, TOKEN_HEADER, PathLabels, join_labels, split_path
 from .outcome import Break
 from .rewrite_request import may_ask
 from .rewrite_stream import UsageHider
-from .socket_calls import Socket
+from .socket_calls import Socket, Sockets
 from .upstream import OwnAnswer, OwnRequest, send_again
 from .upstream_url import Upstream
 
@@ -65,6 +65,7 @@ class Tap:
         self._host = upstream.authority.encode()
         self._ready = ready
         self._stopping = stopping
+        self._sockets = Sockets(recorder)
         self._listener = listener
         self._plain = token_hex(16)
         self._asks = True
@@ -86,7 +87,7 @@ class Tap:
             flags = (Flag.RETRIED_BY_US,) if plain else ()
             attempt = self._recorder.begin(method=request.method, path=path, headers=headers, flags=flags)
             flow.metadata[_ATTEMPT] = attempt
-            if "sec-websocket-version" in headers:
+            if SOCKET_HEADER in headers:
                 flow.metadata[_UPGRADE] = path, headers
             if flow.error:
                 # The engine refused it (smuggling); its `error` hook follows.
@@ -162,9 +163,7 @@ class Tap:
             attempt: Attempt = flow.metadata[_ATTEMPT]
             path, headers = flow.metadata.pop(_UPGRADE)
             request_id = flow.response.headers.get("x-request-id") if flow.response else None
-            flow.metadata[_SOCKET] = Socket(
-                self._recorder, handshake=attempt.start, path=path, headers=headers, request_id=request_id
-            )
+            flow.metadata[_SOCKET] = self._sockets.open(attempt.start, path, headers, request_id)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         messages = flow.websocket.messages if flow.websocket else []

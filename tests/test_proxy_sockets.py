@@ -346,3 +346,52 @@ def test_a_client_sees_through_the_proxy_what_it_sees_without(tmp_path: Path) ->
         visit(f"{meter.url}/v1/responses", scene, headers=AUTHORIZED)
     assert seen[0] == seen[1]
     assert len(seen[0]) > 20
+
+
+def test_a_response_that_two_sockets_tell_of_is_counted_once(tmp_path: Path) -> None:
+    async def part(stage: Stage) -> None:
+        await stage.say(event("response.created", {"id": "resp_1"}))
+        await stage.say(event("response.done", {"id": "resp_1", "status": "completed", "usage": USAGE}))
+
+    async def scene(socket: WebSocketClientConnection) -> None:
+        await said(socket, "response.done")
+
+    ledger = tmp_path / "submeter.duckdb"
+    with playing(part) as url, Submeter(ledger, upstream=url) as meter:
+        for query in ("?model=gpt-realtime", "?call_id=rtc_1"):
+            visit(f"{meter.url}/v1/realtime{query}", scene, headers=AUTHORIZED)
+    told = [call for call in calls(ledger) if call["method"] == "WS"]
+    assert [(call["operation"], call["standing"]) for call in told] == [("create", "counted"), ("read", None)]
+    assert [call["total_tokens"] for call in told] == [17, 17]
+
+
+def test_a_socket_whose_messages_tell_no_usage_we_can_read_is_an_unknown_create(tmp_path: Path) -> None:
+    async def part(stage: Stage) -> None:
+        await stage.say(event("session.usage.updated", usage={"seconds": 3}))
+
+    async def scene(socket: WebSocketClientConnection) -> None:
+        await said(socket, "session.usage.updated")
+
+    ledger = tmp_path / "submeter.duckdb"
+    with playing(part) as url, Submeter(ledger, upstream=url) as meter:
+        visit(f"{meter.url}/v1/live/sessions", scene, headers=AUTHORIZED)
+    [call] = calls(ledger)
+    assert (call["method"], call["endpoint"], call["operation"]) == ("GET", "live/sessions", "create")
+    assert (call["standing"], call["flags"]) == ("unknown", ["unknown_endpoint"])
+
+
+def test_a_browser_s_key_is_known_by_its_fingerprint_alone(tmp_path: Path) -> None:
+    async def scene(socket: WebSocketClientConnection) -> None:
+        pass
+
+    async def part(stage: Stage) -> None:
+        await stage.hear()
+
+    ledger = tmp_path / "submeter.duckdb"
+    with playing(part) as url, Submeter(ledger, upstream=url) as meter:
+        offered = {"Sec-WebSocket-Protocol": f"realtime, openai-insecure-api-key.{SECRET}"}
+        visit(f"{meter.url}/v1/realtime", scene, headers=offered)
+        visit(f"{meter.url}/v1/realtime", scene, headers=AUTHORIZED)
+    first, second = calls(ledger)
+    assert first["key_fingerprint"] == second["key_fingerprint"] is not None
+    assert SECRET.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
