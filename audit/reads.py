@@ -56,7 +56,7 @@ class PageStore:
             for body in pages:
                 digest = hashlib.sha256(body).hexdigest()
                 digests.append(digest)
-                if self._body(digest) is None:
+                if self.body(digest) is None:
                     self._write(digest, body)
         except OSError as error:
             raise SubmeterError(
@@ -85,7 +85,7 @@ class PageStore:
         cursor: str | None = ""
         try:
             for digest in read.pages:
-                body = self._body(digest)
+                body = self.body(digest)
                 if body is None or cursor is None:
                     return False
                 cursor = reader.take(body)
@@ -93,7 +93,8 @@ class PageStore:
             return False
         return cursor is None and len(reader.rows) == read.rows
 
-    def _body(self, digest: str) -> bytes | None:
+    def body(self, digest: str) -> bytes | None:
+        """One page as it came; None where it is missing or damaged."""
         try:
             body = gzip.decompress((self.folder / f"{digest}.json.gz").read_bytes())
         except (OSError, EOFError, zlib.error):

@@ -1,0 +1,100 @@
+"""Certificates: the verdict follows again from the document alone, and not from one that was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from audit_world import World, world
+
+from submeter.audit.certificate import make_certificate, verify_certificate
+from submeter.audit.choice import AuditRequest
+from submeter.audit.reads import PageStore
+from submeter.audit.settings import AuditSettings
+from submeter.data.error import SubmeterError
+from submeter.data.paths import reads_folder
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def certified(here: World, run: str, settings: AuditSettings | None = None) -> bytes:
+    return make_certificate(
+        here.ledger,
+        run=run,
+        request=AuditRequest(),
+        settings=settings or here.settings,
+        clock=here.clock,
+        store=PageStore(reads_folder(here.path)),
+    )
+
+
+def audited(here: World, run: str) -> None:
+    here.at(here.second + 4200)
+    here.audit(run)
+    here.at(here.second + 1800)
+    here.audit(run)
+
+
+def test_a_verdict_is_derived_again_from_its_certificate_alone_and_a_changed_one_is_not(here: World) -> None:
+    here.a_run()
+    audited(here, "r-1")
+    data = certified(here, "r-1")
+    got = verify_certificate(data)
+    assert (got.run, got.verdict, got.problems) == ("baes/r-1", "verified", ())
+    assert len(got.sha256) == 64
+    assert here.sim.admin_key.encode() not in data
+    assert certified(here, "r-1") == data
+
+    def changed(change: Callable[[dict[str, Any]], object]) -> tuple[str, ...]:
+        document = orjson.loads(data)
+        change(document)
+        return verify_certificate(orjson.dumps(document)).problems
+
+    part: Callable[[dict[str, Any]], dict[str, Any]] = lambda document: document["parts"][0]  # noqa: E731
+    assert changed(lambda d: d.update(verdict="short"))
+    assert changed(lambda d: part(d)["book"][0].update(input_tokens=1))
+    assert changed(lambda d: part(d)["book"].pop())
+    assert changed(lambda d: part(d)["reads"]["completions"].pop())
+    assert changed(lambda d: part(d)["reads"]["completions"].reverse())
+    assert changed(lambda d: part(d)["window"].update(start=part(d)["window"]["start"] + 2))
+    assert changed(lambda d: part(d)["settings"].update(interval_us=0))
+    assert changed(lambda d: d["pages"].update({next(iter(d["pages"])): "AAAA"}))
+    assert changed(lambda d: d["pages"].clear())
+    assert changed(lambda d: d.update(keyless_calls=1))
+
+
+def test_a_short_run_has_a_certificate_too(here: World) -> None:
+    here.mark("r-1", "begin")
+    here.call(run="r-1")
+    here.call(run="r-1", metered=False)
+    here.mark("r-1", "end")
+    audited(here, "r-1")
+    got = verify_certificate(certified(here, "r-1"))
+    assert (got.verdict, got.good) == ("short", True)
+
+
+def test_only_a_final_verdict_with_real_waiting_gets_a_certificate(here: World) -> None:
+    here.a_run()
+    here.at(here.second + 4200)
+    here.audit("r-1")
+    with pytest.raises(SubmeterError, match="no certificate") as caught:
+        certified(here, "r-1")
+    assert caught.value.exit_code == 3
+    audited(here, "r-1")
+    with pytest.raises(SubmeterError, match="timing: test"):
+        certified(here, "r-1", replace(here.settings, interval_min=0))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"format":"submeter certificate 1"}', b"\xff", b"null"])
+def test_what_is_no_certificate_is_said_in_three_lines(data: bytes) -> None:
+    with pytest.raises(SubmeterError, match="not a certificate") as caught:
+        verify_certificate(data)
+    assert len(str(caught.value).splitlines()) == 3
