@@ -19,7 +19,7 @@ from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any, Protocol
 
-from ..data.call import Flag, Labels, Outcome, Result, Start, UsageSource, settle_line, start_line
+from ..data.call import Flag, Labels, Outcome, Result, Start, Usage, UsageSource, settle_line, start_line
 from ..data.clock import Clock
 from ..data.journal import Journal, new_call_id
 from ..data.keys import KeyRing
@@ -315,7 +315,7 @@ class Attempt:
         outcome = decide_outcome(
             status_code=self._status_code,
             broke=broke,
-            has_usage=reading.usage is not None,
+            has_usage=reading.tells_usage,
             failed_inside=reading.failed_inside,
             unreadable=self._meter_failed or reading.unreadable is not None,
         )
@@ -338,10 +338,10 @@ class Attempt:
             request_id=as_text(headers.get("x-request-id")),
             batch_id=as_text(reading.batch_id),
             service_tier=as_text(reading.service_tier),
-            usage_counts=reading.usage_counts,
+            usage_counts=reading.usage_counts if reading.tells_usage or reading.batch_id is None else Usage(),
             usage=reading.usage,
             tool_usage=reading.tool_usage,
-            usage_source=None if reading.usage is None else source,
+            usage_source=source if reading.tells_usage else None,
             flags=reading.flags + self.flags + flags,
             error=as_text(says) if outcome is not Outcome.METERED else None,
             organization=as_text(headers.get("openai-organization")),

@@ -62,6 +62,14 @@ class Reading:
     body_bytes_decoded: int = 0
     """Bytes read after decoding, as far as that went; 0 for an opaque body, which is not read."""
 
+    @property
+    def tells_usage(self) -> bool:
+        """Whether `usage` is the work's own: a batch says zeros first, and a part on its way (openai-usage.md A.9)."""
+        return self.usage is not None and (self.batch_id is None or self.response_status in _BATCH_ENDED)
+
+
+_BATCH_ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+
 
 class _Kind(StrEnum):
     JSON = "json"
