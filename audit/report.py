@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from .bucket import UsageEndpoint
 from .questions import RunName
@@ -176,7 +176,17 @@ class AuditReport:
         return text
 
 
-def run_verdict(parts: Sequence[PartLine], *, keyless: int) -> tuple[Verdict, Reason | None]:
+class PartVerdict(Protocol):
+    """As much of a part as its run's verdict is made from."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+
+    @property
+    def reason(self) -> Reason | None: ...
+
+
+def run_verdict(parts: Sequence[PartVerdict], *, keyless: int) -> tuple[Verdict, Reason | None]:
     """The worst over all parts; with a call on a key without an id, `not_auditable` at best."""
     said = [(part.verdict, part.reason) for part in parts]
     if keyless:
