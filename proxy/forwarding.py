@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from .labels import PathLabels, split_path
 from .upstream_url import Upstream
@@ -77,7 +78,8 @@ def labels_of(proxy_authorization: str | None) -> PathLabels:
         except (binascii.Error, UnicodeDecodeError):
             return PathLabels(path="/")
         if user == INTERCEPT_USER:
-            return split_path(label + "/")
+            # Some clients (the websockets library) send a password as the URL has it, without decoding it.
+            return split_path((label if label.startswith("/") else unquote(label)) + "/")
     return PathLabels(path="/")
 
 

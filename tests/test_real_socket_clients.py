@@ -17,7 +17,13 @@ from test_real_clients import CLIENTS, KEYS, SECRET, run_client
 from tls import certified
 from tornado.websocket import WebSocketClientConnection
 
+from submeter.data.clock import SystemClock
+from submeter.data.keys import read_keys
 from submeter.proxy import Submeter
+from submeter.proxy.environment import intercept_environment
+from submeter.proxy.listen import Listen
+from submeter.proxy.serve import ProxyServer
+from submeter.proxy.upstream_url import parse_upstream
 from submeter.sim import Sim
 
 
@@ -75,3 +81,29 @@ def test_a_wss_client_and_a_wss_upstream_trust_what_they_should(
         )
         assert sim.wait_idle()
     check_against_books(sim, ledger)
+
+
+def test_sockets_to_the_api_s_own_name_are_metered_by_the_intercept(tmp_path: Path) -> None:
+    python = python_with("openai[realtime]")
+    ledger = tmp_path / "submeter.duckdb"
+    with Sim(keys=KEYS, seed=6) as sim:
+        server = ProxyServer(
+            ledger=ledger,
+            listen=Listen(port=0, intercept_port=0),
+            upstream=parse_upstream(sim.url),
+            clock=SystemClock(),
+            keys=read_keys({}),
+        )
+        server.start()
+        try:
+            assert server.intercept_url is not None
+            assert server.authority is not None
+            environment, _ = intercept_environment(
+                os.environ, server.intercept_url, run_id="r-1", step="2", authority=server.authority
+            )
+            environment |= {"OPENAI_API_KEY": SECRET, "OPENAI_BASE_URL": "https://api.openai.com/v1"}
+            seen = run_client([str(python), str(CLIENTS / "openai_sockets_python.py")], environment, tmp_path)
+        finally:
+            server.stop()
+    assert len(seen) == 5
+    check_what_was_seen(sim, ledger, seen)
