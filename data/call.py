@@ -113,6 +113,10 @@ class Flag(StrEnum):
     SEEN_TWICE = "seen_twice"
     BORDER = "border"
     RETRIED_BY_US = "retried_by_us"
+    USAGE_NOT_ASKED = "usage_not_asked"
+    """A stream of completions that does not tell its usage, and could not be changed to do so."""
+    USAGE_NOT_HIDDEN = "usage_not_hidden"
+    """We asked for the usage, and the answer came compressed all the same: the client saw it too."""
 
 
 DISTRUSTED = frozenset({Flag.CACHED_OVER_INPUT, Flag.COUNT_NEGATIVE, Flag.COUNT_ABSURD, Flag.COUNT_MALFORMED})
