@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import click
+import orjson
 
 from ..data.error import SubmeterError
 from ..data.journal import submeter_version
@@ -65,6 +67,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     metavar="SECONDS",
     help="How long to wait for open calls when told to stop.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print where it listens as one line of JSON, once it does.")
+@click.option("--until-eof", is_flag=True, help="Stop when stdin ends too, so with the program that started it.")
 @ledger_option
 @pass_invocation
 def proxy(
@@ -74,6 +78,8 @@ def proxy(
     intercept_port: int | None,
     allow_remote: bool,
     drain_s: float,
+    as_json: bool,
+    until_eof: bool,
 ) -> None:
     """Meter every call that comes by, until Ctrl-C.
 
@@ -110,6 +116,12 @@ def proxy(
                 say("A program that hard-codes https://api.openai.com is metered with:")
                 say(f"  submeter run --intercept --framework F -- CMD   (or HTTPS_PROXY={server.intercept_url},")
                 say(f"  trusting {authority_certificate(server.authority)})")
+            if as_json:
+                told = {"url": server.url, "intercept": server.intercept_url, "authority": server.authority}
+                sys.stdout.write(orjson.dumps({**told, "pid": os.getpid()}, default=str).decode() + "\n")
+                sys.stdout.flush()
+            if until_eof:
+                threading.Thread(target=_wait_for_eof, args=(told_to_stop,), daemon=True).start()
             while not told_to_stop.is_set():
                 if server.wait(WATCH_EVERY_S):
                     raise SubmeterError(
@@ -144,6 +156,13 @@ def _greet(url: str, upstream: str, invocation: Invocation, keys: KeyRing) -> No
         say("  no OPENAI_API_KEY_<FRAMEWORK> is set: calls are metered, but no framework is told from its key")
     say("Point a framework at it with:")
     say(f"  export OPENAI_BASE_URL={url}/v1")
+
+
+def _wait_for_eof(told_to_stop: threading.Event) -> None:
+    """Read stdin to its end, and stop then. The descriptor itself, as the interpreter's lock on stdin outlives us."""
+    while os.read(0, 4096):
+        pass
+    told_to_stop.set()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -130,7 +130,9 @@ def metering(
         at = Metered(url=proxy.listen, intercept_url=health.get("intercept"), authority=health.get("authority"))
         if intercept and at.intercept_url is None:
             continue
-        yield Meter(at=at if intercept else Metered(url=at.url), mark=partial(tell, proxy.listen), own=False)
+        yield Meter(
+            at=at if intercept else replace(at, intercept_url=None), mark=partial(tell, proxy.listen), own=False
+        )
         return
     from ..proxy.serve import ProxyServer  # The engine takes a second to import.
 
@@ -145,7 +147,7 @@ def metering(
     server.start()
     try:
         at = Metered(url=server.url, intercept_url=server.intercept_url, authority=str(server.authority))
-        yield Meter(at=at, mark=server.recorder.mark, own=True)
+        yield Meter(at=at, mark=server.mark, own=True)
     finally:
         server.stop()
 

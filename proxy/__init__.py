@@ -14,9 +14,13 @@ The byte that completes the response, or whatever breaks it, makes the attempt w
 what happened on the wire.
 
 `serve` starts and stops the engine, `control` answers the proxy's own paths, `open_runs` picks up where an earlier
-proxy stopped. `in_process` is the meter inside a Python program, `environment` what a client needs to be pointed here.
+proxy stopped. `in_process` is the meter inside a Python program, `child` its proxy where
+the engine cannot be imported beside the program's libraries, `environment` what a client needs to be pointed here.
 
-Only `tap` and `serve` know the engine. Nothing here knows DuckDB or the Usage API.
+`intercept` is the second door, for programs that hard-code their URL: `forwarding` says what may pass it, `authority`
+keeps its certificates. `listen` says where the doors are; `control_client` asks a proxy from outside.
+
+Only `tap`, `intercept` and `serve` know the engine. Nothing here knows DuckDB or the Usage API.
 """
 
 from .in_process import Run, Step, Submeter

@@ -5,8 +5,9 @@
             with run.step("1"):
                 subprocess.run(cmd, env=run.env())
 
-Runs and steps are marked by `with`; a run's environment carries its labels in the base URL, so that parallel runs and
-steps cannot be confused. Never here: anything of the engine; it is imported when a meter is entered.
+`async with` does the same without blocking the program's loop. Runs and steps are marked by `with`; a run's
+environment carries its labels in the base URL, so that parallel runs and steps cannot be confused. Never here:
+anything of the engine; it is imported when a meter is entered, and where it cannot be `child` has it elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from ..data.call import Edge, MarkedBy
 from ..data.clock import Clock, SystemClock
@@ -25,6 +26,7 @@ from ..data.keys import read_keys
 from ..data.marks import Mark, check_run_id, check_step, run_name
 from ..data.paths import ledger_path
 from .authority import authority_certificate, authority_folder
+from .child import ChildProxy
 from .environment import base_url, client_environment
 from .listen import Listen
 from .upstream_url import DEFAULT_UPSTREAM, parse_upstream
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
 
 DRAIN_S = 10.0
 
+Done = TypeVar("Done")
+
 
 class Submeter:
-    """A proxy in a thread of this process. Leaving the block stops it and loses nothing.
+    """A proxy in a thread of this process, or in a child. Leaving the block stops it and loses nothing.
 
     `ledger`: path of the DuckDB file (default: `SUBMETER_LEDGER`, else `./submeter.duckdb`). `upstream`: where calls
     go. `port`: 0 takes any free one. `drain_s`: how long leaving waits for calls in flight, in seconds, before they
@@ -62,7 +66,7 @@ class Submeter:
         self._port = port
         self._drain_s = drain_s
         self._clock = clock or SystemClock()
-        self._server: ProxyServer | None = None
+        self._server: ProxyServer | ChildProxy | None = None
 
     @property
     def url(self) -> str:
@@ -84,25 +88,40 @@ class Submeter:
 
     def start(self) -> Self:
         """Start the proxy; `with` does this."""
+        server = self._new_server()
+        server.start()
+        self._server = server
+        return self
+
+    def _new_server(self) -> ProxyServer | ChildProxy:
+        """The proxy in this process; where its engine cannot be imported beside the program's libraries, a child."""
+        listen = Listen(host=self._host, port=self._port)
+        address = parse_upstream(self._upstream)
         try:
             from .serve import ProxyServer
         except ImportError as error:
-            raise SubmeterError(
-                "The proxy's engine cannot be imported beside this program's libraries.",
-                f"{type(error).__name__}: {error}",
-                "Run the meter as a program of its own: submeter proxy, and set OPENAI_BASE_URL.",
-            ) from error
-        server = ProxyServer(
+            if not isinstance(self._clock, SystemClock):
+                raise SubmeterError(
+                    "The proxy's engine cannot be imported beside this program's libraries.",
+                    f"{type(error).__name__}: {error}; and a process of its own cannot have this clock.",
+                    "Run the meter as a program of its own: submeter proxy, and set OPENAI_BASE_URL.",
+                ) from error
+            listen.check()
+            return ChildProxy(
+                ledger=self.ledger,
+                listen=listen,
+                upstream=address.url,
+                drain_s=self._drain_s,
+                environment=self.environment,
+            )
+        return ProxyServer(
             ledger=self.ledger,
-            listen=Listen(host=self._host, port=self._port),
-            upstream=parse_upstream(self._upstream),
+            listen=listen,
+            upstream=address,
             clock=self._clock,
             keys=read_keys(self.environment, Path(".env")),
             mode="python",
         )
-        server.start()
-        self._server = server
-        return self
 
     def stop(self) -> None:
         """Stop the proxy; leaving the block does this. Twice is once."""
@@ -117,6 +136,19 @@ class Submeter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await _in_thread(self.start)
+        except BaseException:
+            # A caller that was cancelled while it started would leave it running.
+            await _in_thread(self.stop)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await _in_thread(self.stop)
 
     def run(self, framework: str, *, run_id: str | None = None) -> Run:
         """A run of `framework`, begun on entering it and ended on leaving it; without an id it gets a new one."""
@@ -133,7 +165,7 @@ class Submeter:
     def _authority(self) -> Path:
         return self._running().authority or authority_folder()
 
-    def _running(self) -> ProxyServer:
+    def _running(self) -> ProxyServer | ChildProxy:
         if self._server is None:
             raise SubmeterError(
                 "This Submeter is not running.",
@@ -143,7 +175,7 @@ class Submeter:
         return self._server
 
     def _mark(self, mark: Callable[[int], Mark]) -> None:
-        self._running().recorder.mark(mark(self._clock.now_us()))
+        self._running().mark(mark(self._clock.now_us()))
 
 
 class Run:
@@ -184,6 +216,14 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._mark("run", None, Edge.END, _status(kind))
+
+    async def __aenter__(self) -> Self:
+        return await _in_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await _in_thread(lambda: self.__exit__(kind, error, trace))
 
     def _mark(self, kind: str, step: str | None, edge: Edge, status: str | None) -> None:
         self._meter._mark(
@@ -226,6 +266,26 @@ class Step:
     ) -> None:
         self._run._steps.remove(self.step)
         self._run._mark("step", self.step, Edge.END, _status(kind))
+
+    async def __aenter__(self) -> Self:
+        return await _in_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await _in_thread(lambda: self.__exit__(kind, error, trace))
+
+
+async def _in_thread(act: Callable[[], Done]) -> Done:
+    """Do this off the caller's loop. It is done to its end also where the caller is cancelled meanwhile."""
+    import asyncio  # Commands that only mark a step do without it.
+
+    task = asyncio.ensure_future(asyncio.to_thread(act))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _status(kind: type[BaseException] | None) -> str:

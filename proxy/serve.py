@@ -27,7 +27,7 @@ from ..data.error import SubmeterError
 from ..data.journal import Journal, submeter_version
 from ..data.keys import KeyRing
 from ..data.ledger import Ledger
-from ..data.marks import MarkBook
+from ..data.marks import Mark, MarkBook
 from .attempt import Recorder
 from .authority import BASENAME, authority_folder, prepare_authority
 from .control import Control
@@ -79,6 +79,7 @@ class ProxyServer:
         keys: KeyRing,
         mode: str = "proxy",
         silence_s_max: int = SILENCE_S_MAX,
+        receipts: bool = False,
     ) -> None:
         self._ledger = Ledger(ledger, clock=clock)
         self._ledger_path = ledger
@@ -88,6 +89,7 @@ class ProxyServer:
         self._keys = keys
         self._mode = mode
         self._silence_s_max = silence_s_max
+        self._receipts = receipts
         self._url: str | None = None
         self._intercept_url: str | None = None
         self._authority: Path | None = None
@@ -123,6 +125,10 @@ class ProxyServer:
         if self._recorder is None:
             raise RuntimeError("the proxy is not running")
         return self._recorder
+
+    def mark(self, mark: Mark) -> Mark:
+        """Follow and journal a mark; answers it as journaled."""
+        return self.recorder.mark(mark)
 
     def start(self) -> None:
         """Bind and begin to record. Raises `SubmeterError` for a taken port, an unwritable ledger, a second proxy."""
@@ -245,7 +251,7 @@ class ProxyServer:
             recorder=self.recorder,
             control=Control(
                 clock=self._clock,
-                apply=self.recorder.mark,
+                apply=self.mark,
                 health=self._health,
                 hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
                 token=self._listen.token if self._listen.remote else None,
@@ -254,6 +260,7 @@ class ProxyServer:
             ready=self._on_bound,
             stopping=self._stopping.is_set,
             listener=lambda: self.url,
+            receipts=self._receipts,
             intercept=intercept,
         )
         doors = [intercept] if intercept is not None else []
