@@ -66,7 +66,8 @@ class Recorder:
     ) -> Attempt:
         """Write the start line of a request whose headers are complete."""
         bare_path = path.path.partition("?")[0]
-        endpoint = find_socket_endpoint(bare_path) if SOCKET_HEADER in headers else find_endpoint(method, bare_path)
+        upgrade = method == "GET" and SOCKET_HEADER in headers and headers.get("upgrade", "").lower() == "websocket"
+        endpoint = find_socket_endpoint(bare_path) if upgrade else find_endpoint(method, bare_path)
         start, labels = self.start(method=method, path=path, headers=headers, endpoint=endpoint, flags=flags)
         attempt = Attempt(
             self,

@@ -50,6 +50,7 @@ with warnings.catch_warnings():
 
     from .engine_changes import QuietTlsConfig, sockets_end_as_they_did
     from .intercept import Intercept
+    from .socket_tap import SocketTap
     from .tap import Tap
 
 logger = logging.getLogger("submeter.proxy")
@@ -263,9 +264,10 @@ class ProxyServer:
             receipts=self._receipts,
             intercept=intercept,
         )
+        sockets = SocketTap(self.recorder, stopping=self._stopping.is_set)
         doors = [intercept] if intercept is not None else []
         try:
-            master.addons.add(Core(), self._proxyserver, *doors, NextLayer(), QuietTlsConfig(), tap)
+            master.addons.add(Core(), self._proxyserver, *doors, NextLayer(), QuietTlsConfig(), tap, sockets)
             master.options.update(**self._addon_options(master))
             if timeout_before is not None:
                 mitmproxy.proxy.server.TCP_TIMEOUT = self._silence_s_max

@@ -21,14 +21,14 @@ from mitmproxy import connection, http
 
 from ..data.call import Flag
 from .asking import Asking, Way, is_mute
-from .attempt import SOCKET_HEADER, Attempt, Recorder
+from .attempt import Attempt, Recorder
 from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
 from .intercept import Intercept, is_intercepted
 from .labels import OUR_HEADERS, PLAIN_HEADER, TOKEN_HEADER, PathLabels, join_labels, split_path
 from .outcome import Break
 from .rewrite_request import may_ask
 from .rewrite_stream import UsageHider
-from .socket_calls import Socket, Sockets
+from .socket_tap import note_handshake
 from .upstream import OwnAnswer, OwnRequest, send_again
 from .upstream_url import Upstream
 
@@ -37,8 +37,6 @@ logger = logging.getLogger("submeter.proxy")
 HEAD_BYTES_MAX = 256 * 1024
 _OURS = frozenset(name.encode() for name in OUR_HEADERS)
 _ATTEMPT = "submeter.attempt"
-_UPGRADE = "submeter.upgrade"
-_SOCKET = "submeter.socket"
 _LOCAL = "submeter.local"
 _REFUSED = "submeter.refused"
 _ASKING = "submeter.asking"
@@ -65,7 +63,6 @@ class Tap:
         self._host = upstream.authority.encode()
         self._ready = ready
         self._stopping = stopping
-        self._sockets = Sockets(recorder)
         self._listener = listener
         self._plain = token_hex(16)
         self._asks = True
@@ -87,8 +84,7 @@ class Tap:
             flags = (Flag.RETRIED_BY_US,) if plain else ()
             attempt = self._recorder.begin(method=request.method, path=path, headers=headers, flags=flags)
             flow.metadata[_ATTEMPT] = attempt
-            if SOCKET_HEADER in headers:
-                flow.metadata[_UPGRADE] = path, headers
+            note_handshake(flow, attempt, path, headers)
             if flow.error:
                 # The engine refused it (smuggling); its `error` hook follows.
                 flow.metadata[_REFUSED] = True
@@ -157,32 +153,6 @@ class Tap:
             with self._passing_on(flow, "response"):
                 attempt.end()
         return None
-
-    def websocket_start(self, flow: http.HTTPFlow) -> None:
-        with self._passing_on(flow, "websocket_start"):
-            attempt: Attempt = flow.metadata[_ATTEMPT]
-            path, headers = flow.metadata.pop(_UPGRADE)
-            request_id = flow.response.headers.get("x-request-id") if flow.response else None
-            flow.metadata[_SOCKET] = self._sockets.open(attempt.start, path, headers, request_id)
-
-    def websocket_message(self, flow: http.HTTPFlow) -> None:
-        messages = flow.websocket.messages if flow.websocket else []
-        socket: Socket | None = flow.metadata.get(_SOCKET)
-        with self._passing_on(flow, "websocket_message"):
-            if socket is not None:
-                for message in messages:
-                    socket.message(message.content, from_client=message.from_client)
-        messages.clear()
-
-    def websocket_end(self, flow: http.HTTPFlow) -> None:
-        socket: Socket | None = flow.metadata.get(_SOCKET)
-        if socket is not None and flow.websocket is not None:
-            with self._passing_on(flow, "websocket_end"):
-                left = Break.CLIENT_LEFT if flow.websocket.closed_by_client else Break.UPSTREAM_BROKE
-                socket.close(
-                    Break.STOPPED if self._stopping() else left,
-                    error=f"the socket closed with code {flow.websocket.close_code}",
-                )
 
     def error(self, flow: http.HTTPFlow) -> None:
         attempt: Attempt | None = flow.metadata.get(_ATTEMPT)

@@ -22,7 +22,13 @@ MAY_IMPORT = {
 ONLY_IN = {
     "duckdb": {"data/ledger.py"},
     "httpx": {"audit/usage_api.py", "proxy/upstream.py"},
-    "mitmproxy": {"proxy/tap.py", "proxy/serve.py", "proxy/intercept.py", "proxy/engine_changes.py"},
+    "mitmproxy": {
+        "proxy/tap.py",
+        "proxy/serve.py",
+        "proxy/intercept.py",
+        "proxy/engine_changes.py",
+        "proxy/socket_tap.py",
+    },
 }
 
 

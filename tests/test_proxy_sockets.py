@@ -10,6 +10,7 @@ import pytest
 from socket_wire import Message, Stage, playing, visit
 from test_proxy_tap import SECRET, calls, journal_kinds
 from tornado.websocket import WebSocketClientConnection
+from wire import exchange, request_bytes
 
 from submeter.proxy import Submeter
 from submeter.sim import Fault, FaultKind, Key, Sim
@@ -378,6 +379,18 @@ def test_a_socket_whose_messages_tell_no_usage_we_can_read_is_an_unknown_create(
     [call] = calls(ledger)
     assert (call["method"], call["endpoint"], call["operation"]) == ("GET", "live/sessions", "create")
     assert (call["standing"], call["flags"]) == ("unknown", ["unknown_endpoint"])
+
+
+def test_a_post_that_carries_a_header_of_sockets_is_a_call_like_any_other(tmp_path: Path) -> None:
+    headers = {**AUTHORIZED, "Sec-WebSocket-Version": "13", "Content-Type": "application/json"}
+    body = json.dumps({"model": "gpt-5", "input": "hello"}).encode()
+    ledger = tmp_path / "submeter.duckdb"
+    with Sim(keys=KEYS) as sim, Submeter(ledger, upstream=sim.url) as meter:
+        port = int(meter.url.rsplit(":", 1)[1])
+        assert exchange(port, request_bytes("POST", "/v1/responses", headers=headers, body=body)).status == 200
+        total = sim.books.total().total_tokens
+    [row] = calls(ledger)
+    assert (row["operation"], row["standing"], row["total_tokens"]) == ("create", "counted", total)
 
 
 def test_a_browser_s_key_is_known_by_its_fingerprint_alone(tmp_path: Path) -> None:
