@@ -67,6 +67,11 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     metavar="SECONDS",
     help="How long to wait for open calls when told to stop.",
 )
+@click.option(
+    "--receipts",
+    is_flag=True,
+    help="Look a stored response up once, with the caller's key, where its client left before the usage came.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as one line of JSON, once it does.")
 @click.option("--until-eof", is_flag=True, help="Stop when stdin ends too, so with the program that started it.")
 @ledger_option
@@ -78,6 +83,7 @@ def proxy(
     intercept_port: int | None,
     allow_remote: bool,
     drain_s: float,
+    receipts: bool,
     as_json: bool,
     until_eof: bool,
 ) -> None:
@@ -107,6 +113,7 @@ def proxy(
         upstream=parse_upstream(upstream),
         clock=invocation.clock,
         keys=keys,
+        receipts=receipts,
     )
     with _stop_signals() as told_to_stop:
         server.start()

@@ -113,6 +113,8 @@ class Flag(StrEnum):
     SEEN_TWICE = "seen_twice"
     BORDER = "border"
     RETRIED_BY_US = "retried_by_us"
+    RECEIPT = "receipt"
+    """A read by submeter itself (`--receipts`), after the client of the call that it reads had left."""
     USAGE_NOT_ASKED = "usage_not_asked"
     """A stream of completions that does not tell its usage, and could not be changed to do so."""
     USAGE_NOT_HIDDEN = "usage_not_hidden"

@@ -57,7 +57,7 @@ reads AS (
 SELECT
     c.call_id,
     r.response_id,
-    'read' AS source,
+    CASE WHEN list_contains(r.flags, 'receipt') THEN 'receipt' ELSE 'read' END AS source,
     r.usage,
     r.completed_at,
     r.response_status,

@@ -164,6 +164,8 @@ class Attempt:
         """Whether we asked for the usage in the client's stead."""
         self.flags: tuple[Flag, ...] = ()
         """What was noted under way."""
+        self.unsettled_id: str | None = None
+        """The provider's id of a response whose client left before its usage came."""
         self._recorder = recorder
         self._endpoint = endpoint
         self._labels = labels
@@ -302,6 +304,8 @@ class Attempt:
                 self._note_failure(failure)
         if reading.streamed and broke is None:
             self._settled_reading = reading
+        if broke is Break.CLIENT_LEFT and reading.usage is None:
+            self.unsettled_id = reading.response_id
         result = self._result(reading, broke, now_us, error, flags)
         overhead_us = (self.overhead_ns + perf_counter_ns() - began_ns) // 1000
         line = settle_line(self.start, result, begun=self.start_line)

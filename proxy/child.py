@@ -41,10 +41,18 @@ class ChildProxy:
     _one_at_a_time = threading.Lock()
 
     def __init__(
-        self, *, ledger: Path, listen: Listen, upstream: str, drain_s: float, environment: Mapping[str, str]
+        self,
+        *,
+        ledger: Path,
+        listen: Listen,
+        upstream: str,
+        drain_s: float,
+        environment: Mapping[str, str],
+        receipts: bool = False,
     ) -> None:
         self._words = ["proxy", "--json", "--until-eof", "--listen", f"{_bracketed(listen.host)}:{listen.port}"]
         self._words += ["--upstream", upstream, "--ledger", str(ledger.absolute()), "--drain", str(drain_s)]
+        self._words += ["--receipts"] if receipts else []
         mine = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
         self._environment = {**mine, **environment}
         self._process: subprocess.Popen[bytes] | None = None

@@ -44,8 +44,9 @@ class Submeter:
 
     `ledger`: path of the DuckDB file (default: `SUBMETER_LEDGER`, else `./submeter.duckdb`). `upstream`: where calls
     go. `port`: 0 takes any free one. `drain_s`: how long leaving waits for calls in flight, in seconds, before they
-    are cut and recorded as aborted. `environment`: where framework keys are read from and what `env()` starts with
-    (default: this process's own). Raises `SubmeterError` where it cannot start; one at a time in a process.
+    are cut and recorded as aborted. `receipts`: look a stored response up once by its id where its client left before
+    the usage came. `environment`: where framework keys are read from and what `env()` starts with (default: this
+    process's own). Raises `SubmeterError` where it cannot start; one at a time in a process.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Submeter:
         host: str = "127.0.0.1",
         port: int = 0,
         drain_s: float = DRAIN_S,
+        receipts: bool = False,
         clock: Clock | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.environment = dict(os.environ if environment is None else environment)
         self.ledger = ledger_path(ledger)
         self._upstream = upstream
+        self._receipts = receipts
         self._host = host
         self._port = port
         self._drain_s = drain_s
@@ -112,6 +115,7 @@ class Submeter:
                 listen=listen,
                 upstream=address.url,
                 drain_s=self._drain_s,
+                receipts=self._receipts,
                 environment=self.environment,
             )
         return ProxyServer(
@@ -121,6 +125,7 @@ class Submeter:
             clock=self._clock,
             keys=read_keys(self.environment, Path(".env")),
             mode="python",
+            receipts=self._receipts,
         )
 
     def stop(self) -> None:

@@ -9,9 +9,10 @@ Never here: parsing, files, and any decision about what a call means.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from secrets import token_hex
@@ -23,13 +24,15 @@ from ..data.call import Flag
 from .asking import Asking, Way, is_mute
 from .attempt import Attempt, Recorder
 from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
+from .head import body_bytes, plain_headers
 from .intercept import Intercept, is_intercepted
 from .labels import OUR_HEADERS, PLAIN_HEADER, TOKEN_HEADER, PathLabels, join_labels, split_path
 from .outcome import Break
+from .receipts import CARRIED, receipt_path
 from .rewrite_request import may_ask
 from .rewrite_stream import UsageHider
 from .socket_tap import note_handshake
-from .upstream import OwnAnswer, OwnRequest, send_again
+from .upstream import Fields, OwnAnswer, OwnRequest, send_again
 from .upstream_url import Upstream
 
 logger = logging.getLogger("submeter.proxy")
@@ -54,9 +57,10 @@ class Tap:
         ready: Callable[[], None],
         stopping: Callable[[], bool],
         listener: Callable[[], str],
+        receipts: bool = False,
         intercept: Intercept | None = None,
     ) -> None:
-        """`listener`: our own URL, for what we send ourselves."""
+        """`listener`: our own URL, for what we send ourselves; `receipts`: whether what clients left is looked up."""
         self._recorder = recorder
         self._control = control
         self._upstream = upstream
@@ -64,6 +68,8 @@ class Tap:
         self._ready = ready
         self._stopping = stopping
         self._listener = listener
+        self._receipts = receipts
+        self._lookups: set[asyncio.Task[object]] = set()
         self._plain = token_hex(16)
         self._asks = True
         """Whether streams are asked for their usage; not once the upstream has refused the question."""
@@ -79,9 +85,10 @@ class Tap:
             path = self._admitted(flow)
             if path is None:
                 return
-            headers = plain_headers(request.headers)
+            headers = plain_headers(request.headers.fields)
             plain = PLAIN_HEADER in headers and token_matches(self._plain, headers[PLAIN_HEADER])
-            flags = (Flag.RETRIED_BY_US,) if plain else ()
+            ours = Flag.RECEIPT if request.method == "GET" else Flag.RETRIED_BY_US
+            flags = (ours,) if plain else ()
             attempt = self._recorder.begin(method=request.method, path=path, headers=headers, flags=flags)
             flow.metadata[_ATTEMPT] = attempt
             note_handshake(flow, attempt, path, headers)
@@ -125,11 +132,11 @@ class Tap:
         asking: Asking | None = flow.metadata.get(_ASKING)
         way = Way.PASS
         with self._passing_on(flow, "responseheaders"):
-            headers = plain_headers(response.headers)
+            headers = plain_headers(response.headers.fields)
             attempt.respond(
                 status_code=response.status_code,
                 headers=headers,
-                body_bytes=_body_bytes(flow.request.method, response.status_code, headers),
+                body_bytes=body_bytes(flow.request.method, response.status_code, headers),
             )
             if asking is not None:
                 flow.request.data.content = b""
@@ -162,6 +169,18 @@ class Tap:
             says = flow.error.msg if flow.error else "the call broke off"
             broke, flags = self._why_broke(flow)
             attempt.break_off(broke, error=says, flags=flags)
+            if self._receipts and not self._stopping() and (path := receipt_path(attempt)):
+                self._look_up(path, flow.request.headers.fields)
+
+    def _look_up(self, path: str, fields: Fields) -> None:
+        """Ask, once, what became of a call whose client left; with the key that its request still holds."""
+        target = join_labels(PathLabels(path=path, token=self._control.token))
+        carried = tuple((name, value) for name, value in fields if name.lower() in CARRIED)
+        own = OwnRequest(method="GET", target=target, fields=carried, body=b"")
+        secret = (PLAIN_HEADER.encode(), self._plain.encode())
+        task = asyncio.ensure_future(send_again(self._listener(), own, secret=secret))
+        self._lookups.add(task)
+        task.add_done_callback(self._lookups.discard)
 
     def _request_whole(self, flow: http.HTTPFlow, attempt: Attempt) -> None:
         """The body is whole. One that was held back may go on with our question in it."""
@@ -336,23 +355,6 @@ def _whole_response(answer: OwnAnswer) -> http.Response:
     now = time()
     headers = http.Headers([*answer.fields, (b"Content-Length", b"%d" % len(answer.body))])
     return http.Response(b"HTTP/1.1", answer.status_code, answer.reason, headers, answer.body, None, now, now)
-
-
-def _body_bytes(method: str, status_code: int, headers: Mapping[str, str]) -> int | None:
-    """The Content-Length that frames this body; None where something else does, or there is no body."""
-    if method == "HEAD" or status_code in (204, 304) or "transfer-encoding" in headers:
-        return None
-    text = headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
-def plain_headers(headers: http.Headers) -> dict[str, str]:
-    """Lower-case names to values, repeated ones joined by a comma: read many times, so made once."""
-    plain: dict[str, str] = {}
-    for raw_name, raw_value in headers.fields:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("utf-8", "surrogateescape")
-        plain[name] = f"{plain[name]}, {value}" if name in plain else value
-    return plain
 
 
 def _log_failure(where: str, error: Exception) -> None:
