@@ -51,6 +51,10 @@ def cut(
     minute of each run episode in the span, without margins.
     """
     runs = list(runs)
+    if len(runs) == 1 and all(
+        runs[0][0] <= row.first_minute + MARGIN_MIN and _open_last(row, shift_min) <= runs[0][1] for row in book
+    ):
+        return (window,)
     inside = {border for first, last in runs for border in range(first + 1, last + 1)}
     found = _borders(window, book=book, gaps=gaps, bill=bill, known_until=known_until, shift_min=shift_min)
     borders = [border for border in found if border not in inside]

@@ -61,6 +61,7 @@ class Judge:
         self._proven = questions.proven_keys(asked)
         self._reads: dict[tuple[str, UsageEndpoint], list[StoredRead]] = {}
         self._parts: dict[tuple[str, Window], tuple[Window, ...]] = {}
+        self._standing: dict[tuple[str, Window], StoredVerdict | None] = {}
         known = set(UsageEndpoint)
         for read in reads:
             if read.usage_endpoint in known:
@@ -157,6 +158,12 @@ class Judge:
 
     def standing(self, api_key_id: str, window: Window) -> StoredVerdict | None:
         """The final verdict that stands on a part: on the same minutes and the same book, its bill unchanged since."""
+        key = (api_key_id, window)
+        if key not in self._standing:
+            self._standing[key] = self._find_standing(api_key_id, window)
+        return self._standing[key]
+
+    def _find_standing(self, api_key_id: str, window: Window) -> StoredVerdict | None:
         said = [
             verdict
             for verdict in self._books.verdicts

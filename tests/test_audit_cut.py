@@ -122,6 +122,11 @@ def test_only_known_minutes_are_cut_and_what_follows_may_be_empty_yet() -> None:
     assert parts([booked(105)], [billed(106)], known_until=110) == []
 
 
+def test_a_run_alone_on_its_key_is_one_part() -> None:
+    book, bill = [booked(105), booked(108)], [billed(105), billed(108)]
+    assert cut(SPAN, book=book, gaps=(), bill=bill, known_until=120, runs=[(101, 110)], shift_min=K) == (SPAN,)
+
+
 calls = st.lists(st.tuples(st.integers(101, 190), st.integers(0, 5), st.integers(1, 9)), max_size=8)
 
 
