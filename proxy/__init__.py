@@ -13,6 +13,9 @@ body as text, `rewrite_stream` takes the answer to it out again. `upstream` send
 The byte that completes the response, or whatever breaks it, makes the attempt write its settle line: `outcome` says
 what happened on the wire.
 
+A WebSocket has hooks of its own, `socket_tap`. `socket_meter`, sans-I/O, says which message begins and ends which
+response, and `socket_calls` writes their lines.
+
 `serve` starts and stops the engine, `control` answers the proxy's own paths, `open_runs` picks up where an earlier
 proxy stopped. `in_process` is the meter inside a Python program, `child` its proxy where
 the engine cannot be imported beside the program's libraries, `environment` what a client needs to be pointed here.
@@ -20,7 +23,7 @@ the engine cannot be imported beside the program's libraries, `environment` what
 `intercept` is the second door, for programs that hard-code their URL: `forwarding` says what may pass it, `authority`
 keeps its certificates. `listen` says where the doors are; `control_client` asks a proxy from outside.
 
-Only `tap`, `intercept` and `serve` know the engine. Nothing here knows DuckDB or the Usage API.
+Only `tap`, `socket_tap`, `intercept` and `serve` know the engine; `engine_changes` is what we change in it. Nothing here knows DuckDB or the Usage API.
 """
 
 from .in_process import Run, Step, Submeter
