@@ -81,8 +81,9 @@ def mark_step(invocation: Invocation, mark: Mark) -> None:
             journal.append(mark.kind, mark.line())
         say(f"Marked the {what} in {invocation.ledger}; no proxy of this ledger runs here.")
         return
-    for proxy in proxies:
-        tell(proxy.listen, mark)
+    for number, proxy in enumerate(proxies):
+        # All of them label calls by it; written twice it would be two visits.
+        tell(proxy.listen, mark, journal=number == 0)
     say(f"Marked the {what} at {', '.join(proxy.listen for proxy in proxies)}.")
 
 

@@ -43,6 +43,8 @@ class Control:
     clock: Clock
     apply: Callable[[Mark], Mark]
     """Follow and journal a mark."""
+    follow: Callable[[Mark], Mark]
+    """Follow a mark that another proxy of the ledger has journaled."""
     health: Callable[[], Mapping[str, Any]]
     hosts: frozenset[str] = field(default_factory=frozenset)
     """Host names, beyond loopback's, under which this listener may be asked."""
@@ -77,7 +79,7 @@ class Control:
             mark = self._read_mark(kind, body)
         except SubmeterError as error:
             return _error(400, str(error))
-        applied = self.apply(mark)
+        applied = self.follow(mark) if orjson.loads(body).get("journal") is False else self.apply(mark)
         return _json(200, {"kind": applied.kind, **applied.line()})
 
     def _read_mark(self, kind: Literal["run", "step"], body: bytes) -> Mark:
@@ -95,7 +97,7 @@ class Control:
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise SubmeterError(
                 f"This {kind} mark cannot be read.",
-                "It is a JSON object of strings: run, edge (begin or end), step, and where wanted framework and status.",
+                "It is a JSON object of strings: run, edge (begin or end), step, and if wanted framework and status.",
                 'Such as: {"run": "chatdev/r-1", "step": "1", "edge": "begin"}',
             ) from error
         named, run_id = split_run(run)

@@ -60,9 +60,12 @@ def ask(url: str, method: str, path: str, body: Mapping[str, Any] | None = None)
         connection.close()
 
 
-def tell(url: str, mark: Mark) -> None:
-    """Give the proxy at `url` a mark of a run or a step; a `SubmeterError` where it did not take it."""
-    body: dict[str, Any] = {"run": mark.run_id, "edge": mark.edge, "by": mark.by}
+def tell(url: str, mark: Mark, *, journal: bool = True) -> None:
+    """Give the proxy at `url` a mark of a run or a step; a `SubmeterError` where it did not take it.
+
+    Without `journal` it labels calls by the mark and does not write it down: another proxy of the ledger has.
+    """
+    body: dict[str, Any] = {"run": mark.run_id, "edge": mark.edge, "by": mark.by, "journal": journal}
     for name in ("step", "framework", "status"):
         if (value := getattr(mark, name)) is not None:
             body[name] = value

@@ -253,6 +253,7 @@ class ProxyServer:
             control=Control(
                 clock=self._clock,
                 apply=self.mark,
+                follow=self.recorder.marks.apply,
                 health=self._health,
                 hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
                 token=self._listen.token if self._listen.remote else None,

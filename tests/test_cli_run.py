@@ -22,6 +22,8 @@ from submeter.data.keys import read_keys
 from submeter.data.ledger import Ledger
 from submeter.data.paths import journal_folder
 from submeter.proxy import Submeter
+from submeter.proxy.child import ChildProxy
+from submeter.proxy.listen import Listen
 from submeter.sim import Key, Sim
 
 SECRET = "sk-sim-of-the-command-0001"
@@ -229,6 +231,26 @@ def test_two_commands_at_once_share_a_ledger_and_keep_their_calls_apart(place: d
         ("r-0", 3),
         ("r-1", 3),
     ]
+
+
+def test_a_step_marked_while_two_proxies_run_labels_the_calls_of_both_and_is_one_visit(
+    place: dict[str, str], sim: Sim
+) -> None:
+    ledger = Path(place["SUBMETER_LEDGER"])
+    other = ChildProxy(ledger=ledger, listen=Listen(port=0), upstream=sim.url, drain_s=1.0, environment=place)
+    with Submeter(ledger, upstream=sim.url, environment=place) as meter:
+        other.start()
+        try:
+            for words in (["begin", "4.7"], ["end", "4.7"]):
+                marked = [*SUBMETER, "step", *words, "--run", "chatdev/r-1"]
+                subprocess.run(marked, env=place, check=True, capture_output=True, timeout=RUN_S_MAX)
+                for url in (meter.url, other.url) if words[0] == "begin" else ():
+                    calling = {**place, "OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": SECRET}
+                    subprocess.run([sys.executable, "-c", ONE_CALL], env=calling, check=True, timeout=RUN_S_MAX)
+        finally:
+            other.stop(1.0)
+    assert table(place, "SELECT run_id, step, label_source FROM calls") == [("r-1", "4.7", "mark")] * 2
+    assert table(place, "SELECT step, visit FROM steps") == [("4.7", 1)]
 
 
 def environment_for(

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from submeter.data.clock import FixedClock
 from submeter.data.marks import Mark
 from submeter.proxy.control import Control
@@ -21,7 +22,14 @@ def control(
             applied.append(mark)
         return mark
 
-    return Control(clock=FixedClock(T0), apply=apply, health=lambda: {"calls_open": 3}, token=token, hosts=hosts)
+    return Control(
+        clock=FixedClock(T0),
+        apply=apply,
+        follow=lambda mark: mark,
+        health=lambda: {"calls_open": 3},
+        token=token,
+        hosts=hosts,
+    )
 
 
 def post(what: str, body: Any, applied: list[Mark] | None = None) -> tuple[int, Any]:
@@ -112,3 +120,11 @@ def test_a_listener_beyond_loopback_asks_for_its_token() -> None:
     assert refused is not None
     assert refused.status_code == 401
     assert open_to_all.refusal({"host": "meter.lan:8787", "x-submeter-token": "secret"}) is None
+
+
+def test_a_mark_that_another_proxy_journals_is_followed_and_not_written_again() -> None:
+    applied: list[Mark] = []
+    status_code, told = post("step", {"run": "r-1", "step": "1", "journal": False}, applied)
+    assert (status_code, told["step"], applied) == (200, "1", [])
+    post("step", {"run": "r-1", "step": "1", "journal": True}, applied)
+    assert len(applied) == 1
