@@ -83,6 +83,23 @@ def test_a_python_program_s_calls_are_rows_and_books(tmp_path: Path, data: Path,
         check_rows(tmp_path, sim, as_seen(json.loads(done.stdout)), step="4.7")
 
 
+def test_a_mute_stream_and_a_realtime_socket_are_metered_and_labelled_too(tmp_path: Path, data: Path) -> None:
+    command = [str(python_with("openai[realtime]")), str(CLIENTS / "hard_coded_streams.py")]
+    with Sim(keys=KEYS) as sim:
+        done = run_intercepted(command, tmp_path, data, sim, "--intercept", "--step", "1")
+        assert done.returncode == 0, done.stderr
+        seen = json.loads(done.stdout)
+        assert (seen["told"], seen["empty"]) == (0, 0), "the stream is as if nobody had asked for its usage"
+        stream = sim.books.entries[0].counts
+    ledger = Ledger(tmp_path / "l.duckdb", clock=SystemClock())
+    assert_sums_agree(ledger)
+    columns = "endpoint, run_id, step, usage_source, total_tokens"
+    assert ledger.query(f"SELECT {columns} FROM calls WHERE standing = 'counted' ORDER BY endpoint").rows == [
+        ("chat/completions", "r-1", "1", "requested", stream.input_tokens + stream.output_tokens),
+        ("realtime", "r-1", "1", "reported", seen["realtime"]),
+    ]
+
+
 def test_node_s_fetch_is_metered(tmp_path: Path, data: Path) -> None:
     _, room = node_with(NODE)
     with Sim(keys=KEYS) as sim:
