@@ -53,11 +53,12 @@ while True:
 COUNT_INTERRUPTS = """
 import signal, sys
 told = []
-signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+def interrupted(number, frame):
+    told.append(number)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+signal.signal(signal.SIGINT, interrupted)
 signal.signal(signal.SIGALRM, lambda number, frame: sys.exit(len(told)))
 print("ready", flush=True)
-signal.pause()
-signal.setitimer(signal.ITIMER_REAL, 0.3)
 while True:
     signal.pause()
 """
