@@ -19,11 +19,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 import socket
 import threading
 import uuid
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -43,6 +45,11 @@ WAITING_LINES_MAX = 10_000
 RESERVE_BYTES = 4 * 1024 * 1024
 RESERVE_NAME = "reserve"
 _TEXT_CHARS_MAX = 4_000
+_INT_MAX = 2**63 - 1
+_GAP_CALLS_MAX = 100_000
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+
+logger = logging.getLogger("submeter.data")
 
 
 class Journal:
@@ -73,7 +80,7 @@ class Journal:
         self._gap_from_us = 0
         self._gap_to_us = 0
         self._gap_lines = 0
-        self._gap_calls = 0
+        self._gap_calls: set[str] = set()
 
     @classmethod
     def open(cls, ledger: Path, *, mode: str, clock: Clock, write: Callable[[int, bytes], int] = os.write) -> Journal:
@@ -81,22 +88,25 @@ class Journal:
 
         Raises `SubmeterError` where the folder cannot be written to.
         """
-        folder = journal_folder(ledger)
+        folder = journal_folder(ledger.absolute())
         started_s = clock.now_us() // 1_000_000
         name = f"{_file_safe(socket.gethostname())}-{os.getpid()}-{started_s}-{secrets.token_hex(3)}.jsonl"
         path = folder / name
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, _OPEN_FLAGS, 0o600)
         except OSError as error:
             raise SubmeterError(
                 f"The journal cannot be written: {folder}",
                 f"{error.strerror or error}, so no call could be recorded.",
                 "Choose a folder you can write to: submeter --help shows --ledger and SUBMETER_LEDGER.",
             ) from error
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Nobody else writes here; somebody who asks whether we live may hold a shared lock for a moment.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         _keep_reserve(folder)
-        return cls(path, descriptor, mode=mode, clock=clock, write=write)
+        journal = cls(path, descriptor, mode=mode, clock=clock, write=write)
+        _open_journals.add(journal)
+        return journal
 
     def begin(self, *, upstream: str | None = None, listen: Iterable[str] = ()) -> None:
         """Write the `process` line, always the first. A second call does nothing."""
@@ -127,13 +137,18 @@ class Journal:
             line = _encode({"v": FORMAT, "kind": kind, "seq": self._seq, "at": now_us, **fields})
             self._seq += 1
             if ((self._waiting or self._gap_lines) and not self._flush_waiting()) or not self._write_line(line):
-                self._keep_waiting(kind, line, now_us)
+                self._keep_waiting(fields.get("call_id"), line, now_us)
 
     def sync(self) -> None:
-        """Try waiting lines again, then fdatasync what was written since the last sync."""
+        """Try waiting lines again, then fdatasync what was written since the last sync.
+
+        Where somebody took the file away, it is put back whole: it is the only record of its calls.
+        """
         with self._mutex:
             if self._closed:
                 return
+            if not self._in_place():
+                self._put_back()
             if self._waiting or self._gap_lines:
                 self._flush_waiting()
             if not self._dirty:
@@ -160,8 +175,51 @@ class Journal:
             self.append("stop", {})
         self.sync()
         with self._mutex:
-            self._closed = True
-            os.close(self._descriptor)
+            if self._waiting or self._gap_lines:
+                logger.error(
+                    "%s: %d lines could not be written before the end; their calls are not in the ledger",
+                    self.path,
+                    len(self._waiting) + self._gap_lines,
+                )
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._closed = True
+        _open_journals.discard(self)
+        os.close(self._descriptor)
+
+    def _in_place(self) -> bool:
+        """Whether our file is still what stands at its path."""
+        try:
+            there, ours = os.stat(self.path), os.fstat(self._descriptor)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def _put_back(self) -> None:
+        """Write all we wrote to a new file at our path, byte for byte, so that every line keeps its identity."""
+        part = self.path.with_suffix(".part")
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            part.unlink(missing_ok=True)
+            descriptor = os.open(part, _OPEN_FLAGS, 0o600)
+        except OSError as error:
+            logger.error("%s was taken away and cannot be put back (%s)", self.path, error.strerror)
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            offset = 0
+            while data := os.pread(self._descriptor, 1 << 20, offset):
+                offset += os.write(descriptor, data)
+            os.rename(part, self.path)
+        except OSError as error:
+            os.close(descriptor)
+            logger.error("%s was taken away and cannot be put back (%s)", self.path, error.strerror)
+            return
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        self._dirty = True
+        logger.error("%s was taken away while it was written; it is back, whole", self.path)
 
     def __enter__(self) -> Journal:
         return self
@@ -203,16 +261,17 @@ class Journal:
                 "at": self._clock.now_us(),
                 "from": self._gap_from_us,
                 "to": self._gap_to_us,
-                "calls": self._gap_calls,
+                "calls": len(self._gap_calls),
                 "lines": self._gap_lines,
             }
             if not self._write_line(_encode(gap)):
                 return False
             self._seq += 1
-            self._gap_lines = self._gap_calls = 0
+            self._gap_lines = 0
+            self._gap_calls.clear()
         return True
 
-    def _keep_waiting(self, kind: str, line: bytes, now_us: int) -> None:
+    def _keep_waiting(self, call_id: str | None, line: bytes, now_us: int) -> None:
         if len(self._waiting) < WAITING_LINES_MAX and not self._gap_lines:
             self._waiting.append(line)
             return
@@ -220,7 +279,8 @@ class Journal:
             self._gap_from_us = now_us
         self._gap_to_us = now_us
         self._gap_lines += 1
-        self._gap_calls += kind in ("start", "settle")
+        if call_id is not None and len(self._gap_calls) < _GAP_CALLS_MAX:
+            self._gap_calls.add(call_id)
 
     def _give_up_reserve(self) -> bool:
         try:
@@ -230,8 +290,26 @@ class Journal:
         return True
 
 
+_open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _let_go_after_fork() -> None:
+    """A forked child is another process: it may not write our file, nor hold its lock after we are gone."""
+    for journal in list(_open_journals):
+        journal._mutex = threading.Lock()
+        journal._let_go()
+
+
+os.register_at_fork(after_in_child=_let_go_after_fork)
+
+
 def _encode(line: Mapping[str, Any]) -> bytes:
-    data = orjson.dumps(line) + b"\n"
+    try:
+        data = orjson.dumps(line) + b"\n"
+    except TypeError:
+        # One value that JSON has no way to say (a lone surrogate, an integer beyond 64 bits) must not cost the line.
+        line = {name: _sayable(value) for name, value in line.items()}
+        data = orjson.dumps(line) + b"\n"
     if len(data) <= LINE_BYTES_MAX:
         return data
     short = dict(line)
@@ -248,6 +326,19 @@ def _encode(line: Mapping[str, Any]) -> bytes:
     if len(data) > LINE_BYTES_MAX:
         raise ValueError(f"a {line['kind']} line of {len(data)} bytes is over {LINE_BYTES_MAX}")
     return data
+
+
+def _sayable(value: Any) -> Any:
+    """The value as JSON can say it: text with what is no UTF-8 replaced; None for what no column could hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(value, int) and not -_INT_MAX <= value <= _INT_MAX:
+        return None
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return None
+    return value
 
 
 def _keep_reserve(folder: Path) -> None:

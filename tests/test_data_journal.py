@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -194,7 +196,7 @@ def test_what_memory_will_not_hold_is_announced_by_a_gap(
         journal.append("key", {"key_fingerprint": str(number)})
     for kind in ("start", "settle", "key"):
         clock.sleep(1)
-        journal.append(kind, {})
+        journal.append(kind, {"call_id": "a call"} if kind != "key" else {})
     disk.full = False
     journal.append("key", {"key_fingerprint": "after"})
     told = lines(journal)
@@ -207,12 +209,12 @@ def test_what_memory_will_not_hold_is_announced_by_a_gap(
         ("key", 7),
     ]
     gap = told[4]
-    assert (gap["calls"], gap["lines"], gap["from"], gap["to"]) == (2, 3, NOON_US + 1_000_000, NOON_US + 3_000_000)
+    assert (gap["calls"], gap["lines"], gap["from"], gap["to"]) == (1, 3, NOON_US + 1_000_000, NOON_US + 3_000_000)
     ledger = Ledger(tmp_path / "l.duckdb", clock=clock)
     ledger.ingest()
     report = ledger.check()
     assert [(hole.first_seq, hole.lines, hole.announced) for hole in report.holes] == [(4, 3, True)]
-    assert [gap.calls for gap in report.gaps] == [2]
+    assert [gap.calls for gap in report.gaps] == [1]
     assert report.problems == ()
 
 
@@ -253,3 +255,53 @@ def test_call_ids_sort_by_time_and_are_uuids_of_version_7() -> None:
     assert len(first) == 36
     assert first[14] == "7"
     assert first[19] in "89ab"
+
+
+def test_a_file_that_is_taken_away_is_put_back_whole_and_held(
+    journal: Journal, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.append("key", {"key_fingerprint": "before"})
+    before = journal.path.read_bytes()
+    shutil.rmtree(journal_folder(tmp_path / "l.duckdb"))
+    journal.append("key", {"key_fingerprint": "while it was away"})
+    journal.sync()
+    journal.append("key", {"key_fingerprint": "after"})
+    assert journal.path.read_bytes().startswith(before)
+    assert [seq for _, seq in decodable(journal)] == [0, 1, 2, 3]
+    assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
+    with journal.path.open("rb") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert "is back, whole" in caplog.text
+
+
+def test_a_value_that_json_cannot_say_costs_itself_and_not_the_line(journal: Journal) -> None:
+    journal.append("settle", {"call_id": "a", "method": "P\udcffST", "status_code": 10**22, "input_tokens": 5})
+    line = lines(journal)[-1]
+    assert (line["call_id"], line["input_tokens"], line["status_code"]) == ("a", 5, None)
+    assert line["method"] == "P?ST" or "\ufffd" in str(line["method"])
+
+
+def test_a_forked_child_lets_go_of_the_lock_and_writes_nothing(journal: Journal) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            journal.append("key", {"key_fingerprint": "child"})
+        except ValueError:
+            os._exit(0)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    with journal.path.open("rb") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    journal.append("key", {"key_fingerprint": "parent"})
+    assert [kind for kind, _ in decodable(journal)] == ["process", "key"]
+
+
+def test_lines_that_cannot_be_written_before_the_end_are_announced_aloud(
+    journal: Journal, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk.full = True
+    journal.append("start", {"call_id": "a"})
+    with caplog.at_level(logging.ERROR):
+        journal.close()
+    assert "2 lines could not be written" in caplog.text
