@@ -8,6 +8,7 @@ affair, and nothing here imports DuckDB.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from .columns import BUCKET_COLUMNS, LINES, Form, Kind
 from .pages import PageUnusableError, bucket_rows
 from .presence import SILENCE_US, is_here
 from .replay import JournalFile, Line, Problem, Stretch, Survey, read_stretch
-from .staging import Connection, StagedLine, stage_lines, stage_rows
+from .staging import Connection, StagedLine, StatementRefusedError, stage_lines, stage_rows
 
 TURN_BYTES = 8 * 1024 * 1024
 """Journal bytes carried in one transaction: about 12,000 lines, well under a second of holding the ledger."""
@@ -103,7 +104,8 @@ def carry_turn(
         turn.rows = _log(connection, turn, Kind.SETTLE in staged, now_us)
         connection.rows("COMMIT")
     except BaseException:
-        connection.rows("ROLLBACK")
+        with suppress(StatementRefusedError):  # After a failed COMMIT there is nothing left to roll back.
+            connection.rows("ROLLBACK")
         raise
     return turn
 

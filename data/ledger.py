@@ -101,6 +101,13 @@ class Ledger:
                     turn = carry_turn(connection, survey, reads=reads_folder(self.path), clock=self._clock)
             except LockHeldError as held:
                 return IngestTurn(lines=lines, rows=rows, problems=tuple(problems), held=True, held_by=held.pid)
+            except (duckdb.Error, StatementRefusedError, OSError) as error:
+                raise SubmeterError(
+                    f"The ledger could not be written: {self.path}",
+                    f"{str(error).splitlines()[0].rstrip('.')}. No call is lost: they wait in the journals.",
+                    "If the disk is full, make room; if it goes on: submeter ledger rebuild",
+                    exit_code=3,
+                ) from error
             self._watched = turn.watched
             lines += turn.lines
             rows += turn.rows

@@ -47,6 +47,20 @@ ledger.carry_turn = carry_and_die
 Ledger(Path(sys.argv[1]), clock=FixedClock(int(sys.argv[2]))).ingest()
 """
 
+INGEST_WITHOUT_ROOM = """
+import resource, signal, sys
+from pathlib import Path
+from submeter.data.clock import FixedClock
+from submeter.data.error import SubmeterError
+from submeter.data.ledger import Ledger
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    Ledger(Path(sys.argv[1]), clock=FixedClock(int(sys.argv[2]))).ingest()
+except SubmeterError as error:
+    print(error)
+"""
+
 INGEST_FOR_EVER = """
 import sys
 from pathlib import Path
@@ -453,3 +467,22 @@ def test_a_journal_that_has_not_begun_is_nobodys_business(play: Play) -> None:
     silent = Journal.open(play.path, mode="proxy", clock=play.clock)
     assert play.ledger.ingest().problems == ()
     silent.close(stop=False)
+
+
+def test_a_disk_without_room_for_the_ledger_is_three_lines_and_loses_nothing(play: Play) -> None:
+    play.call()
+    play.ledger.ingest()
+    for _ in range(400):
+        play.call()
+    program = subprocess.run(
+        [sys.executable, "-c", INGEST_WITHOUT_ROOM, str(play.path), str(play.clock.now_us()), "4096"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert program.stdout.startswith(f"The ledger could not be written: {play.path}\n")
+    assert program.stdout.count("\n") == 3
+    assert play.ledger.query(COUNT).rows == [(1, 1)]
+    assert play.told(COUNT) == [(401, 401)]
+    assert play.ledger.check().clean
