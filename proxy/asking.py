@@ -18,7 +18,6 @@ from ..data.call import Flag
 from .attempt import Attempt
 from .decode import DecodeError, Decoder
 from .rewrite_request import BODY_BYTES_MAX, ENDPOINTS, ask_for_usage
-from .rewrite_stream import UsageHider
 from .upstream import Fields, OwnRequest
 
 REFUSED = frozenset({400, 422})
@@ -32,7 +31,7 @@ class Way(StrEnum):
 
     PASS = "pass"
     HIDE = "hide"
-    """Through `hider`."""
+    """Through a `UsageHider`."""
     HOLD = "hold"
     """Not before it is whole and `names_our_question` was asked."""
 
@@ -45,7 +44,6 @@ class Asking:
         self.attempt = attempt
         self.request = request
         self.asked = False
-        self.hider = UsageHider()
 
     def ask(self, body: bytes, fields: Fields) -> tuple[bytes, Fields] | None:
         """The body and headers to send instead of these; None: nothing is to be asked, or not with certainty."""

@@ -141,12 +141,12 @@ class Tap:
             if asking is not None:
                 flow.request.data.content = b""
                 way = asking.answered(response.status_code, headers)
-        if asking is not None and way is Way.HIDE:
+        if way is Way.HIDE:
             if "content-length" in response.headers:
                 del response.headers["content-length"]
                 if not flow.request.is_http2:
                     response.headers["transfer-encoding"] = "chunked"
-            response.stream = self._hiding_tap(attempt, asking.hider)
+            response.stream = self._hiding_tap(attempt, UsageHider())
         elif response.status_code != 101 and way is not Way.HOLD:
             response.stream = self._response_tap(attempt)
 
