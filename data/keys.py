@@ -74,7 +74,7 @@ def read_keys(environment: Mapping[str, str], env_file: Path | None = None) -> K
     keys = []
     for variable in sorted(named):
         name = variable.removeprefix(PREFIX)
-        if name == variable or not name or name.endswith(ID_SUFFIX) or name == ADMIN_NAME:
+        if name in (variable, ADMIN_NAME, "") or name.endswith(ID_SUFFIX):
             continue
         secret = named[variable].strip()
         if not secret:

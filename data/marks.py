@@ -97,7 +97,8 @@ class MarkBook:
         if mark.kind == "run" and mark.edge is Edge.END:
             self._open.pop(name, None)
         elif run is None:
-            self._open[name] = _OpenRun(step=mark.step if mark.edge is Edge.BEGIN else None, active_at=mark.marked_at)
+            if mark.edge is Edge.BEGIN:
+                self._open[name] = _OpenRun(step=mark.step, active_at=mark.marked_at)
         else:
             run.active_at = max(run.active_at, mark.marked_at)
             if mark.kind == "step" and mark.edge is Edge.BEGIN:

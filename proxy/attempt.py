@@ -114,8 +114,8 @@ class Recorder:
             run_id=labels.run_id,
             step=labels.step,
             label_source=labels.source,
-            method=method[:TEXT_CHARS_MAX],
-            path=as_text(path.path.partition("?")[0]) or "",
+            method=as_text(method) or "",
+            path=as_text(path.path.partition("?")[0].partition("#")[0]) or "",
             endpoint=endpoint.name,
             usage_endpoint=endpoint.usage_endpoint,
             operation=endpoint.operation,
@@ -390,6 +390,7 @@ def _server_date_us(text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return int(parsedate_to_datetime(text).timestamp()) * 1_000_000
+        us = int(parsedate_to_datetime(text).timestamp()) * 1_000_000
     except (ValueError, OverflowError):
         return None
+    return us if us >= 0 else None

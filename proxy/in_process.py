@@ -62,7 +62,7 @@ class Submeter:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.environment = dict(os.environ if environment is None else environment)
-        self.ledger = ledger_path(ledger)
+        self.ledger = ledger_path(ledger).absolute()
         self._upstream = upstream
         self._receipts = receipts
         self._host = host

@@ -21,6 +21,7 @@ STEP_HEADER = "x-submeter-step"
 TOKEN_HEADER = "x-submeter-token"
 PLAIN_HEADER = "x-submeter-plain"
 """On a request of our own making, with a secret of this process: send it as it is."""
+_LABELS = frozenset({"token", "run", "step"})
 OUR_HEADERS = (RUN_HEADER, STEP_HEADER, TOKEN_HEADER, PLAIN_HEADER)
 
 
@@ -37,17 +38,16 @@ class PathLabels:
 
 
 def split_path(path: str) -> PathLabels:
-    """Take `/token/..`, `/run/..` and `/step/..` off the front of a request path, in this order, each at most once."""
+    """Take `/token/..`, `/run/..` and `/step/..` off the front of a request path, in any order, each at most once."""
     found: dict[str, str] = {}
     rest = path
-    for name in ("token", "run", "step"):
-        head, _, tail = rest.removeprefix("/").partition("/")
-        if head == name and rest.startswith("/"):
-            value, slash, remainder = tail.partition("/")
-            if "?" in value or not (slash or value):
-                break
-            found[name] = unquote(value, errors="surrogateescape")
-            rest = slash + remainder or "/"
+    while rest.startswith("/"):
+        name, _, tail = rest[1:].partition("/")
+        value, slash, remainder = tail.partition("/")
+        if name not in _LABELS or name in found or "?" in value or not (slash or value):
+            break
+        found[name] = unquote(value, errors="surrogateescape")
+        rest = slash + remainder or "/"
     return PathLabels(path=rest, run_id=found.get("run"), step=found.get("step"), token=found.get("token"))
 
 
@@ -65,15 +65,19 @@ def read_labels(
 ) -> Labels:
     """The labels of one request: header, else URL, else the open mark of the one open run of its framework, else none.
 
-    The framework is the declared run's, else the key's. A label that is empty, too long or unprintable is left out
-    and flagged. `source` is that of the step where there is one, else that of the run.
+    The framework is the declared run's, else the key's. A label that is empty, too long or unprintable is flagged, and
+    its part stays empty: whoever named a run or step that cannot be did not mean the one that is open. `source` is
+    that of the step where there is one, else that of the run.
     """
     flags: list[Flag] = []
-    run_id, run_source = _pick(headers.get(RUN_HEADER), path.run_id, RUN_ID_CHARS_MAX, flags)
-    step, step_source = _pick(headers.get(STEP_HEADER), path.step, STEP_CHARS_MAX, flags)
+    run_named, step_named = headers.get(RUN_HEADER, path.run_id), headers.get(STEP_HEADER, path.step)
+    run_id = _checked(run_named, RUN_ID_CHARS_MAX, flags)
+    step = _checked(step_named, STEP_CHARS_MAX, flags)
+    run_source = LabelSource.HEADER if RUN_HEADER in headers else LabelSource.URL
+    step_source = LabelSource.HEADER if STEP_HEADER in headers else LabelSource.URL
     framework = key_framework
     if run_id is None:
-        if open_run := marks.open_run(key_framework, now_us):
+        if run_named is None and (open_run := marks.open_run(key_framework, now_us)):
             run_framework, run_id = open_run
             run_source = LabelSource.MARK
             framework = run_framework or key_framework
@@ -82,9 +86,10 @@ def read_labels(
         framework = run_framework or key_framework
     if framework != key_framework and key_framework is not None:
         flags.append(Flag.FRAMEWORK_DISAGREES)
-    if step is None and run_id is not None and (open_step := marks.open_step(framework, run_id)):
+    if step_named is None and run_id is not None and (open_step := marks.open_step(framework, run_id)):
         step, step_source = open_step, LabelSource.MARK
-    return Labels(framework=framework, run_id=run_id, step=step, source=step_source or run_source, flags=tuple(flags))
+    source = step_source if step is not None else run_source if run_id is not None else None
+    return Labels(framework=framework, run_id=run_id, step=step, source=source, flags=tuple(flags))
 
 
 def _declared(name: str, key_framework: str | None, marks: MarkBook, now_us: int) -> tuple[str | None, str]:
@@ -97,14 +102,10 @@ def _declared(name: str, key_framework: str | None, marks: MarkBook, now_us: int
     return marks.framework_of(name, now_us), name
 
 
-def _pick(
-    header: str | None, in_path: str | None, chars_max: int, flags: list[Flag]
-) -> tuple[str | None, LabelSource | None]:
-    for value, source in ((header, LabelSource.HEADER), (in_path, LabelSource.URL)):
-        if value is None:
-            continue
-        if 1 <= len(value) <= chars_max and value.isprintable():
-            return value, source
-        if Flag.LABEL_REFUSED not in flags:
-            flags.append(Flag.LABEL_REFUSED)
-    return None, None
+def _checked(value: str | None, chars_max: int, flags: list[Flag]) -> str | None:
+    """The label, if it can be one; else None, and flagged."""
+    if value is None or (1 <= len(value) <= chars_max and value.isprintable()):
+        return value
+    if Flag.LABEL_REFUSED not in flags:
+        flags.append(Flag.LABEL_REFUSED)
+    return None

@@ -1,4 +1,4 @@
-"""The marks a starting proxy needs: those of runs that are open in the ledger, oldest first.
+"""What a starting proxy needs of the past: the marks of runs that are open in the ledger, and their last calls.
 
 A proxy that is started again in the middle of a run goes on labelling its calls. Never here: deciding what is open
 now; the `MarkBook` follows the marks and lets idle runs go.
@@ -7,39 +7,41 @@ now; the `MarkBook` follows the marks and lets idle runs go.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 from ..data.call import Edge, MarkedBy
 from ..data.error import SubmeterError
 from ..data.ledger import Ledger
-from ..data.marks import Mark
+from ..data.marks import Mark, MarkBook
 
-QUERY = "open_marks"
 HELD_EXIT_CODE = 3
 
 logger = logging.getLogger("submeter.proxy")
 
 
-def read_open_runs(ledger: Ledger) -> Iterator[Mark]:
-    """The marks of the last day that were not imported, in the order they were made.
+def take_up_open_runs(book: MarkBook, ledger: Ledger) -> None:
+    """Give the book the marks of the last day that were not imported, and each run's last call.
 
-    None where another program holds the ledger: metering without them is better than not metering.
+    Nothing where another program holds the ledger: metering without them is better than not metering.
     """
     try:
-        table = ledger.query(QUERY)
+        marks, calls = ledger.query("open_marks"), ledger.query("last_calls")
     except SubmeterError as error:
         if error.exit_code != HELD_EXIT_CODE:
             raise
         logger.warning("the ledger is held; runs that are open in it will not label calls")
         return
-    for kind, framework, run_id, step, edge, status, marked_by, marked_at_us in table.rows:
-        yield Mark(
-            kind="step" if kind == "step" else "run",
-            framework=framework,
-            run_id=run_id,
-            step=step,
-            edge=Edge(edge),
-            by=MarkedBy(marked_by),
-            marked_at=marked_at_us,
-            status=status,
+    for kind, framework, run_id, step, edge, status, marked_by, marked_at_us in marks.rows:
+        book.apply(
+            Mark(
+                kind="step" if kind == "step" else "run",
+                framework=framework,
+                run_id=run_id,
+                step=step,
+                edge=Edge(edge),
+                by=MarkedBy(marked_by),
+                marked_at=marked_at_us,
+                status=status,
+            )
         )
+    for framework, run_id, active_at_us in calls.rows:
+        book.call_ended(framework, run_id, active_at_us)

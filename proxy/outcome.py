@@ -6,6 +6,7 @@ the standing, and it is decided in one place, `view_calls.sql`.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from ..data.call import Outcome
@@ -47,3 +48,11 @@ def decide_outcome(
     if has_usage:
         return Outcome.METERED
     return Outcome.UNREADABLE if unreadable else Outcome.NO_USAGE
+
+
+_QUOTED = re.compile(r"""b?['"]|bytearray|\d{12,}|\bsk-""")
+
+
+def without_quotes(text: str) -> str:
+    """The engine's words for what broke, up to where it begins to quote what passed (a header, a piece of a body)."""
+    return _QUOTED.split(text, maxsplit=1)[0].rstrip(" :(,[")

@@ -32,7 +32,7 @@ from .attempt import Recorder
 from .authority import BASENAME, authority_folder, prepare_authority
 from .control import Control
 from .listen import INTERCEPT_HOST, Listen
-from .open_runs import read_open_runs
+from .open_runs import take_up_open_runs
 from .outcome import Break
 from .rewrite_request import BODY_BYTES_MAX as HELD_BYTES_MAX
 from .upstream_url import Upstream
@@ -82,8 +82,9 @@ class ProxyServer:
         silence_s_max: int = SILENCE_S_MAX,
         receipts: bool = False,
     ) -> None:
-        self._ledger = Ledger(ledger, clock=clock)
-        self._ledger_path = ledger
+        # A relative path means the place it meant when it was given, whatever the host program does with its folder.
+        self._ledger_path = ledger.absolute()
+        self._ledger = Ledger(self._ledger_path, clock=clock)
         self._listen = listen
         self._upstream = upstream
         self._clock = clock
@@ -153,8 +154,7 @@ class ProxyServer:
         try:
             self._ledger.ingest()
             marks = MarkBook()
-            for mark in read_open_runs(self._ledger):
-                marks.apply(mark)
+            take_up_open_runs(marks, self._ledger)
         except BaseException:
             journal.close(stop=False)
             journal.path.unlink(missing_ok=True)
@@ -192,11 +192,14 @@ class ProxyServer:
         for thread in self._threads:
             thread.join()
         self._threads = []
-        for attempt in list(self._recorder.open.values()):
-            attempt.break_off(Break.STOPPED, error="the proxy was stopped")
-        self._recorder.journal.close()
         try:
+            for attempt in list(self._recorder.open.values()):
+                attempt.break_off(Break.STOPPED, error="the proxy was stopped")
+            self._recorder.journal.close()
             self._ledger.ingest()
+        except SubmeterError as error:
+            # What was metered is in the journal; the next command carries it in.
+            logger.error("the ledger was not brought up to date at the end: %s", str(error).replace("\n", " "))
         finally:
             self._url = None
             ProxyServer._running = None

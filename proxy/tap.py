@@ -27,7 +27,7 @@ from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
 from .head import body_bytes, plain_headers
 from .intercept import Intercept, is_intercepted
 from .labels import OUR_HEADERS, PLAIN_HEADER, TOKEN_HEADER, PathLabels, join_labels, split_path
-from .outcome import Break
+from .outcome import Break, without_quotes
 from .receipts import CARRIED, receipt_path
 from .rewrite_request import may_ask
 from .rewrite_stream import UsageHider
@@ -89,7 +89,12 @@ class Tap:
             plain = PLAIN_HEADER in headers and token_matches(self._plain, headers[PLAIN_HEADER])
             ours = Flag.RECEIPT if request.method == "GET" else Flag.RETRIED_BY_US
             flags = (ours,) if plain else ()
-            attempt = self._recorder.begin(method=request.method, path=path, headers=headers, flags=flags)
+            try:
+                attempt = self._recorder.begin(method=request.method, path=path, headers=headers, flags=flags)
+            except Exception:
+                # No row is made; the request goes on as any other all the same.
+                self._rewrite_head(flow, path)
+                raise
             flow.metadata[_ATTEMPT] = attempt
             note_handshake(flow, attempt, path, headers)
             if flow.error:
@@ -102,11 +107,7 @@ class Tap:
                 self._answer_here(flow, self._control_error(status_code, why))
                 return
             fields = request.headers.fields
-            request.data.path = self._upstream.join(path.path).encode("utf-8", "surrogateescape")
-            request.data.authority = b""
-            request.headers.fields = tuple(self._forwarded(request.headers.fields))
-            if self._upstream.scheme == "https":
-                flow.server_conn.sni = self._upstream.host
+            self._rewrite_head(flow, path)
             may = self._asks and not plain and request.http_version != "HTTP/1.0"
             if may and may_ask(request.method, attempt.start.endpoint, headers):
                 own = OwnRequest(method=request.method, target=join_labels(path), fields=fields, body=b"")
@@ -166,7 +167,7 @@ class Tap:
         if attempt is None:
             return
         with self._passing_on(flow, "error"):
-            says = flow.error.msg if flow.error else "the call broke off"
+            says = without_quotes(flow.error.msg if flow.error else "") or "the call broke off"
             broke, flags = self._why_broke(flow)
             attempt.break_off(broke, error=says, flags=flags)
             if self._receipts and not self._stopping() and (path := receipt_path(attempt)):
@@ -215,6 +216,15 @@ class Tap:
             flow.response = _whole_response(answer)
             # Where it is refused all the same, the question was not the reason.
             self._asks = self._asks and answer.status_code >= 400
+
+    def _rewrite_head(self, flow: http.HTTPFlow, path: PathLabels) -> None:
+        """Make the head that of a request to our upstream: without labels, under its path, with its name."""
+        request = flow.request
+        request.data.path = self._upstream.join(path.path).encode("utf-8", "surrogateescape")
+        request.data.authority = b""
+        request.headers.fields = tuple(self._forwarded(request.headers.fields))
+        if self._upstream.scheme == "https":
+            flow.server_conn.sni = self._upstream.host
 
     def _forwarded(self, fields: tuple[tuple[bytes, bytes], ...]) -> Iterator[tuple[bytes, bytes]]:
         """The request's headers in their order, without ours, and with the upstream's own `Host`."""

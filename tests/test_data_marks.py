@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from submeter.data.call import Edge, MarkedBy
 from submeter.data.error import SubmeterError
 from submeter.data.marks import IDLE_US, Mark, MarkBook, check_run_id, check_step, run_name, split_run
@@ -95,6 +96,14 @@ def test_a_run_with_a_call_in_flight_is_not_idle() -> None:
     book.apply(mark(Edge.BEGIN, "r-1"))
     book.call_began("baes", "r-1", T0)
     assert book.open_run("baes", T0 + 5 * IDLE_US) == ("baes", "r-1")
+
+
+def test_a_late_end_of_a_step_does_not_open_its_ended_run_again() -> None:
+    book = MarkBook()
+    book.apply(mark(Edge.BEGIN, "r-1", "1"))
+    book.apply(mark(Edge.END, "r-1"))
+    book.apply(mark(Edge.END, "r-1", "1"))
+    assert book.open_run("baes", T0) is None
 
 
 def test_a_run_is_written_as_users_write_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from submeter.data.call import Edge, Flag, Labels, LabelSource, MarkedBy
 from submeter.data.marks import Mark, MarkBook
 from submeter.proxy.labels import PathLabels, read_labels, split_path
@@ -110,6 +111,21 @@ def test_a_label_that_cannot_be_is_left_out_and_flagged(path: str) -> None:
     got = labels(path)
     assert (got.run_id, got.flags) == (None, (Flag.LABEL_REFUSED,))
     assert split_path(path).path == "/v1/x"
+
+
+@pytest.mark.parametrize("path", [f"/run/r-1/step/{'x' * 129}/v1/x", "/run/r-1/step//v1/x"])
+def test_a_step_that_cannot_be_is_not_replaced_by_the_open_one(path: str) -> None:
+    got = labels(path, marks=book(("baes", "r-1", "3")))
+    assert (got.run_id, got.step, got.flags) == ("r-1", None, (Flag.LABEL_REFUSED,))
+
+
+def test_a_run_that_cannot_be_is_not_replaced_by_the_open_one() -> None:
+    got = labels("/run//v1/x", marks=book(("baes", "r-1", "3")))
+    assert (got.run_id, got.step, got.source) == (None, None, None)
+
+
+def test_labels_may_come_in_any_order() -> None:
+    assert split_path("/step/1/run/r/token/t/v1/x") == PathLabels(path="/v1/x", run_id="r", step="1", token="t")
 
 
 def test_without_key_and_marks_a_call_has_no_labels() -> None:

@@ -9,7 +9,7 @@ import pytest
 from submeter.data.call import Outcome
 from submeter.data.error import SubmeterError
 from submeter.proxy.environment import base_url, client_environment
-from submeter.proxy.outcome import Break, decide_outcome
+from submeter.proxy.outcome import Break, decide_outcome, without_quotes
 from submeter.proxy.upstream_url import parse_upstream
 
 
@@ -98,3 +98,18 @@ def test_an_outcome_says_what_happened_on_the_wire(
         decide_outcome(status_code=status, broke=broke, has_usage=usage, failed_inside=inside, unreadable=unreadable)
         is outcome
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("protocol error: illegal chunk header: bytearray(b'a completion')", "protocol error: illegal chunk header"),
+        ("Invalid header line: b'set cookie secret'", "Invalid header line"),
+        ('invalid content-length header: b"sk-secret"', "invalid content-length header"),
+        ("Received invalid content-length sk-secret", "Received invalid content-length"),
+        ("[Errno 111] Connect call failed ('127.0.0.1', 9)", "[Errno 111] Connect call failed"),
+        ("Client disconnected.", "Client disconnected."),
+    ],
+)
+def test_the_engine_s_words_are_kept_up_to_where_they_quote_what_passed(said: str, kept: str) -> None:
+    assert without_quotes(said) == kept

@@ -415,3 +415,43 @@ def test_a_proxy_started_again_in_the_middle_of_a_run_goes_on_labelling(
     with proxied(tmp_path, always(framed(200, JSON, CHAT_BODY))) as (port, _, ledger):
         exchange(port, chat())
     assert [(c["framework"], c["run_id"], c["step"]) for c in calls(ledger)] == [("baes", "r-1", "3")]
+
+
+def test_an_answer_that_breaks_the_protocol_leaves_none_of_itself_in_the_row(tmp_path: Path) -> None:
+    broken = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"THE-COMPLETION-THAT-MUST-NOT-STAY\r\n"]
+    with proxied(tmp_path, always(broken, keep=False)) as (port, _, ledger):
+        exchange(port, chat())
+    [call] = calls(ledger)
+    assert call["outcome"] == "failed"
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"MUST-NOT-STAY" not in path.read_bytes(), path
+
+
+def test_a_method_that_is_no_text_is_forwarded_without_our_labels_and_is_a_row(tmp_path: Path) -> None:
+    raw = chat("/run/r-1/v1/chat/completions", headers={"X-Submeter-Step": "1"}).replace(b"POST", b"P\xffST", 1)
+    with proxied(tmp_path, always(framed(200, JSON, CHAT_BODY))) as (port, upstream, ledger):
+        exchange(port, raw)
+        assert [request.head for request in upstream.requests if b"submeter" in request.head.lower()] == []
+        assert all(request.target == "/v1/chat/completions" for request in upstream.requests)
+    assert [(c["run_id"], c["step"]) for c in calls(ledger)] == [("r-1", "1")]
+
+
+def test_a_date_before_our_time_is_no_date_and_costs_no_row(tmp_path: Path) -> None:
+    headers = {**JSON, "Date": "Sun, 01 Jan 1950 00:00:00 GMT"}
+    with proxied(tmp_path, always(framed(200, headers, CHAT_BODY))) as (port, _, ledger):
+        exchange(port, chat())
+    assert [(c["server_date"], c["standing"]) for c in calls(ledger)] == [(None, "counted")]
+
+
+def test_a_relative_ledger_stays_where_it_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    with (
+        serving(always(framed(200, JSON, CHAT_BODY))) as upstream,
+        Submeter("l.duckdb", upstream=upstream.url) as meter,
+    ):
+        monkeypatch.chdir(tmp_path / "b")
+        exchange(int(meter.url.rsplit(":", 1)[1]), chat())
+    assert len(calls(tmp_path / "a" / "l.duckdb")) == 1
+    assert list((tmp_path / "b").iterdir()) == []
