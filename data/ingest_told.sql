@@ -2,10 +2,10 @@
 -- one row in `additions` for each such pair, whichever of the two came in last. Run by ingest alone, after this turn's
 -- readings are in; which hosts, proxies and turns the two came from makes no difference.
 -- Matched by the provider's id, which the read also names in its path: a list, or a server whose ids are all alike,
--- tells nothing. 35 days: responses are kept for 30, batches run for one.
+-- tells nothing. Runs of the Assistants API (shut down 2026-08-26) keep each answer's own word. 35 days: responses are kept for 30, batches run for one.
 INSERT INTO additions BY NAME
 WITH fresh AS (
-    SELECT call_id, response_id
+    SELECT call_id, response_id, started_at
     FROM staged_settle
     WHERE response_id <> ''
 ),
@@ -17,6 +17,8 @@ creates AS (
       AND usage_source IS NULL
       AND input_tokens IS NULL
       AND output_tokens IS NULL
+      AND (endpoint IS NULL OR NOT starts_with(endpoint, 'threads'))
+      AND started_at >= (SELECT min(f.started_at) - INTERVAL 35 DAY FROM fresh AS f)
 ),
 reads AS (
     SELECT
@@ -53,6 +55,7 @@ reads AS (
       AND response_id IN (SELECT f.response_id FROM fresh AS f)
       AND usage_source IS NOT NULL
       AND contains(path, response_id)
+      AND started_at >= (SELECT min(f.started_at) - INTERVAL 1 HOUR FROM fresh AS f)
 )
 SELECT
     c.call_id,
