@@ -1,26 +1,34 @@
-"""`submeter metrics`: the users' own `metrics.json` files."""
+"""`submeter metrics`: the users' own `metrics.json` files, taken in, filled and judged."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+from ..data.clock import utc
 from ..data.error import SubmeterError
 from ..data.journal import Journal
 from ..data.marks import Mark, run_name
-from ..data.metrics import find_metrics, read_metrics
-from .invocation import FINE, WRONG_USAGE, Invocation, ledger_option, pass_invocation
-from .output import say
+from ..data.metrics import find_metrics, open_metrics, read_metrics
+from ..data.metrics_judge import Flaw, Judgement, Read, judge_runs, published_run
+from .invocation import DIFFER, FINE, WRONG_USAGE, Invocation, json_option, ledger_option, pass_invocation
+from .output import print_json, print_table, say
+
+Told = TypeVar("Told")
 
 
 @click.group()
 def metrics() -> None:
-    """Read the metrics.json files of an experiment.
+    """Take in, fill and judge the metrics.json files of an experiment.
 
     \b
     Example:
         submeter metrics import runs/
+        submeter metrics judge runs/
     """
 
 
@@ -39,13 +47,7 @@ def import_(context: click.Context, invocation: Invocation, folder: Path) -> Non
     Example:
         submeter metrics import runs/
     """
-    runs: list[list[Mark]] = []
-    broken: list[SubmeterError] = []
-    for path in find_metrics(folder):
-        try:
-            runs.append(read_metrics(path))
-        except SubmeterError as error:
-            broken.append(error)
+    runs, broken = _each(folder, read_metrics)
     if runs:
         _write(invocation, runs)
     for marks in runs:
@@ -55,6 +57,101 @@ def import_(context: click.Context, invocation: Invocation, folder: Path) -> Non
         say(str(each))
     say(f"Imported {len(runs)} runs; {len(broken)} files could not be.")
     context.exit(WRONG_USAGE if broken else FINE)
+
+
+@metrics.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@json_option
+@click.pass_context
+def judge(context: click.Context, folder: Path, as_json: bool) -> None:
+    """Judge published runs anew, from their metrics.json files alone.
+
+    Looks for windows that hold part of a neighbour's run (contaminated) or overlap a neighbour's window, for reads of
+    zeros among others that are not, and for reads less than 10 minutes after a run's end. With --json also says what
+    can no longer be known of each run. No ledger and no key is needed. Exit code 1 where a run is contaminated,
+    overlaps a neighbour or has a read of zeros.
+
+    \b
+    Example:
+        submeter metrics judge runs/
+    """
+    runs, broken = _each(folder, lambda path: published_run(open_metrics(path)))
+    judged = judge_runs(runs)
+    if as_json:
+        print_json([_judgement(each) for each in judged])
+    else:
+        print_table(
+            ["run", "claims", "found", "neighbours", "reads", "zero", "early", "steps in one minute"],
+            [
+                [
+                    each.run.name,
+                    each.run.status,
+                    ", ".join(each.flaws) or "nothing",
+                    ", ".join(neighbour.name for neighbour in each.neighbours) or None,
+                    len(each.run.reads),
+                    len(each.zero_reads),
+                    len(each.early_reads),
+                    f"{each.run.shared_minutes} of {each.run.step_borders}",
+                ]
+                for each in judged
+            ],
+            numbers=("reads", "zero", "early"),
+        )
+    _say_judged(judged)
+    for error in broken:
+        say(str(error))
+    spoilt = any(each.spoilt for each in judged)
+    context.exit(DIFFER if spoilt else WRONG_USAGE if broken else FINE)
+
+
+def _each(folder: Path, read: Callable[[Path], Told]) -> tuple[list[Told], list[SubmeterError]]:
+    """What `read` makes of every file under a folder, and what is wrong with the others."""
+    found: list[Told] = []
+    broken: list[SubmeterError] = []
+    for path in find_metrics(folder):
+        try:
+            found.append(read(path))
+        except SubmeterError as error:
+            broken.append(error)
+    return found, broken
+
+
+def _say_judged(judged: list[Judgement]) -> None:
+    flaws = Counter(flaw for each in judged for flaw in each.flaws)
+    said = ", ".join(f"{flaw.value.replace('_', ' ')} {flaws[flaw]}" for flaw in Flaw)
+    say(f"Judged {len(judged)} runs: {said}.")
+    borders, shared = (sum(getattr(each.run, name) for each in judged) for name in ("step_borders", "shared_minutes"))
+    if shared:
+        say(f"No longer known: what each step used; {shared} of {borders} neighbouring steps share a minute.")
+    if judged:
+        say("No longer known: which calls the totals are made of, and what went to another key. No call was recorded.")
+
+
+def _judgement(judged: Judgement) -> dict[str, Any]:
+    run = judged.run
+    return {
+        "run": run.name,
+        "framework": run.framework,
+        "run_id": run.run_id,
+        "claims": run.status,
+        "found": list(judged.flaws),
+        "window": {"start": run.window[0], "end": run.window[1]} if run.window else None,
+        "neighbours": [
+            {"run": each.name, "windows_share_s": each.shared_s, "its_run_inside_s": each.run_s}
+            for each in judged.neighbours
+        ],
+        "reads": len(run.reads),
+        "zero_reads": [_moment(each) for each in judged.zero_reads],
+        "early_reads": [_moment(each) for each in judged.early_reads],
+        "early_reads_unlike_the_last": judged.early_unequal,
+        "neighbouring_steps": run.step_borders,
+        "neighbouring_steps_in_one_minute": run.shared_minutes,
+        "no_longer_known": list(judged.unknowable),
+    }
+
+
+def _moment(read: Read) -> Any:
+    return utc(read.at_us) if read.at_us is not None else None
 
 
 def _write(invocation: Invocation, runs: list[list[Mark]]) -> None:

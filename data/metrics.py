@@ -10,6 +10,7 @@ over. Pure but for reading the files. Never here: their token counts. Those came
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,28 @@ def find_metrics(folder: Path) -> list[Path]:
     return found
 
 
-def read_metrics(path: Path) -> list[Mark]:
-    """The marks of one file, in time order: run and step edges, `by` metrics. Raises `SubmeterError` naming it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsFile:
+    """One file as it lies there, its place checked against what it says."""
+
+    path: Path
+    framework: str
+    """The folder above the run's, lower-cased."""
+    run_id: str
+    content: bytes
+    told: Mapping[str, Any]
+    """What the content says."""
+
+
+def open_metrics(path: Path) -> MetricsFile:
+    """Read one file whole. Raises `SubmeterError` naming it where it is no run's metrics."""
     path = path.absolute()
     framework, folder_id = path.parent.parent.name.lower(), path.parent.name
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise _broken(path, f"it is over {FILE_BYTES_MAX} bytes")
-        told = orjson.loads(path.read_bytes())
+        content = path.read_bytes()
+        told = orjson.loads(content)
     except OSError as error:
         raise _broken(path, str(error.strerror or error)) from error
     except orjson.JSONDecodeError as error:
@@ -58,18 +73,31 @@ def read_metrics(path: Path) -> list[Mark]:
         raise _broken(path, f"its run_id is {run_id!r}, but its folder is {folder_id!r}")
     if not framework:
         raise _broken(path, "it lies in no framework's folder")
-    begun = _iso(path, "start_timestamp", told)
-    ended = _iso(path, "end_timestamp", told)
-    if begun is None:
-        raise _broken(path, "start_timestamp is missing")
-    if ended is not None and ended < begun:
-        raise _broken(path, "end_timestamp is before start_timestamp")
+    return MetricsFile(path=path, framework=framework, run_id=folder_id, content=content, told=told)
+
+
+def read_metrics(path: Path) -> list[Mark]:
+    """The marks of one file, in time order: run and step edges, `by` metrics. Raises `SubmeterError` naming it."""
+    file = open_metrics(path)
+    path, framework, run_id, told = file.path, file.framework, file.run_id, file.told
+    begun, ended = run_times(file)
     marks = [_mark(framework, run_id, None, Edge.BEGIN, begun, None)]
     for step in _steps(path, told):
         marks.extend(_step_marks(path, framework, run_id, step))
     if ended is not None:
         marks.append(_mark(framework, run_id, None, Edge.END, ended, None))
     return sorted(marks, key=lambda mark: mark.marked_at)
+
+
+def run_times(file: MetricsFile) -> tuple[int, int | None]:
+    """When the run began and ended, in microseconds UTC; None: it goes on. Raises `SubmeterError` naming the file."""
+    begun = _iso(file.path, "start_timestamp", file.told)
+    ended = _iso(file.path, "end_timestamp", file.told)
+    if begun is None:
+        raise _broken(file.path, "start_timestamp is missing")
+    if ended is not None and ended < begun:
+        raise _broken(file.path, "end_timestamp is before start_timestamp")
+    return begun, ended
 
 
 def _steps(path: Path, told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -143,7 +171,7 @@ def _whole_seconds(path: Path, what: str, value: object) -> int | None:
 
 def _broken(path: Path, why: str) -> SubmeterError:
     return SubmeterError(
-        f"This file cannot be imported: {path}",
+        f"This file cannot be used: {path}",
         f"It is not a run's metrics: {why}.",
-        "Mend or move it, then run this again: submeter metrics import DIR",
+        "Mend or move it, then run the same command again; to begin: submeter metrics import DIR",
     )
