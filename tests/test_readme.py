@@ -156,3 +156,10 @@ def test_no_command_is_in_the_readme_that_there_is_not() -> None:
 def test_every_verdict_and_every_standing_is_explained() -> None:
     for word in (*Verdict, *Standing):
         assert f"| `{word}` |" in TEXT, word
+
+
+def test_every_test_that_the_readme_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", TEXT))
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert len(named) >= 17
+    assert {name for name in named if f"def {name}(" not in tests} == set()
