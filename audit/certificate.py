@@ -38,13 +38,20 @@ from .questions import Asking, StoredRead, asking
 from .reads import PageStore
 from .reconcile import Finding, Part, reconcile
 from .report import run_text, run_verdict
-from .settings import AuditSettings
+from .settings import INTERVAL, AuditSettings
 from .span import Window
 from .unit import BillRow, BookRow
 from .unknown import Gap
 from .verdict import Verdict
 
 FORMAT = "submeter certificate 1"
+CANNOT_SEE = (
+    "work billed to other keys than those audited",
+    "what the provider bills after the last read",
+    "work billed as batch, which is set aside in the open",
+    "two errors of exactly equal tokens that cancel out",
+)
+"""What even `verified` does not exclude; said in every certificate."""
 PAGE_BYTES_MAX = 256 * 1024 * 1024
 
 
@@ -112,6 +119,7 @@ def make_certificate(
         "verdict": verdict,
         "reason": reason,
         "keyless_calls": keyless,
+        "cannot_see": CANNOT_SEE,
         "parts": parts,
         "pages": pages,
     }
@@ -136,7 +144,7 @@ def verify_certificate(data: bytes) -> Verification:
             sha256=hashlib.sha256(data).hexdigest(),
             problems=tuple(problems),
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise SubmeterError(
             "This is not a certificate that can be checked.",
             f"It is torn, or of another format ({type(error).__name__}: {error}).",
@@ -314,11 +322,13 @@ def _said(verdict: Verdict, reason: object) -> str:
 
 def _no_certificate(name: str, finding: Finding, settings: AuditSettings) -> SubmeterError:
     why = f"A part of it is {_said(finding.verdict, finding.reason)}; only a final verdict that stands gets one."
+    mend = f"Audit it to the end first: submeter audit {name} --wait"
     if settings.timing is not None:
         why = "The waiting rules are switched off (timing: test)."
+        mend = f"Audit it with them: leave {INTERVAL} out, or set it to 30."
     return SubmeterError(
         f"There is no certificate for {name}.",
         why,
-        f"Audit it to the end first: submeter audit {name} --wait",
+        mend,
         exit_code=3,
     )

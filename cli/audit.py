@@ -6,6 +6,7 @@ Here a request is read, and a report shown; who is read, when and what it means 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ import click
 from ..data.error import SubmeterError
 from ..data.journal import Journal
 from ..data.paths import reads_folder
+from .certificate_file import WrittenCertificate, refuse_early, write_certificate
 from .invocation import CANNOT_TELL, FINE, Invocation, json_option, ledger_option, named_environment, pass_invocation
 from .output import duration, print_json, print_table, say
 from .times import minutes, moment
@@ -75,6 +77,13 @@ SOONEST_S = 60
 )
 @click.option("--wait", is_flag=True, help="Stay until there is a verdict, reading again when it is time.")
 @click.option("--force", is_flag=True, help="Read final verdicts again, too.")
+@click.option(
+    "--certificate",
+    "certificate",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With one RUN whose verdict is final: write what `submeter verify` derives it from again, offline.",
+)
 @json_option
 @ledger_option
 @pass_invocation
@@ -93,6 +102,7 @@ def audit(
     settle_min: int | None,
     wait: bool,
     force: bool,
+    certificate: Path | None,
     as_json: bool,
 ) -> None:
     """Set the book against the organization Usage API, to the token.
@@ -106,6 +116,7 @@ def audit(
     \b
     Example:
         submeter audit chatdev/r-1 --wait
+        submeter audit chatdev/r-1 --wait --certificate r-1.certificate.json
         submeter audit --pending --min-age 30m --max-age 24h
         submeter audit --from 2025-10-28T09:00Z --to 2025-10-28T18:00Z
     """
@@ -124,6 +135,8 @@ def audit(
         settle_min=settle_min,
         force=force,
     )
+    if certificate is not None:
+        refuse_early(certificate, request)
     settings = read_settings(named_environment())
     if settings.admin_key is None:
         raise SubmeterError(
@@ -132,13 +145,26 @@ def audit(
             f"Set {ADMIN_KEYS[0]} to a key that may read usage, then check it with: submeter doctor",
             exit_code=CANNOT_TELL,
         )
-    report = run_audit(invocation, invocation.open_ledger(), request, settings, wait=wait)
+    ledger = invocation.open_ledger()
+    report = run_audit(invocation, ledger, request, settings, wait=wait)
+    written: WrittenCertificate | None = None
+    refused: SubmeterError | None = None
+    if certificate is not None:
+        try:
+            written = write_certificate(certificate, invocation, ledger, request, settings, report.exit_code)
+        except SubmeterError as error:
+            refused = error
     if as_json:
-        print_report_json(report)
+        named = {"file": str(written.file), "sha256": written.sha256} if written else None
+        print_report_json(report, {} if certificate is None else {"certificate": named})
     else:
         print_report(report)
+        if written:
+            click.echo(f"certificate {written.file}  sha256 {written.sha256}")
     if any(line.verdict == "not_permitted" for line in report.runs):
         say("The admin key may not read usage; see what is the matter with: submeter doctor")
+    if refused:
+        raise refused
     context.exit(report.exit_code)
 
 

@@ -17,6 +17,7 @@ from ..data.error import SubmeterError
 from .audit import audit
 from .demo import demo
 from .doctor import doctor
+from .explain import explain
 from .invocation import Invocation, ledger_option
 from .ledger import ledger
 from .metrics import metrics
@@ -26,6 +27,7 @@ from .run import run
 from .runs import runs, steps
 from .sql import sql
 from .step import step
+from .verify import verify
 
 SIGPIPE_EXIT = 128 + 13
 """What a shell reports for a program that wrote to a closed pipe."""
@@ -70,7 +72,7 @@ def cli(context: click.Context) -> None:
     context.obj = context.obj or Invocation()
 
 
-for command in (demo, proxy, run, step, runs, steps, audit, sql, metrics, ledger, doctor):
+for command in (demo, proxy, run, step, runs, steps, audit, explain, verify, sql, metrics, ledger, doctor):
     cli.add_command(command)
 
 

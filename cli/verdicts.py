@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,7 +27,7 @@ def print_report(report: AuditReport) -> None:
         for part in line.parts:
             _print_part(part, alone=len(line.parts) == 1)
     for each in report.unclaimed:
-        click.echo(f"unclaimed  {_unclaimed(each)}")
+        click.echo(f"unclaimed  {unclaimed_text(each)}")
     for api_key_id, window in report.unread:
         click.echo(f"unread     {api_key_id}  {window_text(window)}: nobody knows what was billed here")
     if report.timing:
@@ -34,8 +35,8 @@ def print_report(report: AuditReport) -> None:
     click.echo(report.summary if report.runs or report.unclaimed or report.unread else NOTHING_TO_DO)
 
 
-def print_report_json(report: AuditReport) -> None:
-    """The same as one JSON document."""
+def print_report_json(report: AuditReport, beside: Mapping[str, Any]) -> None:
+    """The same as one JSON document. `beside`: what else it says."""
     print_json(
         {
             "summary": report.summary,
@@ -44,21 +45,10 @@ def print_report_json(report: AuditReport) -> None:
             "reads": report.reads,
             "settings": report.settings,
             "runs": [_run_record(line) for line in report.runs],
-            "unclaimed": [
-                {
-                    "api_key_id": each.api_key_id,
-                    "minute": utc(each.minute * US_PER_MINUTE),
-                    "usage_endpoint": each.usage_endpoint,
-                    "model": each.model,
-                    "input_tokens": each.input_tokens,
-                    "cached_input_tokens": each.cached_input_tokens,
-                    "output_tokens": each.output_tokens,
-                    "images": each.images,
-                }
-                for each in report.unclaimed
-            ],
-            "unread": [{"api_key_id": key, **_window_record(window)} for key, window in report.unread],
+            "unclaimed": [unclaimed_record(each) for each in report.unclaimed],
+            "unread": [{"api_key_id": key, **window_record(window)} for key, window in report.unread],
             "skipped": [standing_record(standing) for standing in report.skipped],
+            **beside,
         }
     )
 
@@ -94,7 +84,7 @@ def standing_record(standing: RunStanding) -> dict[str, Any]:
 
 def window_text(window: Window) -> str:
     """Whole minutes, UTC, the end not included."""
-    return f"{_minute(window.start)} to {_minute(window.end)} UTC"
+    return f"{minute_text(window.start)} to {minute_text(window.end)} UTC"
 
 
 def _line(line: RunLine) -> str:
@@ -126,7 +116,7 @@ def _print_part(part: PartLine, *, alone: bool) -> None:
         return
     if part.detail.get("bill_known"):
         for unit in part.detail["units"]:
-            click.echo(f"      {_unit(unit)}")
+            click.echo(f"      {unit_text(unit)}")
     unknown = part.detail.get("unknown", {}).get("calls", 0)
     if unknown:
         click.echo(f"      unknown: {unknown} calls (submeter sql unknown)")
@@ -136,7 +126,8 @@ def _print_part(part: PartLine, *, alone: bool) -> None:
         click.echo(f"      set aside: {each['rows']} bill rows of {each['model']} ({each['because']})")
 
 
-def _unit(unit: dict[str, Any]) -> str:
+def unit_text(unit: dict[str, Any]) -> str:
+    """One unit of both books."""
     named = f"{unit['usage_endpoint']} {unit['model']} {unit['field']}"
     if not unit["compared"]:
         return f"{named}: book {unit['book']:,}, bill {unit['bill']:,}, uncompared (the answers did not say)"
@@ -145,7 +136,8 @@ def _unit(unit: dict[str, Any]) -> str:
     return f"{named}: book {unit['book']:,}, bill {unit['bill']:,}, d {unit['d']:+,}"
 
 
-def _unclaimed(each: UnclaimedMinute) -> str:
+def unclaimed_text(each: UnclaimedMinute) -> str:
+    """One minute's bill that no call and no run accounts for."""
     used = [
         f"{count:,} {word}"
         for count, word in (
@@ -156,7 +148,21 @@ def _unclaimed(each: UnclaimedMinute) -> str:
         )
         if count
     ]
-    return f"{each.api_key_id}  {_minute(each.minute)} UTC  {each.usage_endpoint} {each.model}: {', '.join(used)}"
+    return f"{each.api_key_id}  {minute_text(each.minute)} UTC  {each.usage_endpoint} {each.model}: {', '.join(used)}"
+
+
+def unclaimed_record(each: UnclaimedMinute) -> dict[str, Any]:
+    """The same for JSON."""
+    return {
+        "api_key_id": each.api_key_id,
+        "minute": utc(each.minute * US_PER_MINUTE),
+        "usage_endpoint": each.usage_endpoint,
+        "model": each.model,
+        "input_tokens": each.input_tokens,
+        "cached_input_tokens": each.cached_input_tokens,
+        "output_tokens": each.output_tokens,
+        "images": each.images,
+    }
 
 
 def _run_record(line: RunLine) -> dict[str, Any]:
@@ -176,7 +182,7 @@ def _run_record(line: RunLine) -> dict[str, Any]:
                 "audit_id": part.audit_id,
                 "audited_at": utc(part.audited_us),
                 "api_key_id": part.api_key_id,
-                **_window_record(part.window),
+                **window_record(part.window),
                 "verdict": part.verdict,
                 "reason": part.reason,
                 "final": part.final,
@@ -192,9 +198,11 @@ def _run_record(line: RunLine) -> dict[str, Any]:
     }
 
 
-def _window_record(window: Window) -> dict[str, Any]:
+def window_record(window: Window) -> dict[str, Any]:
+    """The same for JSON."""
     return {"window_start": utc(window.start_us), "window_end": utc(window.end_us)}
 
 
-def _minute(minute: int) -> str:
+def minute_text(minute: int) -> str:
+    """A whole minute since 1970-01-01 UTC."""
     return f"{utc(minute * US_PER_MINUTE):%Y-%m-%d %H:%M}"

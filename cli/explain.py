@@ -1,0 +1,239 @@
+"""`submeter explain`: the arithmetic of a run's last audit, what is left, where it lies and who could explain it.
+
+Here an explanation is put into words; it is found in the audit, from stored reads alone. No key is needed, and none is
+shown: the line for the shell names `$OPENAI_ADMIN_KEY`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..data.clock import US_PER_MINUTE, utc
+from ..data.error import SubmeterError
+from ..data.paths import reads_folder
+from .invocation import CANNOT_TELL, Invocation, json_option, ledger_option, named_environment, pass_invocation
+from .output import print_json, records
+from .runs import RunName, find_run
+from .verdicts import minute_text, unclaimed_record, unclaimed_text, unit_text, window_record, window_text
+
+if TYPE_CHECKING:
+    from ..audit.explain import Explanation, PartExplanation
+    from ..audit.residual import Candidate, Residual
+    from ..data.ledger import Ledger
+
+_COULD_BE = {
+    "bypass": "a call with this key that went past the meter",
+    "unknown": "a call whose usage nobody stated",
+    "neighbour": "another run on the same key in the same minutes",
+    "late": "billed later than the shift allows, for as much is unclaimed right after: audit it with a larger --shift",
+    "still_settling": "the provider still adds to these minutes: audit the run again",
+    "key_id": "billed to a key id other than this one, or not at all",
+    "seen_twice": "one response that is in the book twice: two calls carry one request id",
+    "another_ledger": "calls that a second meter wrote into a ledger of its own: copy its journals in",
+    "uncovered": "calls without a token total in the same minutes, which may be billed in tokens all the same",
+}
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@json_option
+@ledger_option
+@pass_invocation
+def explain(invocation: Invocation, run: str, as_json: bool) -> None:
+    """Show the arithmetic of a run's last audit.
+
+    For everything that the two books differ by: model, fields, the minutes it can lie in and who could explain it, the
+    UTC window to set in the provider's dashboard, and the read as a curl line. Rests on stored reads, asks nobody.
+
+    \b
+    Example:
+        submeter explain chatdev/r-1
+        submeter explain chatdev/r-1 --json
+    """
+    ledger = invocation.open_ledger()
+    found = find_run(ledger, run)
+    last = _last_audit(ledger, found)
+    explanation = _explained(invocation, ledger, found, last)
+    if as_json:
+        print_json(_record(explanation, last))
+    else:
+        _print(explanation, last)
+
+
+def _last_audit(ledger: Ledger, run: RunName) -> dict[str, Any]:
+    rows = records(ledger.query("last_audit", {"framework": run.framework, "run_id": run.run_id}))
+    if not rows:
+        raise SubmeterError(
+            f"There is no audit of {run.name} to explain.",
+            "Nobody asked the Usage API about this run yet, so there is one book and nothing to compare it with.",
+            f"Audit it first: submeter audit {run.name} --wait",
+            exit_code=CANNOT_TELL,
+        )
+    return rows[0]
+
+
+def _explained(invocation: Invocation, ledger: Ledger, run: RunName, last: dict[str, Any]) -> Explanation:
+    """The explanation with the shift and the waiting rules of the last audit, whatever the environment has now."""
+    from ..audit.choice import AuditRequest
+    from ..audit.explain import explain_run
+    from ..audit.reads import PageStore
+    from ..audit.settings import read_settings
+
+    names = ("settle_min", "interval_min", "stable_reads")
+    then = {name: last[name] for name in names if last[name] is not None}
+    return explain_run(
+        ledger,
+        run=run.name,
+        request=AuditRequest() if last["shift_min"] is None else AuditRequest(shift_min=last["shift_min"]),
+        settings=replace(read_settings(named_environment()), **then),
+        clock=invocation.clock,
+        store=PageStore(reads_folder(invocation.ledger)),
+    )
+
+
+def _print(explanation: Explanation, last: dict[str, Any]) -> None:
+    said = _said(last["verdict"], last["reason"])
+    click.echo(f"{explanation.name}  {said}, attempt {last['attempt']}, {last['audited_at']:%Y-%m-%d %H:%M} UTC")
+    for part in explanation.parts:
+        _print_part(part)
+    for each in explanation.unclaimed:
+        click.echo(f"    unclaimed  {unclaimed_text(each)}")
+    if explanation.keyless:
+        click.echo(f"    {explanation.keyless} calls on keys without an id: nothing can be compared with them")
+    elif not explanation.parts:
+        click.echo("    no key id is known for this run: nothing can be compared with it")
+
+
+def _print_part(part: PartExplanation) -> None:
+    finding = part.finding
+    click.echo(f"    {part.api_key_id}  {window_text(part.window)}  {_said(finding.verdict, finding.reason)}")
+    if finding.bill_known:
+        for unit in _units(part):
+            click.echo(f"      {unit_text(unit)}")
+        if not part.residuals:
+            click.echo("      nothing is left to explain" if _units(part) else "      no tokens in either book")
+    else:
+        click.echo("      the bill is not known: there is no good read of these minutes")
+    for each in finding.breaks:
+        name = f"{each.unit.pair.usage_endpoint} {each.unit.pair.model} {each.unit.field}"
+        said = "the bill has more than was begun by then, or less than had ended"
+        click.echo(f"      {name}: {minute_text(each.minute)} UTC: {said}")
+    for residual in part.residuals:
+        _print_residual(residual)
+    click.echo(f"      in the dashboard: {window_text(part.window)}, key {part.api_key_id}")
+    for line in part.curl:
+        click.echo(f"      {line}")
+
+
+def _print_residual(residual: Residual) -> None:
+    fields = ", ".join(f"{field} {d:+,}" for field, d in residual.differences.items())
+    click.echo(f"      left: {residual.usage_endpoint} {residual.model}: {fields}")
+    if residual.minutes:
+        where = "lies in" if residual.certain else "can lie in"
+        why = ", when no metered call of this model was active" if residual.certain else ""
+        click.echo(f"        {where} {_minutes_text(residual.minutes)}{why}")
+    for candidate in residual.candidates:
+        click.echo(f"        {candidate.kind}: {_candidate_text(candidate)}")
+
+
+def _candidate_text(candidate: Candidate) -> str:
+    text = _COULD_BE[candidate.kind]
+    if candidate.calls:
+        only = ", the only one that the fields allow" if candidate.pinpointed else ""
+        text += f" (call{'s' if len(candidate.calls) != 1 else ''} {', '.join(candidate.calls)}{only})"
+    if candidate.runs:
+        text += f" ({', '.join(_run_text(run) for run in candidate.runs)})"
+    if candidate.kind == "late" and candidate.minutes:
+        text += f" ({_minutes_text(candidate.minutes)})"
+    return text
+
+
+def _minutes_text(minutes: tuple[int, ...]) -> str:
+    """Minutes as stretches, the last minute included."""
+    stretches: list[list[int]] = []
+    for minute in minutes:
+        if stretches and minute == stretches[-1][-1] + 1:
+            stretches[-1][1:] = [minute]
+        else:
+            stretches.append([minute])
+    return ", ".join(" to ".join(minute_text(each) for each in stretch) for stretch in stretches) + " UTC"
+
+
+def _units(part: PartExplanation) -> list[dict[str, Any]]:
+    return [
+        {
+            "usage_endpoint": unit.pair.usage_endpoint,
+            "model": unit.pair.model,
+            "field": unit.field,
+            "book": unit.book,
+            "bill": unit.bill,
+            "d": unit.difference,
+            "compared": not unit.uncompared,
+        }
+        for unit in part.finding.comparison.units
+    ]
+
+
+def _record(explanation: Explanation, last: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": explanation.name,
+        "framework": explanation.run[0],
+        "run_id": explanation.run[1],
+        "last_audit": last,
+        "parts": [_part_record(part) for part in explanation.parts],
+        "unclaimed": [unclaimed_record(each) for each in explanation.unclaimed],
+        "keyless_calls": explanation.keyless,
+    }
+
+
+def _part_record(part: PartExplanation) -> dict[str, Any]:
+    return {
+        "api_key_id": part.api_key_id,
+        **window_record(part.window),
+        "verdict": part.finding.verdict,
+        "reason": part.finding.reason,
+        "bill_known": part.finding.bill_known,
+        "runs": [_run_text(run) for run in part.runs],
+        "units": _units(part) if part.finding.bill_known else [],
+        "corridor": [
+            {
+                "usage_endpoint": each.unit.pair.usage_endpoint,
+                "model": each.unit.pair.model,
+                "field": each.unit.field,
+                "minute": utc(each.minute * US_PER_MINUTE),
+            }
+            for each in part.finding.breaks
+        ],
+        "residuals": [
+            {
+                "usage_endpoint": residual.usage_endpoint,
+                "model": residual.model,
+                "differences": {str(field): d for field, d in residual.differences.items()},
+                "minutes": [utc(minute * US_PER_MINUTE) for minute in residual.minutes],
+                "certain": residual.certain,
+                "candidates": [
+                    {
+                        "kind": candidate.kind,
+                        "calls": list(candidate.calls),
+                        "runs": [_run_text(run) for run in candidate.runs],
+                        "minutes": [utc(minute * US_PER_MINUTE) for minute in candidate.minutes],
+                        "pinpointed": candidate.pinpointed,
+                    }
+                    for candidate in residual.candidates
+                ],
+            }
+            for residual in part.residuals
+        ],
+        "curl": list(part.curl),
+    }
+
+
+def _run_text(run: tuple[str | None, str]) -> str:
+    return f"{run[0]}/{run[1]}" if run[0] else run[1]
+
+
+def _said(verdict: str, reason: str | None) -> str:
+    return f"{verdict} ({reason})" if reason else verdict

@@ -1,0 +1,63 @@
+"""`submeter verify`: derive the verdict of a certificate again, from the file alone.
+
+Offline, without any key and without a ledger. What a good end of it shows, and what it does not, is said every time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..data.error import SubmeterError
+from .invocation import DIFFER, FINE, WRONG_USAGE, json_option
+from .output import print_json, say
+
+
+@click.command()
+@click.argument("certificate", metavar="CERTIFICATE", type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
+    """Derive a certificate's verdict again, offline, without any key.
+
+    This shows a wrong derivation, not a forgery: whoever writes a certificate can make up both books together. Against
+    that, publish the SHA-256 where it cannot be changed later, and compare it.
+
+    Exit code 0: the verdict follows from what the file holds; 1: it does not; 2: this is no certificate.
+
+    \b
+    Example:
+        submeter verify r-1.certificate.json
+    """
+    from ..audit.certificate import verify_certificate
+
+    try:
+        data = certificate.read_bytes()
+    except OSError as error:
+        raise SubmeterError(
+            f"There is no certificate to read at {certificate}",
+            f"The system says: {error.strerror or type(error).__name__}.",
+            "Make one with: submeter audit RUN --certificate FILE",
+            exit_code=WRONG_USAGE,
+        ) from error
+    found = verify_certificate(data)
+    if as_json:
+        print_json(
+            {
+                "run": found.run,
+                "verdict": found.verdict,
+                "holds": found.good,
+                "sha256": found.sha256,
+                "problems": list(found.problems),
+            }
+        )
+    else:
+        follows = "follows" if found.good else "does not follow"
+        click.echo(f"{found.run}  {found.verdict}: {follows} from the pages and the book in this file")
+        for problem in found.problems:
+            click.echo(f"    {problem}")
+        click.echo(f"sha256  {found.sha256}")
+    say("This can show a wrong derivation, not a forgery: both books can be made up together.")
+    say("Against that, the SHA-256 must have been published elsewhere; compare it with this one.")
+    context.exit(FINE if found.good else DIFFER)
