@@ -54,10 +54,15 @@ def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
         )
     else:
         follows = "follows" if found.good else "does not follow"
-        click.echo(f"{found.run}  {found.verdict}: {follows} from the pages and the book in this file")
+        click.echo(f"{_shown(found.run)}  {_shown(found.verdict)}: {follows} from the pages and the book in this file")
         for problem in found.problems:
-            click.echo(f"    {problem}")
+            click.echo(f"    {_shown(problem)}")
         click.echo(f"sha256  {found.sha256}")
     say("This can show a wrong derivation, not a forgery: both books can be made up together.")
     say("Against that, the SHA-256 must have been published elsewhere; compare it with this one.")
     context.exit(FINE if found.good else DIFFER)
+
+
+def _shown(text: str) -> str:
+    """A text of the file on one line, whatever is in it: what a stranger wrote must not pass for what is said here."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

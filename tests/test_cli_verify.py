@@ -69,6 +69,18 @@ def test_a_changed_certificate_does_not_hold(world: World) -> None:
     assert found["sha256"] == hashlib.sha256(CERTIFICATE.read_bytes()).hexdigest()
 
 
+def test_what_a_certificate_calls_itself_cannot_pass_for_what_verify_says(world: World) -> None:
+    certified(world, "--wait")
+    document = json.loads(CERTIFICATE.read_bytes())
+    document.update(run="r\x1b[2J\nsha256  0000", verdict="short\n")
+    CERTIFICATE.write_text(json.dumps(document))
+    lines = world.run("verify", str(CERTIFICATE)).stdout.splitlines()
+    assert lines[0].startswith("r\\x1b[2J\\nsha256  0000  short\\n: does not follow")
+    assert [line for line in lines if line.startswith("sha256")] == [
+        f"sha256  {hashlib.sha256(CERTIFICATE.read_bytes()).hexdigest()}"
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "{}", "not JSON", "[" * 100_000])
 def test_what_is_no_certificate_is_exit_code_2_in_three_lines(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.json"
