@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..data.clock import utc
 from ..data.error import SubmeterError
-from ..data.journal import Journal
+from ..data.journal import Journal, submeter_version
 from ..data.marks import Mark, run_name
-from ..data.metrics import find_metrics, open_metrics, read_metrics
+from ..data.metrics import MetricsFile, find_metrics, open_metrics, read_metrics, write_metrics
 from ..data.metrics_judge import Flaw, Judgement, Read, judge_runs, published_run
+from ..data.metrics_update import Filled, RunTold, fill, status
+from ..data.questions import read_sql
 from .invocation import DIFFER, FINE, WRONG_USAGE, Invocation, json_option, ledger_option, pass_invocation
 from .output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from ..data.ledger import DuckConnection
 
 Told = TypeVar("Told")
 
@@ -28,6 +33,7 @@ def metrics() -> None:
     \b
     Example:
         submeter metrics import runs/
+        submeter metrics update runs/
         submeter metrics judge runs/
     """
 
@@ -56,6 +62,56 @@ def import_(context: click.Context, invocation: Invocation, folder: Path) -> Non
     for each in broken:
         say(str(each))
     say(f"Imported {len(runs)} runs; {len(broken)} files could not be.")
+    context.exit(WRONG_USAGE if broken else FINE)
+
+
+@metrics.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@json_option
+@ledger_option
+@pass_invocation
+@click.pass_context
+def update(context: click.Context, invocation: Invocation, folder: Path, as_json: bool) -> None:
+    """Fill <framework>/<run_id>/metrics.json under DIR from the ledger.
+
+    Totals at once, with the status `pending`; the verdict as soon as an audit has reached one. The token fields leave
+    the steps, whose exact counts stand under `usage_api_reconciliation.submeter`, as do all values replaced. Every
+    other byte stays, and the same again changes nothing. What nobody told is null, never 0. Exit code 2 where a file
+    cannot be filled; the others are.
+
+    \b
+    Example:
+        submeter metrics update runs/
+    """
+    files, broken = _each(folder, open_metrics)
+    ledger = invocation.open_ledger()
+    rows: list[dict[str, Any]] = []
+    with ledger.reading() as connection:
+        totals = {(row["framework"], row["run_id"]): row for row in _rows(connection, "list_runs", framework=None)}
+        told = {
+            name: RunTold(
+                totals=totals[name],
+                steps=_rows(connection, "list_steps", framework=name[0], run_id=name[1]),
+                audits=_rows(connection, "metrics_audits", framework=name[0], run_id=name[1]),
+            )
+            for name in ((file.framework, file.run_id) for file in files)
+            if name in totals
+        }
+    for file in files:
+        try:
+            rows.append(_fill(file, told.get((file.framework, file.run_id))))
+        except SubmeterError as error:
+            broken.append(error)
+    if as_json:
+        print_json(rows)
+    else:
+        counts = ("tokens in", "tokens out", "calls", "cached", "unknown")
+        print_table(["run", "file", "status", *counts], [list(row.values()) for row in rows], counts=counts)
+    for each in broken:
+        say(str(each))
+    filled = Counter(row["file"] for row in rows)
+    said = ", ".join(f"{what.value} {filled[what.value]}" for what in Filled)
+    say(f"Looked at {len(rows)} files: {said}; {len(broken)} could not be filled.")
     context.exit(WRONG_USAGE if broken else FINE)
 
 
@@ -114,6 +170,35 @@ def _each(folder: Path, read: Callable[[Path], Told]) -> tuple[list[Told], list[
         except SubmeterError as error:
             broken.append(error)
     return found, broken
+
+
+def _rows(connection: DuckConnection, question: str, **parameters: object) -> list[dict[str, Any]]:
+    table = connection.table(read_sql(question), parameters)
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def _fill(file: MetricsFile, told: RunTold | None) -> dict[str, Any]:
+    """Fill one file; its row for the table."""
+    name = run_name(file.framework, file.run_id)
+    if told is None or told.silent:
+        become = Filled.NOT_IN_LEDGER if told is None else Filled.NOT_METERED
+    else:
+        try:
+            content = fill(file.content, told, name=name, version=submeter_version())
+        except (ValueError, RecursionError) as error:
+            raise SubmeterError(
+                f"This file cannot be filled: {file.path}",
+                f"It cannot be taken apart without changing it: {error}.",
+                "Mend or move it, then run this again: submeter metrics update DIR",
+            ) from error
+        become = Filled.SAME if content == file.content else Filled.CHANGED
+        if become is Filled.CHANGED:
+            write_metrics(file, content)
+    known = told if told is not None and not told.silent else None
+    columns = ("input_tokens", "output_tokens", "counted", "cached_input_tokens", "unknown")
+    return {"run": name, "file": become.value, "status": status(known) if known else None} | {
+        column: known.totals[column] if known else None for column in columns
+    }
 
 
 def _say_judged(judged: list[Judgement]) -> None:

@@ -4,11 +4,14 @@
 
 Framework and run id come from the folders; the file's own `run_id` must agree. Runs are told in ISO 8601 with
 fractions of a second, steps in whole seconds since 1970. A run without an end has not ended; unknown fields are passed
-over. Pure but for reading the files. Never here: their token counts. Those came from the Usage API, and are not ours.
+over. Pure but for reading and replacing the files. Never here: their token counts. Those came from the Usage API, and
+are not ours.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,6 +77,35 @@ def open_metrics(path: Path) -> MetricsFile:
     if not framework:
         raise _broken(path, "it lies in no framework's folder")
     return MetricsFile(path=path, framework=framework, run_id=folder_id, content=content, told=told)
+
+
+def write_metrics(file: MetricsFile, content: bytes) -> None:
+    """Put new content in the file's place in one step, its mode kept. Raises `SubmeterError` where it cannot be done.
+
+    A reader sees the old content or the new, never a part. A file that somebody else has changed since it was read is
+    left as it is.
+    """
+    path = file.path.resolve()
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        try:
+            with open(new, "xb", opener=_private) as out:
+                out.write(content)
+                out.flush()
+                os.fchmod(out.fileno(), mode)
+                os.fsync(out.fileno())
+            if path.read_bytes() != file.content:
+                raise _broken(file.path, "it was changed by another program meanwhile")
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+    except OSError as error:
+        raise _broken(file.path, str(error.strerror or error)) from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def read_metrics(path: Path) -> list[Mark]:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from ledger_play import Play
 
 from submeter.cli.invocation import Invocation
 from submeter.cli.main import cli
+from submeter.data.call import Usage
 
 SHARED = Path(os.environ.get("SUBMETER_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "genai-devbench-runs"
 
@@ -75,3 +77,80 @@ def test_the_published_runs_are_judged_in_a_table() -> None:
     assert result.exit_code == 1
     assert "Judged 23 runs: contaminated 5, overlapping 0, zero read 4, early read 0." in result.stderr
     assert "ghspec/347086b1-5437-471d-9987-f858d46cb7eb" in result.stdout
+
+
+def filled_world(tmp_path: Path) -> tuple[Play, Path]:
+    """A ledger with one run of two calls, one of them silent, and its file."""
+    play = Play(tmp_path / "ledger")
+    play.begin()
+    play.begin("1")
+    play.call(counts=Usage(input_tokens=100, output_tokens=20, cached_input_tokens=10))
+    play.call(counts=Usage())
+    play.end("1")
+    play.end()
+    old = PLAIN | {"aggregate_metrics": {"AUTR": 1.0, "TOK_IN": 0}, "steps": [{"step": 1, "tokens_in": 0}]}
+    return play, file(tmp_path / "runs", "r-1", json.dumps(old, indent=2))
+
+
+def update(play: Play, folder: Path, *words: str) -> Result:
+    obj = Invocation(ledger=play.path, clock=play.clock)
+    return CliRunner().invoke(cli, ["metrics", "update", str(folder), *words], obj=obj)
+
+
+def test_update_writes_the_ledgers_totals_keeps_the_mode_and_is_idempotent(tmp_path: Path) -> None:
+    play, path = filled_world(tmp_path)
+    path.chmod(0o640)
+    result = update(play, tmp_path / "runs", "--json")
+    assert result.exit_code == 0, result.output
+    (line,) = json.loads(result.stdout)
+    assert (line["run"], line["file"], line["status"], line["unknown"]) == ("chatdev/r-1", "changed", "pending", 1)
+    told = json.loads(path.read_text())
+    assert (told["aggregate_metrics"]["TOK_IN"], told["aggregate_metrics"]["API_CALLS"]) == (100, 1)
+    assert told["steps"] == [{"step": 1}]
+    steps = told["usage_api_reconciliation"]["submeter"]["steps"]
+    assert [(step["step"], step["input_tokens"], step["unknown"]) for step in steps] == [("1", 100, 1)]
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [each.name for each in path.parent.iterdir()] == ["metrics.json"]
+    before = path.stat()
+    assert json.loads(update(play, tmp_path / "runs", "--json").stdout)[0]["file"] == "same"
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_update_writes_the_verdict_when_there_is_one(tmp_path: Path) -> None:
+    play, path = filled_world(tmp_path)
+    at = play.clock.now_us()
+    play.journal.append(
+        "audit",
+        {
+            "audit_id": "a-1",
+            "audited_at": at,
+            "scope": "run",
+            "framework": "chatdev",
+            "run_id": "r-1",
+            "api_key_id": "key_a",
+            "window_start": at - 60_000_000,
+            "window_end": at,
+            "verdict": "short",
+            "final": True,
+            "attempt": 1,
+            "detail": {"parts": [], "parts_count": 0},
+        },
+    )
+    assert "warning" in update(play, tmp_path / "runs").stdout
+    told = json.loads(path.read_text())
+    assert told["verification_status"] == told["usage_api_reconciliation"]["verification_status"] == "warning"
+    assert len(told["usage_api_reconciliation"]["attempts"]) == 1
+    assert told["usage_api_reconciliation"]["submeter"]["verdict"] == "short"
+
+
+def test_update_leaves_files_of_which_the_ledger_knows_nothing(tmp_path: Path) -> None:
+    play, _ = filled_world(tmp_path)
+    stranger = file(tmp_path / "runs", "r-2", json.dumps(PLAIN))
+    imported = file(tmp_path / "runs", "r-3", json.dumps(PLAIN))
+    broken = file(tmp_path / "runs", "r-4", "[]")
+    run(play.path, "import", str(imported))
+    kept = [path.read_bytes() for path in (stranger, imported, broken)]
+    result = update(play, tmp_path / "runs")
+    assert result.exit_code == 2
+    assert "changed 1, same 0, not in the ledger 1, nothing metered 1; 1 could not be filled." in result.stderr
+    assert [path.read_bytes() for path in (stranger, imported, broken)] == kept
