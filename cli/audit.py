@@ -5,6 +5,7 @@ Here a request is read, and a report shown; who is read, when and what it means 
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,6 +123,7 @@ def audit(
     """
     from ..audit.choice import AuditRequest
     from ..audit.settings import ADMIN_KEYS, read_settings
+    from ..audit.verdict import DIFFER
 
     request = AuditRequest(
         runs=runs,
@@ -163,6 +165,9 @@ def audit(
             click.echo(f"certificate {written.file}  sha256 {written.sha256}")
     if any(line.verdict == "not_permitted" for line in report.runs):
         say("The admin key may not read usage; see what is the matter with: submeter doctor")
+    differing = [line for line in report.runs if line.run is not None and line.verdict in DIFFER]
+    if differing:
+        say(f"Where it lies and who could explain it: submeter explain {shlex.quote(differing[0].name)}")
     if refused:
         raise refused
     context.exit(report.exit_code)

@@ -41,6 +41,7 @@ def test_a_call_past_the_meter_is_short_by_exactly_what_it_used(world: World) ->
     assert before.input_tokens is not None
     assert after.input_tokens is not None
     assert f"d +{after.input_tokens - before.input_tokens:,}" in result.stdout
+    assert result.stderr.splitlines()[-1].endswith("submeter explain chatdev/r-1")
 
 
 def test_without_waiting_an_early_audit_is_pending_and_says_when_to_come_back(world: World) -> None:
