@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from audit_world import World, world
 from click.testing import CliRunner, Result
 from ledger_play import Play
 
@@ -154,3 +156,49 @@ def test_update_leaves_files_of_which_the_ledger_knows_nothing(tmp_path: Path) -
     assert result.exit_code == 2
     assert "changed 1, same 0, not in the ledger 1, nothing metered 1; 1 could not be filled." in result.stderr
     assert [path.read_bytes() for path in (stranger, imported, broken)] == kept
+
+
+def filled_after(here: World, folder: Path, run_id: str) -> dict[str, Any]:
+    """The file of one run of `baes` after an update."""
+    path = folder / "runs" / "baes" / run_id / "metrics.json"
+    if not path.exists():
+        file(folder / "runs", run_id, json.dumps({"aggregate_metrics": {"AUTR": 1}}, indent=2), framework="baes")
+    obj = Invocation(ledger=here.path, clock=here.clock)
+    result = CliRunner().invoke(cli, ["metrics", "update", str(path)], obj=obj)
+    assert result.exit_code == 0, result.output
+    told: dict[str, Any] = json.loads(path.read_text())
+    return told
+
+
+def test_a_real_audit_brings_a_file_from_pending_to_verified_with_what_was_billed(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        here.a_run()
+        end = here.second
+        assert filled_after(here, tmp_path, "r-1")["verification_status"] == "pending"
+        here.at(end + 1800)
+        here.audit("baes/r-1")
+        early = filled_after(here, tmp_path, "r-1")
+        here.at(end + 4200)
+        here.audit("baes/r-1")
+        late = filled_after(here, tmp_path, "r-1")
+    assert (early["verification_status"], late["verification_status"]) == ("pending", "verified")
+    attempts = late["usage_api_reconciliation"]["attempts"]
+    assert len(attempts) == 2
+    assert (attempts[1]["total_tokens_in"], attempts[1]["total_tokens_out"]) == (303, 33)
+    assert (attempts[1]["total_cached_tokens"], attempts[1]["total_api_calls"]) == (123, 3)
+    assert late["aggregate_metrics"]["TOK_IN"] == 303
+    assert late["usage_api_reconciliation"]["submeter"]["replaced"] == {"aggregate_metrics": {}}
+
+
+def test_runs_proven_jointly_are_verified_and_no_bucket_is_shared_out(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        here.a_run("r-1")
+        here.a_run("r-2")
+        for wait_s in (4200, 1800):
+            here.at(here.second + wait_s)
+            here.audit("r-1", "r-2")
+        told = filled_after(here, tmp_path, "r-1")
+    said = told["usage_api_reconciliation"]
+    assert (told["verification_status"], told["aggregate_metrics"]["TOK_IN"]) == ("verified", 303)
+    assert said["attempts"][-1]["total_tokens_in"] is None
+    assert "proven jointly: baes/r-1, baes/r-2" in said["verification_message"]
