@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from submeter.data.error import SubmeterError
 from submeter.data.json_edit import edited, items, member, root, with_members, without_members
+from submeter.data.metrics import open_metrics, write_metrics
 from submeter.data.metrics_update import STATUS, STEP_FIELDS, RunTold, efficiency, fill, status
 
 SHARED = Path(os.environ.get("SUBMETER_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "genai-devbench-runs"
@@ -240,3 +242,19 @@ def test_setting_and_taking_out_members_is_what_it_is_on_the_parsed_object(
     assert list(json.loads(edited(text, with_members(text, 0, put))).items()) == list((before | put).items())
     left = {name: value for name, value in before.items() if name not in out}
     assert list(json.loads(edited(text, without_members(text, 0, out))).items()) == list(left.items())
+
+
+def test_a_file_changed_meanwhile_is_left_alone_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    real = tmp_path / "real.json"
+    real.write_text("{}")
+    path = tmp_path / "baes" / "r-1" / "metrics.json"
+    path.parent.mkdir(parents=True)
+    path.symlink_to(real)
+    opened = open_metrics(path)
+    write_metrics(opened, b'{"a": 1}')
+    assert (path.is_symlink(), real.read_text()) == (True, '{"a": 1}')
+    with pytest.raises(SubmeterError, match="cannot be used") as refused:
+        write_metrics(opened, b'{"b": 1}')
+    assert "changed by another program" in refused.value.why
+    assert real.read_text() == '{"a": 1}'
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["baes", "real.json"]
