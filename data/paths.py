@@ -1,8 +1,7 @@
 """Where the files of a ledger are. Nothing here opens or makes one.
 
-    submeter.duckdb            the ledger
-    submeter.duckdb.journal/   one JSONL file per writing process, and `reads/` with raw Usage API pages
-    submeter.duckdb.lock       the flock that every opening of the ledger takes
+`submeter.duckdb` is the ledger, `submeter.duckdb.journal/` holds one JSONL file per writing process and `reads/` with
+raw Usage API pages, `submeter.duckdb.lock` is the flock that every opening of the ledger takes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Seeded worlds that know the truth, judged by the audit's pure parts without a network.
 
 A world is a few runs on one or two keys: calls that were metered, lost their usage, were never billed, or went past the
-meter; a provider that bills late, in pieces, with corrections, and fails to answer. The bill is kept in the simulator's
-own books and comes as its pages of JSON. The truth of a part is known from how the world was made, never from the audit.
+meter; a provider that bills late, in pieces, with corrections, and fails to answer. The bill is kept in the
+simulator's own books and comes as its pages of JSON. The truth of a part is known from how the world was made, never
+from the audit.
 
 `Judges` is the audit to be tried: the real one, or a copy with one bug planted in it.
 """
@@ -238,7 +239,10 @@ class World:
             pieces = [(begin_minute, visible_s, half), (minute, visible_s, counts - half)]
         elif manner < 0.05:
             half = counts.part(0.5)
-            pieces = [(minute, visible_s, half), (minute, rng.uniform(visible_s, max(visible_s, latest_s)), counts - half)]
+            pieces = [
+                (minute, visible_s, half),
+                (minute, rng.uniform(visible_s, max(visible_s, latest_s)), counts - half),
+            ]
         elif manner < 0.08:
             extra = counts.part(0.1)
             later_s = rng.uniform(visible_s, max(visible_s, latest_s))
@@ -323,9 +327,7 @@ class World:
 
     def read(self, judges: Judges, key: str, endpoint: Any, window: Any, now_s: float) -> Stored:
         rng = self.random
-        stored = Stored(
-            key=key, endpoint=endpoint, asked_us=int(now_s * 1e6), window=window, good=True, problem=None
-        )
+        stored = Stored(key=key, endpoint=endpoint, asked_us=int(now_s * 1e6), window=window, good=True, problem=None)
         fault = rng.random() < self.failing
         broken = rng.choice(("not_permitted", "unavailable", "cursor", "torn", "other_key")) if fault else ""
         if broken in ("not_permitted", "unavailable"):

@@ -117,7 +117,7 @@ def asking(tmp_path: Path) -> Any:
         "import sys\n"
         "from submeter.cli.main import main\n"
         "ledger, count = sys.argv[1], int(sys.argv[2])\n"
-        "sys.argv = ['submeter', '--ledger', ledger, 'sql', 'SELECT count(*) AS calls FROM calls', '--format', 'json']\n"
+        "sys.argv = ['submeter', '--ledger', ledger, 'sql', 'SELECT count(*) FROM calls', '--format', 'json']\n"
         "for _ in range(count):\n"
         "    try:\n"
         "        main()\n"

@@ -16,7 +16,14 @@ seen = []
 
 def saw(kind, thing, usage):
     told = None if usage is None else usage.model_dump(mode="json", exclude_unset=True)
-    seen.append({"kind": kind, "id": getattr(thing, "id", None), "request_id": getattr(thing, "_request_id", None), "usage": told})
+    seen.append(
+        {
+            "kind": kind,
+            "id": getattr(thing, "id", None),
+            "request_id": getattr(thing, "_request_id", None),
+            "usage": told,
+        }
+    )
 
 
 def sync_calls():
