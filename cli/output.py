@@ -33,16 +33,20 @@ def say(text: str) -> None:
 def print_json(value: Any) -> None:
     """One JSON document; times are UTC in RFC 3339, absent is null."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
-    sys.stdout.write(orjson.dumps(value, default=str, option=options).decode() + "\n")
+    sys.stdout.write(_json(value, options) + "\n")
 
 
 def records(table: Table) -> list[dict[str, Any]]:
-    """The rows of a table for JSON, each by its column names; a JSON column is given as what it holds."""
+    """The rows of a table for JSON, each by its column names; a JSON column is given as what it holds.
+
+    The second column of one name, say `calls`, is `calls_1`: a JSON object would hold but one of them.
+    """
     verbatim = [kind == "JSON" for kind in table.types]
+    columns = _told_apart(table.columns)
     return [
         {
             name: orjson.Fragment(value) if is_json and isinstance(value, str) else value
-            for name, value, is_json in zip(table.columns, row, verbatim, strict=True)
+            for name, value, is_json in zip(columns, row, verbatim, strict=True)
         }
         for row in table.rows
     ]
@@ -142,5 +146,38 @@ def _csv_cell(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat() + "Z"
     if isinstance(value, bool | list | dict):
-        return orjson.dumps(value, default=str).decode()
+        return _json(value)
     return value
+
+
+def _json(value: Any, options: int = 0) -> str:
+    """JSON in which an integer has all of its digits, also beyond the 64 bits that orjson writes."""
+    try:
+        return orjson.dumps(value, default=str, option=options).decode()
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_digits_kept(value), default=str, option=options).decode()
+
+
+def _digits_kept(value: Any) -> Any:
+    match value:
+        case int() if not -(2**63) <= value < 2**64:
+            return orjson.Fragment(str(value))
+        case list() | tuple():
+            return [_digits_kept(part) for part in value]
+        case dict():
+            return {str(key): _digits_kept(part) for key, part in value.items()}
+        case _:
+            return value
+
+
+def _told_apart(columns: Sequence[str]) -> list[str]:
+    """The names of columns, each once."""
+    taken = set(columns)
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 0
+        while name in names or (number and name in taken):
+            number += 1
+            name = f"{column}_{number}"
+        names.append(name)
+    return names

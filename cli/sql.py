@@ -71,7 +71,7 @@ def sql(
     if form == "parquet" and not as_json:
         _write_parquet(ledger, text, parameters)
     else:
-        _print(ledger.query(text, parameters), "json" if as_json else form)
+        _print(ledger.ask(text, parameters), "json" if as_json else form)
 
 
 def text_of(query: str) -> str:
@@ -130,7 +130,11 @@ def _write_parquet(ledger: Ledger, text: str, parameters: dict[str, str | None])
 def copy_answer(
     ledger: Ledger, text: str, path: Path, form: str, parameters: dict[str, str | None] | None = None
 ) -> None:
-    """Put the answer of one query into a file. COPY takes no parameter for a path, so it is quoted here."""
-    quoted = str(path).replace("'", "''")
+    """Put the answer of one query into a file, 0600, in the old one's place in one step."""
     bare = _ASIDE.sub(lambda found: " " if found[0][0] in "-/" else found[0], text).strip().rstrip("; \n")
-    ledger.query(f"COPY ({bare}) TO '{quoted}' (FORMAT {_COPY[form]})", parameters)
+    with tempfile.TemporaryDirectory(prefix=".submeter-", dir=path.parent) as folder:
+        # In a folder of its own, because it is the only one that the query may write to.
+        written = Path(folder).resolve() / path.name
+        ledger.ask(bare, parameters, into=written, form=_COPY[form])
+        written.chmod(0o600)
+        written.replace(path)

@@ -26,6 +26,7 @@ import duckdb
 
 from .clock import Clock
 from .error import SubmeterError
+from .foreign_sql import check_asks, quoted, shut_off
 from .ingest import Watched, carry_turn, ended_at, is_present
 from .paths import journal_folder, reads_folder
 from .questions import NAME, named, query_names
@@ -128,11 +129,24 @@ class Ledger:
             with self.reading() as connection:
                 return connection.table(sql, parameters)
         except StatementRefusedError as refused:
-            raise SubmeterError(
-                "The ledger would not answer this.",
-                str(refused),
-                'Look at what there is with: submeter sql "SELECT view_name FROM duckdb_views() WHERE NOT internal"',
-            ) from refused
+            raise _not_answered(refused) from refused
+
+    def ask(
+        self, sql: str, parameters: Mapping[str, object] | None = None, *, into: Path | None = None, form: str = ""
+    ) -> Table:
+        """Answer SQL that a user wrote, which reaches no file but the ledger; raises as `query` does.
+
+        With `into` the answer becomes that file, in a `form` as COPY names it, in a folder that holds nothing else.
+        """
+        try:
+            with self.reading() as connection:
+                check_asks(sql, connection.kinds(sql))
+                shut_off(connection, None if into is None else into.parent)
+                if into is not None:
+                    sql = f"COPY ({sql}\n) TO {quoted(into)} (FORMAT {form})"
+                return connection.table(sql, parameters)
+        except StatementRefusedError as refused:
+            raise _not_answered(refused) from refused
 
     def rebuild(self) -> IngestTurn:
         """Build the ledger anew from its journals, and put it in the old one's place in one step.
@@ -270,9 +284,11 @@ class DuckConnection:
     def table(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
         """The same, with the names and types of the columns."""
         try:
-            answer = self._connection.execute(sql, dict(parameters)) if parameters else self._connection.execute(sql)
-            described = answer.description or []
-            rows = answer.fetchall() if described else []
+            answer: duckdb.DuckDBPyConnection | None = (
+                self._connection.execute(sql, dict(parameters)) if parameters else self._connection.execute(sql)
+            )
+            described = (answer.description or []) if answer else []
+            rows = answer.fetchall() if answer and described else []
         except (duckdb.Error, RuntimeError) as error:
             raise StatementRefusedError(str(error)) from error
         return Table(
@@ -280,6 +296,13 @@ class DuckConnection:
             types=tuple(str(column[1]) for column in described),
             rows=rows,
         )
+
+    def kinds(self, sql: str) -> list[str]:
+        """The kinds of the statements in this SQL, as DuckDB names them; raises as `rows` does."""
+        try:
+            return [statement.type.name for statement in self._connection.extract_statements(sql)]
+        except (duckdb.Error, RuntimeError) as error:
+            raise StatementRefusedError(str(error)) from error
 
     def set_now(self, clock: Clock) -> None:
         """Tell the views what time it is (they fall back to the system's where nobody does)."""
@@ -351,6 +374,14 @@ def held_error(path: Path, held: LockHeldError) -> SubmeterError:
         "It has it open for writing, and DuckDB lets nobody else in. No call is lost: they wait in the journals.",
         "Close it there (for a look use `duckdb -readonly`, or `submeter ledger snapshot`), then run this again.",
         exit_code=3,
+    )
+
+
+def _not_answered(refused: StatementRefusedError) -> SubmeterError:
+    return SubmeterError(
+        "The ledger would not answer this.",
+        str(refused),
+        'Look at what there is with: submeter sql "SELECT view_name FROM duckdb_views() WHERE NOT internal"',
     )
 
 

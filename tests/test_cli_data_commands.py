@@ -136,6 +136,60 @@ def test_asking_cannot_change_the_ledger(ledger: Path) -> None:
     assert "read-only" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "COPY (SELECT 1) TO '{ledger}'",
+        "COPY (SELECT 1) TO '{ledger}' (USE_TMP_FILE false)",
+        "COPY (SELECT 1) TO '{ledger}.wal' (USE_TMP_FILE false)",
+        "COPY (SELECT 1) TO '{journal}'",
+        "SELECT 1; COPY (SELECT 1) TO '{journal}'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{ledger}' (USE_TMP_FILE false)",
+        "COPY (PIVOT processes ON mode USING count(*)) TO '{ledger}' (USE_TMP_FILE false)",
+        "PREPARE p AS COPY (SELECT 1) TO '{ledger}' (USE_TMP_FILE false); EXECUTE p",
+        "SELECT 1) TO '{ledger}' (USE_TMP_FILE false); COPY (SELECT 1",
+        "EXPORT DATABASE '{folder}'",
+        "ATTACH '{folder}/other.duckdb'",
+        "INSTALL httpfs",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('{journal}')",
+        "SET enable_external_access = true",
+        "CREATE PERSISTENT SECRET s (TYPE http)",
+        "",
+        " ",
+        "/* nothing */",
+    ],
+)
+@pytest.mark.parametrize("form", ["table", "parquet"])
+def test_asking_reaches_no_file_but_the_ledger_and_writes_to_none(ledger: Path, query: str, form: str) -> None:
+    run(ledger, "runs")
+    run(ledger, "runs")
+    (journal,) = journal_folder(ledger).glob("*.jsonl")
+    before = {path: path.read_bytes() for path in ledger.parent.rglob("*") if path.is_file()}
+    asked = query.format(ledger=ledger, journal=journal, folder=ledger.parent)
+    result = run(ledger, "sql", asked, "--format", form)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3), result.output
+    assert {path: path.read_bytes() for path in ledger.parent.rglob("*") if path.is_file()} == before
+
+
+def test_a_question_may_pivot_and_explain(ledger: Path) -> None:
+    pivoted = json.loads(run(ledger, "sql", "PIVOT calls ON framework USING count(*) GROUP BY run_id", "--json").stdout)
+    assert pivoted == [{"run_id": "r-1", "baes": 1, "chatdev": 2}]
+    assert run(ledger, "sql", "EXPLAIN FROM calls").exit_code == 0
+
+
+def test_a_number_beyond_64_bits_keeps_its_digits(ledger: Path) -> None:
+    query = "SELECT 9223372036854775807::HUGEINT * 4 AS big, [big] AS bigs, 1 AS one"
+    assert json.loads(run(ledger, "sql", query, "--json").stdout) == [{"big": 2**65 - 4, "bigs": [2**65 - 4], "one": 1}]
+    assert run(ledger, "sql", query, "--format", "csv").stdout.splitlines()[1] == f"{2**65 - 4},[{2**65 - 4}],1"
+
+
+def test_columns_of_one_name_are_told_apart_in_json(ledger: Path) -> None:
+    assert json.loads(run(ledger, "sql", "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a", "--json").stdout) == [
+        {"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}
+    ]
+
+
 def test_a_file_that_is_no_ledger_is_an_error_and_left_as_it_is(tmp_path: Path) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("not a ledger")
@@ -173,6 +227,7 @@ def test_a_snapshot_is_a_ledger_and_an_export_is_a_file_for_each_view(ledger: Pa
     for form in ("parquet", "csv", "json"):
         assert run(ledger, "ledger", "export", str(tmp_path / form), "--format", form).exit_code == 0
         assert (tmp_path / form / f"calls.{form}").stat().st_size > 0
+        assert {path.stat().st_mode & 0o777 for path in (tmp_path / form).iterdir()} == {0o600}
     rows = list(csv.DictReader((tmp_path / "csv" / "run_usage.csv").read_text().splitlines()))
     assert sorted((row["framework"], row["input_tokens"]) for row in rows) == [("baes", "7"), ("chatdev", "1000")]
 
