@@ -14,4 +14,6 @@ SELECT
     CAST(detail ->> 'interval_min' AS INTEGER) AS interval_min,
     CAST(detail ->> 'stable_reads' AS INTEGER) AS stable_reads
 FROM run_audit
-WHERE run_id = $run_id AND framework IS NOT DISTINCT FROM $framework;
+WHERE run_id = $run_id AND framework IS NOT DISTINCT FROM $framework
+ORDER BY audited_at DESC, audit_id DESC
+LIMIT 1;
