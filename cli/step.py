@@ -12,7 +12,8 @@ import click
 
 from ..data.call import Edge, MarkedBy
 from ..data.journal import Journal
-from ..data.marks import Mark, check_run_id, check_step, run_name, split_run
+from ..data.marks import Mark, check_step, run_name
+from ..proxy.control import checked_status, named_run
 from ..proxy.control_client import tell
 from .invocation import Invocation, ledger_option, pass_invocation
 from .output import say
@@ -88,16 +89,14 @@ def mark_step(invocation: Invocation, mark: Mark) -> None:
 
 
 def _read(invocation: Invocation, edge: Edge, step: str, run: str, framework: str | None, status: str | None) -> Mark:
-    named, run_id = split_run(run)
-    if framework is not None and named != framework.lower():
-        named, run_id = framework.lower(), run
+    named, run_id = named_run(run, framework)
     return Mark(
         kind="step",
         framework=named,
-        run_id=check_run_id(run_id),
+        run_id=run_id,
         step=check_step(step),
         edge=edge,
         by=MarkedBy.CLI,
         marked_at=invocation.clock.now_us(),
-        status=status,
+        status=checked_status(status),
     )

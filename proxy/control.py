@@ -20,11 +20,13 @@ import orjson
 from ..data.call import Edge, MarkedBy
 from ..data.clock import Clock
 from ..data.error import SubmeterError
-from ..data.marks import Mark, check_run_id, check_step, split_run
+from ..data.marks import Mark, check_label, check_run_id, check_step, split_run
 from .labels import TOKEN_HEADER
 
 PREFIX = "/_submeter"
 BODY_BYTES_MAX = 64 * 1024
+FRAMEWORK_CHARS_MAX = 128
+STATUS_CHARS_MAX = 256
 _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -100,19 +102,41 @@ class Control:
                 "It is a JSON object of strings: run, edge (begin or end), step, and if wanted framework and status.",
                 'Such as: {"run": "chatdev/r-1", "step": "1", "edge": "begin"}',
             ) from error
-        named, run_id = split_run(run)
-        if framework:
-            named, run_id = framework.lower(), run_id if named == framework.lower() else run
+        named, run_id = named_run(run, framework or None)
         return Mark(
             kind=kind,
             framework=named,
-            run_id=check_run_id(run_id),
+            run_id=run_id,
             step=check_step(step) if step is not None else None,
             edge=edge,
             by=_marked_by(given.get("by")),
             marked_at=self.clock.now_us(),
-            status=status,
+            status=checked_status(status),
         )
+
+
+def named_run(run: str, framework: str | None) -> tuple[str | None, str]:
+    """Framework (None: not said) and run id of a mark; the framework may stand in the run too, as F/ID.
+
+    Raises `SubmeterError` for what cannot be a label, and for a run whose one part is empty, such as `chatdev/`.
+    """
+    named, run_id = split_run(run)
+    if framework is not None and named != framework.lower():
+        named, run_id = framework.lower(), run
+    if run_id.startswith("/") or run_id.endswith("/"):
+        raise SubmeterError(
+            f"Run {run[:40]!r} has nothing on one side of its slash.",
+            "A run is written ID or FRAMEWORK/ID.",
+            "Such as: submeter step begin 4.7 --run chatdev/r-1",
+        )
+    if named is not None:
+        check_label("Framework", named, FRAMEWORK_CHARS_MAX)
+    return named, check_run_id(run_id)
+
+
+def checked_status(status: str | None) -> str | None:
+    """The orchestrator's word, None where it said none or an empty one; `SubmeterError` for what is no label."""
+    return check_label("Status", status, STATUS_CHARS_MAX) if status else None
 
 
 def _marked_by(said: object) -> MarkedBy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import orjson
+import pytest
 from click.testing import CliRunner, Result
 
 from submeter.cli.invocation import Invocation
@@ -70,6 +71,24 @@ def test_a_label_that_is_too_long_is_refused_in_three_lines(tmp_path: Path) -> N
     result = run(tmp_path / "l.duckdb", "step", "begin", "x" * 129, "--run", "r-1")
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 3
+    assert not journal_folder(tmp_path / "l.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--run", "a/"],
+        ["--run", "/a"],
+        ["--run", "r-1", "--framework", ""],
+        ["--run", "r-1", "--framework", "x" * 129],
+        ["--run", "r-1", "--framework", "chat\ndev"],
+        ["--run", "r-1", "--status", "x" * 257],
+        ["--run", "r-1", "--status", "two\nlines"],
+    ],
+)
+def test_a_run_framework_or_status_that_is_no_label_is_refused_in_three_lines(tmp_path: Path, words: list[str]) -> None:
+    result = run(tmp_path / "l.duckdb", "step", "begin", "1", *words)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3)
     assert not journal_folder(tmp_path / "l.duckdb").exists()
 
 

@@ -128,3 +128,20 @@ def test_a_mark_that_another_proxy_journals_is_followed_and_not_written_again() 
     assert (status_code, told["step"], applied) == (200, "1", [])
     post("step", {"run": "r-1", "step": "1", "journal": True}, applied)
     assert len(applied) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"framework": "x" * 129},
+        {"framework": "chat\ndev"},
+        {"status": "x" * 60_000},
+        {"status": "two\nlines"},
+        {"run": "chatdev/"},
+        {"run": "/r-1"},
+    ],
+)
+def test_a_framework_status_or_run_that_is_no_label_is_refused(said: dict[str, str]) -> None:
+    applied: list[Mark] = []
+    assert post("step", {"run": "r-1", "step": "1", **said}, applied)[0] == 400
+    assert applied == []
