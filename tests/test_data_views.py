@@ -353,6 +353,37 @@ def test_a_step_that_a_proxy_slept_through_is_not_covered_and_one_handed_over_is
     assert play.told(USAGE) == [("1", 0, 0, True), ("2", None, None, False), ("3", None, None, False)]
 
 
+def test_a_step_nobody_ended_is_covered_while_its_proxy_was_up(play: Play) -> None:
+    play.begin("1")
+    play.wait(10).journal.close()
+    play.wait(30)
+    assert play.told(USAGE) == [("1", 0, 0, True)]
+    play.wait(FOREVER_S)
+    assert play.told(USAGE) == [("1", 0, 0, True)]
+
+
+def test_a_step_nobody_ended_is_covered_until_its_run_was_idle(play: Play) -> None:
+    other = play.open_journal("mark")
+    play.begin("1", journal=other)
+    play.wait(10).begin("2", run_id="r-2", journal=other)
+    other.close()
+    play.wait(10).journal.close()
+    play.wait(30)
+    assert play.told(USAGE) == [("1", None, None, False), ("2", None, None, False)]
+    play.wait(3600)
+    assert play.told(USAGE) == [("1", 0, 0, True), ("2", 0, 0, True)]
+
+
+def test_a_step_nobody_ended_is_not_covered_where_its_run_went_on_after_its_proxy_slept(play: Play) -> None:
+    play.begin("1")
+    play.begin("2")
+    play.wait(10).journal.close()
+    play.wait(10)
+    play.journal = play.open_journal()
+    play.call(step="3")
+    assert [row for row in play.told(USAGE) if row[0] == "2"] == [("2", None, None, False)]
+
+
 def test_a_gap_in_the_journal_takes_the_cover_away(play: Play) -> None:
     play.begin("1")
     play.wait(10).end("1")
