@@ -12,6 +12,7 @@ import click
 
 from ..data.clock import utc
 from ..data.error import SubmeterError
+from ..data.marks import run_name, split_run
 from .audit import show_pending
 from .invocation import Invocation, json_option, ledger_option, pass_invocation
 from .output import cell, duration, print_json, print_table, records, say, total
@@ -125,7 +126,10 @@ def list_runs(ledger: Ledger, framework: str | None = None) -> list[dict[str, An
 
 def find_run(ledger: Ledger, name: str) -> RunName:
     """The run written `framework/run_id`, or by its run id alone where that is unique; a `SubmeterError` else."""
-    known = [RunName(name=row["name"], framework=row["framework"], run_id=row["run_id"]) for row in list_runs(ledger)]
+    rows = ledger.query("run_names", {"name": name, "run_id": split_run(name)[1]}).rows
+    known = [
+        RunName(name=run_name(framework, run_id), framework=framework, run_id=run_id) for framework, run_id in rows
+    ]
     found = [run for run in known if name in (run.name, run.run_id)]
     exact = [run for run in found if run.name == name]
     if len(exact) == 1 or len(found) == 1:
@@ -138,7 +142,7 @@ def find_run(ledger: Ledger, name: str) -> RunName:
         )
     raise SubmeterError(
         f"There is no run {name!r} in this ledger.",
-        f"It has {len(known)} other runs." if known else "It has no run: no call and no mark named one.",
+        "No call and no mark of it names one.",
         "List them with: submeter runs",
     )
 
