@@ -52,10 +52,19 @@ class Invocation:
             )
         return Ledger(self.ledger, clock=self.clock)
 
-    def open_ledger(self) -> Ledger:
-        """The ledger, brought up to date with every journal beside it. Raises `SubmeterError` where there is none."""
+    def open_ledger(self, *, as_it_is: bool = False) -> Ledger:
+        """The ledger, brought up to date with every journal beside it. Raises `SubmeterError` where there is none.
+
+        With `as_it_is`, a ledger that cannot be written to (a full disk) will do as it is, and that is said.
+        """
         ledger = self.closed_ledger()
-        turn = ledger.ingest()
+        try:
+            turn = ledger.ingest()
+        except SubmeterError as error:
+            if not (as_it_is and error.exit_code == CANNOT_TELL and self.ledger.exists()):
+                raise
+            say(f"Note: {error.what}; the newest calls still wait in the journal. {error.why}")
+            return ledger
         if turn.held:
             holder = f"process {turn.held_by}" if turn.held_by else "another program"
             say(f"Note: {holder} holds {self.ledger}; the newest calls still wait in the journal.")

@@ -52,7 +52,7 @@ def runs(context: click.Context, invocation: Invocation, framework: str | None, 
         submeter runs --framework chatdev
         submeter runs --pending
     """
-    ledger = invocation.open_ledger()
+    ledger = invocation.open_ledger(as_it_is=not pending)
     if pending:
         context.exit(show_pending(invocation, ledger, framework, as_json))
     rows = list_runs(ledger, framework)
@@ -91,7 +91,7 @@ def steps(invocation: Invocation, run: str, as_json: bool) -> None:
     Example:
         submeter steps chatdev/r-1
     """
-    ledger = invocation.open_ledger()
+    ledger = invocation.open_ledger(as_it_is=True)
     found = find_run(ledger, run)
     rows = records(ledger.query("list_steps", {"framework": found.framework, "run_id": found.run_id}))
     if as_json:

@@ -67,7 +67,7 @@ def sql(
         return
     text = text_of(query)
     parameters = parameters_of(text, dict(given))
-    ledger = invocation.open_ledger()
+    ledger = invocation.open_ledger(as_it_is=True)
     if form == "parquet" and not as_json:
         _write_parquet(ledger, text, parameters)
     else:

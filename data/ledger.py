@@ -30,6 +30,7 @@ from .foreign_sql import check_asks, quoted, shut_off
 from .ingest import Watched, carry_turn, ended_at, is_present
 from .paths import journal_folder, reads_folder
 from .questions import NAME, named, query_names
+from .refusals import held_error, no_folder, not_answered, unusable, written
 from .replay import Problem, Reader, Survey
 from .schema import make_schema, migrate
 from .sidecar import LockHeldError, Patience, sidecar
@@ -98,17 +99,10 @@ class Ledger:
             if self.path.exists() and survey.footprint == self._carried and not self._somebody_ended(survey):
                 return IngestTurn(lines=lines, rows=rows, problems=tuple(problems))
             try:
-                with self._writing(Patience(wait_s)) as connection:
+                with written(self.path, duckdb.Error), self._writing(Patience(wait_s)) as connection:
                     turn = carry_turn(connection, survey, reads=reads_folder(self.path), clock=self._clock)
             except LockHeldError as held:
                 return IngestTurn(lines=lines, rows=rows, problems=tuple(problems), held=True, held_by=held.pid)
-            except (duckdb.Error, StatementRefusedError, OSError) as error:
-                raise SubmeterError(
-                    f"The ledger could not be written: {self.path}",
-                    f"{str(error).splitlines()[0].rstrip('.')}. No call is lost: they wait in the journals.",
-                    "If the disk is full, make room; if it goes on: submeter ledger rebuild",
-                    exit_code=3,
-                ) from error
             self._watched = turn.watched
             lines += turn.lines
             rows += turn.rows
@@ -129,7 +123,7 @@ class Ledger:
             with self.reading() as connection:
                 return connection.table(sql, parameters)
         except StatementRefusedError as refused:
-            raise _not_answered(refused) from refused
+            raise not_answered(refused) from refused
 
     def ask(
         self, sql: str, parameters: Mapping[str, object] | None = None, *, into: Path | None = None, form: str = ""
@@ -146,7 +140,7 @@ class Ledger:
                     sql = f"COPY ({sql}\n) TO {quoted(into)} (FORMAT {form})"
                 return connection.table(sql, parameters)
         except StatementRefusedError as refused:
-            raise _not_answered(refused) from refused
+            raise not_answered(refused) from refused
 
     def rebuild(self) -> IngestTurn:
         """Build the ledger anew from its journals, and put it in the old one's place in one step.
@@ -155,7 +149,10 @@ class Ledger:
         read. Nobody can read or write meanwhile. Raises `SubmeterError` where another program holds the file.
         """
         try:
-            with sidecar(self.path, exclusive=True, patience=Patience(REBUILD_WAIT_S)):
+            with (
+                written(self.path, duckdb.Error),
+                sidecar(self.path, exclusive=True, patience=Patience(REBUILD_WAIT_S)),
+            ):
                 return self._rebuild()
         except LockHeldError as held:
             raise held_error(self.path, held) from held
@@ -203,6 +200,7 @@ class Ledger:
         survey = self._reader.survey()
         known = up_to(survey, found.offsets)
         with (
+            written(self.path, duckdb.Error),
             new_ledger(self.path, self._clock) as fresh,
             open_file(fresh, Patience(0), read_only=False, private=True) as connection,
         ):
@@ -324,7 +322,7 @@ def open_file(path: Path, patience: Patience, *, read_only: bool, private: bool 
         except duckdb.Error as error:
             text = str(error)
             if _LOCKED not in text:
-                raise _unusable(path, text) from error
+                raise unusable(path, text) from error
             if not patience.pause():
                 found = _PID.search(text)
                 raise LockHeldError(int(found.group(1)) if found else None) from error
@@ -348,11 +346,7 @@ def new_ledger(path: Path, clock: Clock) -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
-        raise SubmeterError(
-            f"The ledger cannot be made: {path}",
-            f"Its folder cannot be written to: {error.strerror or error}.",
-            "Choose a place you can write to, with --ledger PATH or SUBMETER_LEDGER.",
-        ) from error
+        raise no_folder(path, error) from error
     try:
         fresh = folder / path.name
         connection = duckdb.connect(str(fresh), config={"storage_compatibility_version": STORAGE_VERSION})
@@ -364,33 +358,6 @@ def new_ledger(path: Path, clock: Clock) -> Iterator[Path]:
         yield fresh
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def held_error(path: Path, held: LockHeldError) -> SubmeterError:
-    """What a reader is told where another program holds the ledger for writing."""
-    holder = f"process {held.pid}" if held.pid else "another program"
-    return SubmeterError(
-        f"The ledger is held by {holder}: {path}",
-        "It has it open for writing, and DuckDB lets nobody else in. No call is lost: they wait in the journals.",
-        "Close it there (for a look use `duckdb -readonly`, or `submeter ledger snapshot`), then run this again.",
-        exit_code=3,
-    )
-
-
-def _not_answered(refused: StatementRefusedError) -> SubmeterError:
-    return SubmeterError(
-        "The ledger would not answer this.",
-        str(refused),
-        'Look at what there is with: submeter sql "SELECT view_name FROM duckdb_views() WHERE NOT internal"',
-    )
-
-
-def _unusable(path: Path, text: str) -> SubmeterError:
-    return SubmeterError(
-        f"The ledger cannot be opened: {path}",
-        text.splitlines()[0].removeprefix("IO Error: "),
-        "Name another file with --ledger PATH; or move this one away, and it is built again from its journals.",
-    )
 
 
 __all__ = ["CheckReport", "IngestTurn", "Ledger", "Table", "named", "query_names"]

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,6 +190,42 @@ def test_columns_of_one_name_are_told_apart_in_json(ledger: Path) -> None:
     assert json.loads(run(ledger, "sql", "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a", "--json").stdout) == [
         {"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}
     ]
+
+
+WITHOUT_ROOM = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+from submeter.cli.main import main
+main()
+"""
+
+
+def run_without_room(ledger: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", WITHOUT_ROOM, *words, "--ledger", str(ledger)]
+    return subprocess.run(program, cwd=ledger.parent, capture_output=True, text=True, timeout=60)
+
+
+def test_a_full_disk_leaves_the_ledger_readable_as_it_is_and_refuses_what_must_be_whole(ledger: Path) -> None:
+    run(ledger, "ledger", "ingest")
+    with Journal.open(ledger, mode="proxy", clock=FixedClock(NOW_US)) as journal:
+        journal.begin(upstream="https://api.openai.com")
+        for _ in range(400):
+            settle(journal, run_id="r-1", step="1", framework="baes", tokens=7)
+    for words in (["runs", "--json"], ["steps", "baes/r-1", "--json"], ["sql", "FROM step_usage", "--json"]):
+        read = run_without_room(ledger, *words)
+        assert read.returncode == 0, read.stderr
+        assert 7 in [row["input_tokens"] for row in json.loads(read.stdout)]
+        assert read.stderr.startswith("Note: The ledger could not be written: ")
+    for words in (["audit", "baes/r-1"], ["runs", "--pending"], ["ledger", "ingest"], ["ledger", "rebuild"]):
+        refused = run_without_room(ledger, *words)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (3, 3), (words, refused.stderr)
+    assert run(ledger, "ledger", "check").exit_code == 0
+
+
+def test_a_full_disk_without_a_ledger_is_three_lines(ledger: Path) -> None:
+    refused = run_without_room(ledger, "runs")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (3, 3), refused.stderr
 
 
 def test_a_file_that_is_no_ledger_is_an_error_and_left_as_it_is(tmp_path: Path) -> None:
