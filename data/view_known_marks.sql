@@ -1,6 +1,7 @@
 -- One row = one mark that tells of a run: its framework filled in where the run id alone names it, imported marks
 -- once however often they were imported, and left out where the run has marks of this kind of its own.
--- Inner view of `runs` and `steps`.
+-- The marks of one process stand in the order in which it wrote them: where its clock stepped back, a mark is as late
+-- as the one before it. Inner view of `runs` and `steps`.
 CREATE OR REPLACE VIEW known_marks AS
 WITH declared AS (
     SELECT run_id, min(framework) AS framework
@@ -17,6 +18,19 @@ used AS (
     GROUP BY run_id
     HAVING count(DISTINCT framework) = 1
 ),
+told AS (
+    SELECT
+        * REPLACE (
+            CASE WHEN marked_by = 'metrics' THEN marked_at ELSE max(marked_at) OVER so_far END AS marked_at,
+            CASE WHEN marked_by = 'metrics' THEN "at" ELSE max("at") OVER so_far END AS "at"
+        )
+    FROM marks
+    WINDOW so_far AS (
+        PARTITION BY run_id, file_id
+        ORDER BY line_offset
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    )
+),
 named AS (
     SELECT
         m.kind,
@@ -30,7 +44,7 @@ named AS (
         m.at,
         m.file_id,
         m.line_offset
-    FROM marks AS m
+    FROM told AS m
     LEFT JOIN declared AS d ON d.run_id = m.run_id
     LEFT JOIN used AS u ON u.run_id = m.run_id
 )

@@ -384,6 +384,23 @@ def test_a_step_nobody_ended_is_not_covered_where_its_run_went_on_after_its_prox
     assert [row for row in play.told(USAGE) if row[0] == "2"] == [("2", None, None, False)]
 
 
+def test_marks_stand_in_the_order_they_were_written_where_the_clock_stepped_back(play: Play) -> None:
+    play.wait(100).begin()
+    play.begin("1")
+    play.wait(-50).end("1", status="success")
+    play.begin("2")
+    play.wait(10).end("2")
+    play.end()
+    play.wait(100)
+    assert play.told("SELECT step, visit, started_at, ended_at, status FROM steps ORDER BY step") == [
+        ("1", 1, after(100), after(100), "success"),
+        ("2", 1, after(100), after(100), None),
+    ]
+    assert play.told("SELECT name, episode, started_at, ended_at, end_source FROM runs") == [
+        ("chatdev/r-1", 1, after(100), after(100), "mark")
+    ]
+
+
 def test_a_gap_in_the_journal_takes_the_cover_away(play: Play) -> None:
     play.begin("1")
     play.wait(10).end("1")
