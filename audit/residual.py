@@ -183,9 +183,6 @@ def _candidates_for_less(
 ) -> list[Candidate]:
     missing = {field: -d for field, d in differences.items()}
     found = []
-    if finding.comparison.bill_zero:
-        found.append(Candidate(kind=CandidateKind.KEY_ID))
-    alike = [call.call_id for call in ours if all(_stated(call, field) == n for field, n in missing.items())]
     twice = [call.call_id for call in ours if call.seen_twice]
     if twice:
         found.append(Candidate(kind=CandidateKind.SEEN_TWICE, calls=tuple(twice[:CALLS_MAX])))
@@ -196,9 +193,16 @@ def _candidates_for_less(
     ]
     if late and all(sum(_unclaimed(each, field) for each in late) == n for field, n in missing.items()):
         found.append(Candidate(kind=CandidateKind.LATE, minutes=tuple(sorted({each.minute for each in late}))))
-    if alike:
-        # Not billed at all, on this key: the call's own counts are what is missing.
-        found.append(Candidate(kind=CandidateKind.KEY_ID, calls=tuple(alike[:CALLS_MAX]), pinpointed=len(alike) == 1))
+    # Not billed at all, or not on this key: then what is missing is some calls' own counts, field by field.
+    compared = {unit.field: -unit.d for unit in finding.comparison.units if unit.pair == pair and not unit.uncompared}
+    alike = [
+        call.call_id
+        for call in ours
+        if all(_stated(call, field) in (n, None) for field, n in compared.items()) and not finding.comparison.bill_zero
+    ]
+    found.append(
+        Candidate(kind=CandidateKind.KEY_ID, calls=tuple(alike[:CALLS_MAX]), pinpointed=len(alike) == 1),
+    )
     return found
 
 

@@ -1,36 +1,34 @@
-"""Seeded worlds that know the truth, judged by the audit's pure parts without a network.
+"""The referee: has the audit's pure parts judge seeded worlds, and knows what is true of each part from its making.
 
-A world is a few runs on one or two keys: calls that were metered, lost their usage, were never billed, or went past the
-meter; a provider that bills late, in pieces, with corrections, and fails to answer. The bill is kept in the
-simulator's own books and comes as its pages of JSON. The truth of a part is known from how the world was made, never
-from the audit.
-
-`Judges` is the audit to be tried: the real one, or a copy with one bug planted in it.
+`Judges` is the audit to be tried: the real one, or a copy with one bug planted in it. The truth never comes from it.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from submeter.sim.books import Books, Entry, Line
-from submeter.sim.counts import Counts
-from submeter.sim.usage_api import page
-from submeter.sim.usage_query import read as read_query
+from referee_world import SETTLE_MIN, UNCLAIMED_MIN, Bounds, Call, K, Stored, World, told_model
 
-BASE_S = 1_761_645_600
-MODELS = ("gpt-4o-mini-2024-07-18", "gpt-4o-2024-08-06")
-ALIAS = {"gpt-4o-mini-2024-07-18": "gpt-4o-mini", "gpt-4o-2024-08-06": "gpt-4o"}
-EMBEDDING = "text-embedding-3-small"
-K = 5
-SETTLE_MIN = 60
-MODULES = ("bucket", "unit", "unknown", "history", "placement", "place_part", "span", "cut", "reconcile", "report")
+MODULES = (
+    "bucket",
+    "unit",
+    "unknown",
+    "history",
+    "placement",
+    "place_part",
+    "span",
+    "cut",
+    "reconcile",
+    "report",
+    "named_calls",
+    "residual",
+    "unclaimed",
+)
 
 
 class Judges:
@@ -42,49 +40,6 @@ class Judges:
 
     def __getattr__(self, name: str) -> ModuleType:
         return self.__dict__["modules"][name]  # type: ignore[no-any-return]
-
-
-@dataclass(kw_only=True)
-class Call:
-    """One call as it was in truth."""
-
-    key: str
-    begin_s: float
-    end_s: float
-    model: str
-    usage_endpoint: str
-    tokens: tuple[int, int, int]
-    run: int | None
-    standing: str = "counted"
-    """As the meter sees it; `hidden`: it does not."""
-    billed: bool = True
-    silent: bool = False
-    loose: bool = False
-    batch: bool = False
-    billed_as: str | None = None
-    """Another model that it is billed under; None: its own."""
-
-
-@dataclass(kw_only=True)
-class Bounds:
-    """How badly a world may behave. The defaults are what the audit says it can stand."""
-
-    lag_s_max: float = SETTLE_MIN * 60.0
-    shift_max: int = K
-    skew_s_max: float = 60.0
-
-
-@dataclass(kw_only=True)
-class Stored:
-    """One read as the audit keeps it."""
-
-    key: str
-    endpoint: Any
-    asked_us: int
-    window: Any
-    good: bool
-    problem: str | None
-    rows: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +62,21 @@ class Said:
     """It is final, and there were not two good reads half an hour apart, the later one an hour after the window."""
     last: bool
     """Said in the last audit, when every read that is needed had been made."""
+    kinds: tuple[str, ...] = ()
+    """Who could explain what is left, as the last audit says it."""
+    pinned: tuple[bool, ...] = ()
+    """Of each counted call pointed at as the one that was not billed: whether that is true."""
+    behind_the_cut: bool = False
+    """Of a run: a call of its own past the meter is in none of its parts, since it was billed after the cut."""
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether the true cause is not among the candidates, or a call is pointed at that was billed."""
+        if not self.last or self.verdict not in ("short", "over", "incomplete"):
+            return False
+        wanted = {"bypass": self.hidden, "unknown": self.unknown_billed and self.verdict == "incomplete"}
+        wanted["key_id"] = self.unbilled and self.verdict == "over"
+        return not all(self.pinned) or any(so and kind not in self.kinds for kind, so in wanted.items())
 
     @property
     def cause(self) -> str:
@@ -134,6 +104,8 @@ class Said:
                 return not (self.hidden or self.swapped or (self.reason == "also_over" and self.unbilled))
             case "over":
                 return not (self.unbilled or self.swapped)
+            case "unclaimed":
+                return not self.hidden
         return False
 
     @property
@@ -144,283 +116,100 @@ class Said:
         return self.verdict not in ("verified", "no_activity", "not_auditable") and self.reason != "key_unproven"
 
 
-class World:
-    """One seed's world."""
-
-    def __init__(self, seed: int, bounds: Bounds | None = None) -> None:
-        self.random = rng = random.Random(seed)
-        self.bounds = bounds or Bounds()
-        self.keys = ["key_a", "key_b"][: 1 + (rng.random() < 0.3)]
-        self.runs: list[tuple[float, float]] = []
-        self.calls: list[Call] = []
-        self.residual_s = rng.uniform(-1, 1) * (self.bounds.skew_s_max if rng.random() < 0.3 else 15.0)
-        self.page_size = rng.choice((7, 20, 60, 1440))
-        self.empty_buckets = rng.random() < 0.7
-        self.lag_s = rng.choice((0.0, 300.0, 900.0, self.bounds.lag_s_max)) * rng.uniform(0.2, 1.0)
-        self.failing = rng.choice((0.0, 0.0, 0.1, 0.3))
-        self._make_calls()
-        self._plans: list[list[Line]] = []
-        self.books = Books(lambda entry: self._plans[entry.number])
-        for call in self.calls:
-            self._bill(call)
-
-    def _make_calls(self) -> None:
-        rng = self.random
-        trouble = rng.choice(("none", "none", "hidden", "unknown", "unbilled", "elsewhere", "both", "empty", "swapped"))
-        now_s = BASE_S + rng.uniform(0, 120)
-        for number in range(rng.choice((1, 1, 2, 3))):
-            begin_s = now_s
-            for _ in range(rng.randint(0, 8) if trouble != "empty" else 0):
-                now_s += rng.expovariate(1 / 45)
-                call = self._call(now_s, number)
-                self.calls.append(call)
-                if rng.random() < 0.7:
-                    now_s = call.end_s
-            now_s = max([now_s, *(call.end_s for call in self.calls)]) + rng.uniform(0, 30)
-            self.runs.append((begin_s, now_s))
-            now_s += rng.choice((1, 61, 200, 600, 900))
-            if rng.random() < 0.2:
-                self.calls.append(self._call(now_s, None))
-                now_s = self.calls[-1].end_s + 30
-        for call in self.calls:
-            luck = rng.random()
-            if trouble == "elsewhere" and call.key == "key_a":
-                call.billed = call.standing in ("hidden",)
-            elif luck < 0.08:
-                call.standing, call.billed = "unknown", False
-            elif luck < 0.11:
-                call.standing, call.billed = rng.choice(("unbilled", "uncovered")), False
-            elif luck < 0.3 and trouble in ("unknown", "both"):
-                call.standing = "unknown"
-            elif luck < 0.45 and trouble == "unbilled":
-                call.billed = False
-            elif luck < 0.5 and trouble in ("hidden", "both"):
-                call.standing = "hidden"
-            elif luck < 0.3 and trouble == "swapped" and call.model in MODELS:
-                call.billed_as = MODELS[1 - MODELS.index(call.model)]
-        if rng.random() < 0.15:
-            extra = self._call(self.runs[0][0] + 5, 0, embedding=False)  # only completions know batch
-            extra.standing, extra.batch = "hidden", True
-            self.calls.append(extra)
-
-    def _call(self, begin_s: float, run: int | None, *, embedding: bool | None = None) -> Call:
-        rng = self.random
-        lasts_s = rng.choice((0.4, 3, 20, 150)) * rng.uniform(0.5, 1.5)
-        given = rng.randint(3, 40_000)
-        embedding = rng.random() < 0.1 if embedding is None else embedding
-        return Call(
-            key=rng.choice(self.keys),
-            begin_s=begin_s,
-            end_s=begin_s + lasts_s,
-            model=EMBEDDING if embedding else rng.choice(MODELS),
-            usage_endpoint="embeddings" if embedding else "completions",
-            tokens=(given, 0 if embedding else rng.randint(0, given), 0 if embedding else rng.randint(1, 4_000)),
-            run=run,
-            silent=embedding or rng.random() < 0.2,
-            loose=not embedding and rng.random() < 0.05,
-        )
-
-    def _bill(self, call: Call) -> None:
-        rng = self.random
-        end_minute, begin_minute = int(call.end_s // 60), int(call.begin_s // 60)
-        minute = end_minute + (rng.randint(0, self.bounds.shift_max) if rng.random() < 0.4 else 0)
-        if rng.random() < 0.1:
-            minute = rng.randint(begin_minute, minute)
-        given, cached, written = call.tokens
-        counts = Counts(input_text=given - cached, cached_text=cached, output_text=written, requests=1)
-        latest_s = call.end_s + self.bounds.lag_s_max
-        visible_s = call.end_s + self.lag_s * rng.uniform(0.3, 1.0)
-        if rng.random() < 0.05:
-            visible_s = call.end_s + self.bounds.lag_s_max * rng.uniform(0.7, 1.0)
-        pieces: list[tuple[int, float, Counts]] = [(minute, visible_s, counts)]
-        manner = rng.random()
-        if call.loose:
-            half = counts.part(0.5)
-            pieces = [(begin_minute, visible_s, half), (minute, visible_s, counts - half)]
-        elif manner < 0.05:
-            half = counts.part(0.5)
-            pieces = [
-                (minute, visible_s, half),
-                (minute, rng.uniform(visible_s, max(visible_s, latest_s)), counts - half),
-            ]
-        elif manner < 0.08:
-            extra = counts.part(0.1)
-            later_s = rng.uniform(visible_s, max(visible_s, latest_s))
-            pieces = [(minute, visible_s, counts + extra), (minute, later_s, Counts() - extra)]
-        self._plans.append(
-            [
-                Line(
-                    entry=len(self._plans),
-                    billed_at=at * 60 + 7,
-                    visible_from=max(from_s, at * 60.0 + 7),
-                    counts=part,
-                    usage_endpoint=call.usage_endpoint,
-                )
-                for at, from_s, part in (pieces if call.billed else [])
-            ]
-        )
-        entry = self.books.open(
-            lambda number: Entry(
-                number=number,
-                api_key_id=call.key,
-                key_secret_end="0000",
-                project_id="proj_sim",
-                user_id="user-sim",
-                usage_endpoint=call.usage_endpoint,
-                model=call.billed_as or call.model,
-                request_model=call.model,
-                served_model=call.model,
-                batch=call.batch,
-                service_tier="default",
-                counts=counts,
-                started_at=call.begin_s,
-                request_id=f"req_{number}",
-            )
-        )
-        self.books.complete(entry.number, call.end_s)
-
-    def billed_minutes(self, call: Call) -> set[int]:
-        return {line.minute // 60 for line in self._plans[self.calls.index(call)]}
-
-    # What the meter wrote down
-
-    def book(self, judges: Judges, key: str) -> list[Any]:
-        rows = []
-        for call in self.calls:
-            if call.key != key or call.standing == "hidden":
-                continue
-            first, last = judges.span.active_minutes(
-                int((call.begin_s + self.residual_s) * 1e6), int((call.end_s + self.residual_s) * 1e6), shift_min=K
-            )
-            counted = call.standing == "counted"
-            completions = call.usage_endpoint == "completions"
-            given, cached, written = call.tokens
-            rows.append(
-                judges.unit.BookRow(
-                    first_minute=first,
-                    last_minute=last,
-                    standing=judges.call.Standing(call.standing),
-                    usage_endpoint="moderations" if call.standing == "uncovered" else call.usage_endpoint,
-                    endpoint=None,
-                    model="omni-moderation" if call.standing == "uncovered" else self._told_model(call),
-                    open=False,
-                    loose=call.loose,
-                    any_model=False,
-                    calls=1,
-                    input_tokens=given if counted else None,
-                    cached_input_tokens=cached if counted and not call.silent else None,
-                    cached_silent=int(counted and call.silent),
-                    cache_write_tokens=None,
-                    output_tokens=written if counted and completions else None,
-                    images=None,
-                )
-            )
-        return rows
-
-    def _told_model(self, call: Call) -> str | None:
-        """An unknown call has told only what was asked for, by its alias, or nothing."""
-        if call.standing == "unknown":
-            return (ALIAS.get(call.model, call.model), None)[int(call.end_s) % 2]
-        return call.model
-
-    # What the provider answers
-
-    def read(self, judges: Judges, key: str, endpoint: Any, window: Any, now_s: float) -> Stored:
-        rng = self.random
-        stored = Stored(key=key, endpoint=endpoint, asked_us=int(now_s * 1e6), window=window, good=True, problem=None)
-        fault = rng.random() < self.failing
-        broken = rng.choice(("not_permitted", "unavailable", "cursor", "torn", "other_key")) if fault else ""
-        if broken in ("not_permitted", "unavailable"):
-            stored.good, stored.problem = False, broken
-            return stored
-        reader = judges.bucket.PageReader(
-            endpoint, api_key_id=key, window_start=window.start * 60, window_end=window.end * 60
-        )
-        asked = [
-            ("start_time", str(window.start * 60)),
-            ("end_time", str(window.end * 60)),
-            ("bucket_width", "1m"),
-            ("limit", str(self.page_size)),
-            ("api_key_ids[]", key),
-            *(("group_by[]", name) for name in judges.bucket.GROUP_BY[endpoint]),
-        ]
-        visible = list(self.books.billed(at=now_s))
-        cursor: str | None = ""
-        try:
-            while cursor is not None:
-                sent = "" if broken == "cursor" else cursor
-                query = read_query(str(endpoint), [*asked, ("page", sent)] if sent else asked, now_s)
-                body = page(query, visible, empty_buckets=self.empty_buckets)
-                if broken == "cursor":
-                    body = {**body, "has_more": True, "next_page": "again"}
-                text = json.dumps(body)
-                if broken == "torn":
-                    text = text[: len(text) // 2]
-                if broken == "other_key":
-                    text = text.replace(key, "key_other") if key in text else "<html>"
-                cursor = reader.take(text.encode())
-        except judges.bucket.BadRead as bad:
-            stored.good, stored.problem = False, str(bad.problem)
-            return stored
-        stored.rows = [
-            judges.unit.BillRow(
-                usage_endpoint=endpoint,
-                minute=row.minute,
-                model=row.model,
-                batch=bool(row.batch),
-                input_tokens=row.input_tokens,
-                cached_input_tokens=row.input_cached_tokens,
-                cache_write_tokens=row.input_cache_write_tokens,
-                output_tokens=row.output_tokens,
-                images=row.images,
-                num_model_requests=row.num_model_requests,
-            )
-            for row in reader.rows
-        ]
-        return stored
-
-
 def audit_world(seed: int, judges: Judges, bounds: Bounds | None = None) -> list[Said]:
     """Every verdict that an audit says on a world, read by read."""
     world = World(seed, bounds)
     said: list[Said] = []
-    books = {key: world.book(judges, key) for key in world.keys}
-    spans = {}
-    for key in world.keys:
-        active = [(row.first_minute, row.last_minute) for row in books[key]]
-        active += [judges.span.active_minutes(int(a * 1e6), int(b * 1e6), shift_min=K) for a, b in world.runs]
-        spans[key] = judges.span.spans(active)
-    end_s = max(window.end for windows in spans.values() for window in windows) * 60
+    end_s = max(span.end for key in world.keys for span in _spans(world, judges, key, 0.0)) * 60
     times = [end_s + world.random.uniform(60, 2400)]
     while times[-1] < end_s + SETTLE_MIN * 60:
         times.append(times[-1] + world.random.choice((600, 1800, 1801, 2700)))
-    times += [times[-1] + 1800, times[-1] + 3600]
+    times += [times[-1] + 1900, times[-1] + 3700]
     reads: dict[tuple[str, Any], list[Stored]] = defaultdict(list)
     for now_s in times:
         last = now_s == times[-1]
         if now_s >= times[-2]:
             world.failing = 0.0
+        parts: list[JudgedPart] = []
         for key in world.keys:
-            around = judges.span.Window(start=spans[key][0].start, end=spans[key][-1].end)
+            book, spans = world.book(judges, key, now_s), _spans(world, judges, key, now_s)
+            until = max(spans[-1].end, min(int(now_s // 60), spans[-1].end + UNCLAIMED_MIN))
+            around = judges.span.Window(start=spans[0].start, end=until)
             for endpoint in judges.bucket.UsageEndpoint:
                 reads[key, endpoint].append(world.read(judges, key, endpoint, around, now_s))
-        parts = [
-            part
-            for key in world.keys
-            for span in spans[key]
-            for part in _judge_span(world, judges, key, books[key], span, reads, last=last)
-        ]
+            unclaimed = _unclaimed(world, judges, key, spans, reads)
+            if last:
+                said.extend(_unclaimed_said(world, key, unclaimed))
+            for span in spans:
+                parts += _judge_span(world, judges, key, book, span, reads, unclaimed, now_s, last=last)
         said.extend(part.said for part in parts)
-        for begin_s, run_end_s in world.runs:
-            minutes = (int(begin_s // 60), int(run_end_s // 60))
-            said.extend(_run_said(judges, [part for part in parts if part.window.meets(*minutes)]))
+        for number, minutes in enumerate(world.run_minutes):
+            own = [part for part in parts if part.window.meets(*minutes)]
+            said.extend(replace(each, behind_the_cut=_behind(world, number, own)) for each in _run_said(judges, own))
     return said
+
+
+def _spans(world: World, judges: Judges, key: str, now_s: float) -> Any:
+    active = [(row.first_minute, row.last_minute) for row in world.book(judges, key, now_s)]
+    active += [
+        judges.span.active_minutes(first * 60_000_000, last * 60_000_000, shift_min=K)
+        for first, last in world.run_minutes
+    ]
+    return judges.span.spans(active)
+
+
+def _unclaimed(
+    world: World, judges: Judges, key: str, spans: Sequence[Any], reads: dict[tuple[str, Any], list[Stored]]
+) -> list[Any]:
+    """The bill outside all spans, by the latest good reads."""
+    found: list[Any] = []
+    for endpoint in judges.bucket.UsageEndpoint:
+        good = next((read for read in reversed(reads[key, endpoint]) if read.good), None)
+        rows = [row for row in good.rows if not any(row.minute in span for span in spans)] if good else []
+        found.extend(judges.unclaimed._unclaimed(key, endpoint, [row for row in rows if row.minute >= spans[0].start]))
+    return found
+
+
+def _unclaimed_said(world: World, key: str, unclaimed: Sequence[Any]) -> list[Said]:
+    """A minute that nobody claims, and whether a call past the meter was billed in it."""
+    return [
+        Said(
+            verdict="unclaimed",
+            reason=None,
+            key=key,
+            hidden=any(
+                call.key == key and call.standing == "hidden" and each.minute in world.billed_minutes(call)
+                for call in world.calls
+            ),
+            unknown_billed=False,
+            unbilled=False,
+            swapped=False,
+            active=True,
+            premature=False,
+            last=True,
+        )
+        for each in unclaimed
+    ]
+
+
+def _behind(world: World, number: int, own: Sequence[JudgedPart]) -> bool:
+    """Whether a run's own call past the meter was billed in none of its parts."""
+    return any(
+        call.run == number
+        and call.standing == "hidden"
+        and not call.batch
+        and any(part.key == call.key for part in own)
+        and not any(part.key == call.key and minute in part.window for part in own for minute in minutes)
+        for call in world.calls
+        if (minutes := world.billed_minutes(call))
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedPart:
     """One part with what was found and what is true."""
 
+    key: str
     window: Any
     verdict: Any
     reason: Any
@@ -457,6 +246,8 @@ def _judge_span(
     book: Sequence[Any],
     span: Any,
     reads: dict[tuple[str, Any], list[Stored]],
+    unclaimed: Sequence[Any],
+    now_s: float,
     *,
     last: bool,
 ) -> list[JudgedPart]:
@@ -471,7 +262,7 @@ def _judge_span(
             gaps=(),
             bill=[row for read in good if read for row in read.rows if row.minute in span],
             known_until=span.end,
-            runs=[(int(a // 60), int(b // 60)) for a, b in world.runs if span.meets(int(a // 60), int(b // 60))],
+            runs=[minutes for minutes in world.run_minutes if span.meets(*minutes)],
             shift_min=K,
         )
     said: list[JudgedPart] = []
@@ -496,10 +287,14 @@ def _judge_span(
                 now_s=lambda: 0.0,
             )
             finding = judges.reconcile.reconcile(replace(part, placed=placed))
-        truth = _truth(world, key, window, finding, last=last)
+        truth = _truth(world, key, window, finding, now_s, last=last)
+        if last:
+            kinds, pinned = _explained(world, judges, part, finding, unclaimed, now_s)
+            truth = replace(truth, kinds=kinds, pinned=pinned)
         early = finding.final and not all(_enough(reads[key, each], window) for each in endpoints)
         said.append(
             JudgedPart(
+                key=key,
                 window=window,
                 verdict=finding.verdict,
                 reason=finding.reason,
@@ -507,6 +302,53 @@ def _judge_span(
             )
         )
     return said
+
+
+def _explained(
+    world: World, judges: Judges, part: Any, finding: Any, unclaimed: Sequence[Any], now_s: float
+) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    """The candidates for what is left of a part, and of those that point at one call not billed, whether it is so."""
+    counted, unknown = [], []
+    for number, call in enumerate(world.calls):
+        standing = world.standing(call, now_s)
+        begun = int(world.ours_s(call)[0] // 60) in part.window
+        if call.key != part.api_key_id or not begun or standing not in ("counted", "unknown"):
+            continue
+        told = {
+            "call_id": str(number),
+            "started_us": int(call.begin_s * 1e6),
+            "run": None if call.run is None else ("baes", str(call.run)),
+            "step": None,
+            "usage_endpoint": call.usage_endpoint,
+            "model": told_model(call, standing),
+        }
+        if standing == "unknown":
+            unknown.append(judges.named_calls.UnknownCall(outcome="aborted", **told))
+        else:
+            given, cached, written = call.tokens
+            completions = call.usage_endpoint == "completions"
+            counted.append(
+                judges.named_calls.CountedCall(
+                    input_tokens=given,
+                    cached_input_tokens=cached if completions and not call.silent else None,
+                    output_tokens=written if completions else None,
+                    images=None,
+                    seen_twice=False,
+                    **told,
+                )
+            )
+    found = judges.residual.residuals(part, finding, calls=counted, unknown=unknown, neighbours=(), unclaimed=unclaimed)
+    candidates = [each for residual in found for each in residual.candidates]
+    pinned = [each for each in candidates if each.kind == "key_id" and each.pinpointed]
+    return (
+        tuple(sorted({str(each.kind) for each in candidates})),
+        tuple(_missing(world.calls[int(call)]) for each in pinned for call in each.calls),
+    )
+
+
+def _missing(call: Call) -> bool:
+    """Whether a call is not billed under its own name."""
+    return not call.billed or call.billed_as is not None
 
 
 def _enough(stored: Sequence[Stored], window: Any) -> bool:
@@ -519,6 +361,8 @@ def _enough(stored: Sequence[Stored], window: Any) -> bool:
 def _history(judges: Judges, endpoint: Any, stored: Sequence[Stored], window: Any) -> Any:
     seen, states = [], {}
     for index, read in enumerate(stored):
+        if not read.window.covers(window):
+            continue
         rows = [row for row in read.rows if row.minute in window]
         state = repr(sorted(map(repr, rows)))
         states[state] = rows
@@ -529,22 +373,23 @@ def _history(judges: Judges, endpoint: Any, stored: Sequence[Stored], window: An
     return judges.history.make_history(endpoint, seen, states)
 
 
-def _truth(world: World, key: str, window: Any, finding: Any, *, last: bool) -> Said:
+def _truth(world: World, key: str, window: Any, finding: Any, now_s: float, *, last: bool) -> Said:
     hidden = unknown_billed = unbilled = swapped = active = False
     renamed = any(pair.paired_by == "renamed" for pair in finding.comparison.pairs)
     for call in world.calls:
         if call.key != key or call.batch:
             continue
         here = bool({m for m in world.billed_minutes(call) if m in window})
-        begun = int((call.begin_s + world.residual_s) // 60) in window
+        begun = int(world.ours_s(call)[0] // 60) in window
+        standing = world.standing(call, now_s)
         if call.standing == "hidden":
             hidden |= here
             active |= here
             continue
         active |= begun
-        unknown_billed |= call.standing == "unknown" and here
-        unbilled |= call.standing == "counted" and begun and not call.billed
-        swapped |= call.standing == "counted" and call.billed and call.billed_as is not None and begun and not renamed
+        unknown_billed |= standing == "unknown" and here
+        unbilled |= standing == "counted" and begun and not call.billed
+        swapped |= standing == "counted" and call.billed and call.billed_as is not None and begun and not renamed
     return Said(
         verdict=str(finding.verdict),
         reason=None if finding.reason is None else str(finding.reason),
