@@ -16,6 +16,7 @@ machine's roots are not enough, `SSL_CERT_FILE` is honoured.
 from __future__ import annotations
 
 import ssl
+import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -37,6 +38,9 @@ WAIT_S_MAX = 120.0
 """A longer Retry-After is not waited for: the read fails and says so."""
 PAGE_BYTES_MAX = 64 * 1024 * 1024
 TIMEOUT_S = 60.0
+"""Of the wall clock, without a byte."""
+PAGE_S_MAX = 600.0
+"""Of the wall clock, for a page that comes drop by drop."""
 CONNECT_TIMEOUT_S = 10.0
 MESSAGE_CHARS_MAX = 500
 
@@ -84,10 +88,18 @@ class _Answer:
 class UsageApi:
     """A client for one audit. Close it when done."""
 
-    def __init__(self, settings: AuditSettings, *, clock: Clock, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        settings: AuditSettings,
+        *,
+        clock: Clock,
+        timeout_s: float = TIMEOUT_S,
+        page_s_max: float = PAGE_S_MAX,
+    ) -> None:
         self._url = settings.usage_api_url
         self._admin_key = settings.admin_key
         self._clock = clock
+        self._page_s_max = page_s_max
         secure = self._url.startswith("https:")
         self._http = httpx.Client(
             follow_redirects=False,
@@ -146,8 +158,9 @@ class UsageApi:
         answer = _Answer(status_code=None, body=b"", request_id=None, retry_after=None)
         bad: BadRead | None = None
         cursor: str | None = ""
+        path = f"/organization/usage/{endpoint}"
         while cursor is not None:
-            answer = self._page(endpoint, [*query, ("page", cursor)] if cursor else query)
+            answer = self._page(path, [*query, ("page", cursor)] if cursor else query)
             try:
                 if answer.status_code != 200 or answer.broke:
                     raise self._refusal(answer)
@@ -173,9 +186,22 @@ class UsageApi:
             holes=0 if bad else reader.holes,
         )
 
-    def _page(self, endpoint: UsageEndpoint, query: Query) -> _Answer:
+    def get(self, path: str, query: Query) -> bytes:
+        """The body of one page of the organization's API, such as `/organization/projects`.
+
+        Raises `BadRead` where it does not come with 200, as above after all tries.
+        """
+        if not self._admin_key:
+            raise BadRead(Problem.NOT_PERMITTED, "No admin key is set: OPENAI_ADMIN_KEY.")
+        answer = self._page(path, query)
+        if answer.status_code != 200 or answer.broke:
+            refusal = self._refusal(answer)
+            raise BadRead(refusal.problem, self._without_key(refusal.message))
+        return answer.body
+
+    def _page(self, path: str, query: Query) -> _Answer:
         """One page's answer: the first that another try could not better, or the last."""
-        answer = self._ask(endpoint, query)
+        answer = self._ask(path, query)
         for backoff_s in BACKOFF_S[: TRIES_MAX - 1]:
             if not _worth_another_try(answer):
                 break
@@ -183,17 +209,18 @@ class UsageApi:
             if wait_s is not None and wait_s > WAIT_S_MAX:
                 break
             self._clock.sleep(backoff_s if wait_s is None else wait_s)
-            answer = self._ask(endpoint, query)
+            answer = self._ask(path, query)
         return answer
 
-    def _ask(self, endpoint: UsageEndpoint, query: Query) -> _Answer:
+    def _ask(self, path: str, query: Query) -> _Answer:
         status_code: int | None = None
         request_id = retry_after = None
         body = bytearray()
+        until_s = time.monotonic() + self._page_s_max
         try:
             with self._http.stream(
                 "GET",
-                f"{self._url}/organization/usage/{endpoint}",
+                f"{self._url}{path}",
                 params=httpx.QueryParams(query),
                 headers={"Authorization": f"Bearer {self._admin_key}"},
             ) as response:
@@ -204,6 +231,8 @@ class UsageApi:
                     body += piece
                     if len(body) > PAGE_BYTES_MAX:
                         raise httpx.DecodingError(f"a page of more than {PAGE_BYTES_MAX} bytes")
+                    if time.monotonic() > until_s:
+                        raise httpx.ReadTimeout(f"a page that took more than {self._page_s_max:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             broke = f"{type(error).__name__}: {error}"
             return _Answer(

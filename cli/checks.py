@@ -82,7 +82,7 @@ def check_keys(ring: KeyRing) -> list[Finding]:
                 _wrong(
                     "key ids",
                     f"{variable} is not set, so {key.framework} cannot be audited.",
-                    f"Set {variable} to the id (key_...) that the dashboard shows for this API key.",
+                    f"Set {variable} to the id (key_...) of this API key; find it with: submeter doctor --find-key-ids",
                 )
             )
         elif not KEY_ID.fullmatch(key.api_key_id):

@@ -89,13 +89,7 @@ def child_environment(
 
 def check_keys_of(environment: Mapping[str, str], framework: str, keys: KeyRing) -> None:
     """Raise a `SubmeterError` where this framework's calls could not be told from another's by their key."""
-    for same in keys.shared():
-        if any(key.framework == framework for key in same):
-            raise SubmeterError(
-                f"One key is used for {' and '.join(key.framework for key in same)}.",
-                "Their traffic could not be told apart, not by the meter and not by the Usage API.",
-                f"Give each its own key, in {' and '.join(key.variable for key in same)}; see: submeter doctor",
-            )
+    keys.check_apart(framework)
     given = environment.get(KEY_VARIABLE)
     owner = keys.find(fingerprint(given)) if given else None
     if owner is not None and owner.framework != framework:

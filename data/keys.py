@@ -4,7 +4,8 @@ A framework's key is the variable `OPENAI_API_KEY_<FRAMEWORK>`, its id `OPENAI_A
 environment, else from `.env` in the working directory (the users' own convention). `..._USAGE_TRACKING` is an admin
 key under their old name and `..._ID` an id: neither is a framework.
 
-A secret never leaves `read_keys`: the ring holds fingerprints. Admin variables are never looked at here.
+The ring holds fingerprints. `named_secret` alone hands a secret out, to be sent with a call or held against a redacted
+one, never to be shown or kept. Admin variables are never looked at here.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from .error import SubmeterError
+
 PREFIX = "OPENAI_API_KEY_"
 ID_SUFFIX = "_ID"
 ADMIN_NAME = "USAGE_TRACKING"
 KEY_ID = re.compile(r"key_[A-Za-z0-9_-]+")
 FINGERPRINT_HEX_DIGITS = 16
+REDACTED = re.compile(r"[*\u2022\u2026]+|\.{2,}")
+"""What stands in a redacted secret for what is left out."""
+REDACTED_END_CHARS = 3
+"""With less than this of its end shown, a redacted secret tells too little to know a key by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +66,16 @@ class KeyRing:
             by_fingerprint.setdefault(key.fingerprint, []).append(key)
         return [tuple(same) for same in by_fingerprint.values() if len(same) > 1]
 
+    def check_apart(self, framework: str | None = None) -> None:
+        """Raise a `SubmeterError` where this framework (None: any) shares its key with another."""
+        for same in self.shared():
+            if framework is None or any(key.framework == framework for key in same):
+                raise SubmeterError(
+                    f"One key is used for {' and '.join(key.framework for key in same)}.",
+                    "Their traffic could not be told apart, not by the meter and not by the Usage API.",
+                    f"Give each its own key, in {' and '.join(key.variable for key in same)}; see: submeter doctor",
+                )
+
 
 def fingerprint(secret: str) -> str:
     """The first 16 hex digits of the SHA-256 of an API key: all that is ever written of it."""
@@ -67,10 +84,7 @@ def fingerprint(secret: str) -> str:
 
 def read_keys(environment: Mapping[str, str], env_file: Path | None = None) -> KeyRing:
     """The framework keys named by the environment, and by `env_file` where the environment does not name them."""
-    named: dict[str, str] = {}
-    if env_file is not None and env_file.is_file():
-        named.update({k: v for k, v in dotenv_values(env_file, interpolate=False).items() if v is not None})
-    named.update(environment)
+    named = _named(environment, env_file)
     keys = []
     for variable in sorted(named):
         name = variable.removeprefix(PREFIX)
@@ -86,3 +100,32 @@ def read_keys(environment: Mapping[str, str], env_file: Path | None = None) -> K
             )
         )
     return KeyRing(keys=tuple(keys))
+
+
+def named_secret(key: FrameworkKey, environment: Mapping[str, str], env_file: Path | None = None) -> str | None:
+    """The secret of a key, where it was read from; None where it is no longer there."""
+    secret = _named(environment, env_file).get(key.variable, "").strip()
+    return secret if secret and fingerprint(secret) == key.fingerprint else None
+
+
+def shows(redacted: str, secret: str) -> bool:
+    """Whether a secret redacted to its two ends (`sk-proj-abcd****wxyz`, `sk-abc...xyz`) may be this one."""
+    parts = REDACTED.split(redacted.strip())
+    if len(parts) < 2:
+        return False
+    begin, end = parts[0], parts[-1]
+    return (
+        len(end) >= REDACTED_END_CHARS
+        and len(begin) + len(end) <= len(secret)
+        and secret.startswith(begin)
+        and secret.endswith(end)
+    )
+
+
+def _named(environment: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+    """All variables, those of the environment before those of the file."""
+    named: dict[str, str] = {}
+    if env_file is not None and env_file.is_file():
+        named.update({k: v for k, v in dotenv_values(env_file, interpolate=False).items() if v is not None})
+    named.update(environment)
+    return named

@@ -11,6 +11,9 @@ from .frame import Answer, Json, Refusal, Request, of_json
 from .settings import MANAGEMENT_SCOPE, USAGE_SCOPE, Key
 from .state import State
 
+LISTED = 20
+LISTED_MAX = 100
+"""Objects on one page of a list: when not asked for, and at most."""
 KEYS_PAGE = "https://platform.openai.com/account/api-keys"
 MISSING_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
@@ -68,6 +71,7 @@ def projects(state: State, request: Request) -> Answer:
     names = dict.fromkeys(key.project_id for key in state.settings.keys)
     return of_json(
         _listed(
+            request,
             [
                 {
                     "id": name,
@@ -78,7 +82,7 @@ def projects(state: State, request: Request) -> Answer:
                     "status": "active",
                 }
                 for name in names
-            ]
+            ],
         )
     )
 
@@ -95,6 +99,7 @@ def project_keys(state: State, request: Request) -> Answer:
             last[entry.api_key_id] = entry.started_at
     return of_json(
         _listed(
+            request,
             [
                 {
                     "object": "organization.project.api_key",
@@ -106,11 +111,24 @@ def project_keys(state: State, request: Request) -> Answer:
                     "owner": {"type": "user", "user": {"object": "organization.project.user", "id": key.user_id}},
                 }
                 for key in keys
-            ]
+            ],
         )
     )
 
 
-def _listed(data: list[Json]) -> Json:
-    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-    return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": False}
+def _listed(request: Request, data: list[Json]) -> Json:
+    """One page of a list: `limit` objects (20 unless asked, 100 at most) behind the one whose id is `after`."""
+    asked = dict(request.query)
+    limit = asked.get("limit", str(LISTED))
+    if not limit.isdecimal() or not 1 <= int(limit) <= LISTED_MAX:
+        message = f"Invalid 'limit': expected an integer from 1 to {LISTED_MAX}, but got '{limit}' instead."
+        raise Refusal(400, message, param="limit", code="invalid_value")
+    ids = [one["id"] for one in data]
+    after = asked.get("after")
+    if after is not None and after not in ids:
+        raise Refusal(400, f"No object found with id '{after}'.", param="after", code="invalid_value")
+    begin = 0 if after is None else ids.index(after) + 1
+    shown = data[begin : begin + int(limit)]
+    first, last = (shown[0]["id"], shown[-1]["id"]) if shown else (None, None)
+    more = begin + len(shown) < len(data)
+    return {"object": "list", "data": shown, "first_id": first, "last_id": last, "has_more": more}

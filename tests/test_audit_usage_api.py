@@ -3,95 +3,34 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from audit_world import BEGIN_S, world
+from replying_server import SECRET, Reply, Server, replying
 
-from submeter.audit.bucket import Problem, UsageEndpoint
+from submeter.audit.bucket import PAGES_MAX, BadRead, PageReader, Problem, UsageEndpoint
 from submeter.audit.settings import AuditSettings
 from submeter.audit.usage_api import UsageApi, UsageRead
 from submeter.data.clock import US_PER_S, FixedClock
 from submeter.sim.counts import Counts
 from submeter.sim.faults import Fault, FaultKind
 
-SECRET = "sk-admin-very-secret"
 START_S, END_S = BEGIN_S, BEGIN_S + 600
 COMPLETIONS = UsageEndpoint.COMPLETIONS
 
 
-@dataclass(kw_only=True)
-class Reply:
-    status: int = 200
-    body: bytes = b'{"object":"page","data":[],"has_more":false,"next_page":null}'
-    headers: dict[str, str] = field(default_factory=dict)
-    close: bool = False
-    """Break the connection instead of answering."""
-
-
-class Server(ThreadingHTTPServer):
-    """Answers each request with the next reply; the last one again and again."""
-
-    daemon_threads = True
-
-    def __init__(self, replies: list[Reply]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.replies = replies
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        self.late = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    def queries(self) -> list[list[tuple[str, str]]]:
-        return [parse_qsl(urlsplit(target).query) for target, _ in self.asked]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, dict(self.headers.items())))
-        place = min(len(self.server.asked), len(self.server.replies)) - 1
-        reply = self.server.replies[place]
-        if reply.close:
-            self.close_connection = True
-            self.connection.close()
-            return
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(reply.body)))
-        self.end_headers()
-        self.wfile.write(reply.body)
-
-    def log_message(self, *_: object) -> None:
-        return None
-
-
 @contextmanager
-def served(*replies: Reply) -> Iterator[tuple[Server, FixedClock, Callable[..., UsageRead]]]:
-    server = Server(list(replies))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    clock = FixedClock(BEGIN_S * US_PER_S)
-    settings = AuditSettings(usage_api_url=server.url, admin_key=SECRET)
-    try:
-        with UsageApi(settings, clock=clock, timeout_s=5.0) as client:
-            yield server, clock, lambda **more: read(client, **more)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def served(
+    *replies: Reply, timeout_s: float = 5.0, page_s_max: float = 60.0
+) -> Iterator[tuple[Server, FixedClock, Callable[..., UsageRead]]]:
+    with replying(*replies, timeout_s=timeout_s, page_s_max=page_s_max) as (server, clock, client):
+        yield server, clock, lambda **more: read(client, **more)
 
 
 def read(client: UsageApi, endpoint: UsageEndpoint = COMPLETIONS, **more: int) -> UsageRead:
@@ -213,6 +152,41 @@ def test_what_is_not_a_good_read_is_no_number(replies: list[Reply], problem: Pro
         got = ask()
     assert (got.good, got.problem, got.rows) == (False, problem, ())
     assert got.message
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_a_page_of_html_that_comes_with_a_failure_is_tried_again_and_then_no_number(status: int) -> None:
+    html = Reply(status=status, body=b"<html><h1>Bad gateway</h1></html>", headers={"Content-Type": "text/html"})
+    with served(html) as (server, _, ask):
+        got = ask()
+    assert (got.problem, got.rows, len(server.asked)) == (Problem.UNAVAILABLE, (), 5)
+    assert got.message == f"HTTP {status} without a message."
+
+
+def test_a_page_that_breaks_off_in_the_middle_is_tried_again_and_never_half_a_number() -> None:
+    half = Reply(body=page(bucket(0, row())).body, half=True)
+    with served(half, page(bucket(0, row()))) as (server, _, ask):
+        assert ask().good
+        assert len(server.asked) == 2
+    with served(half) as (_, _, ask):
+        got = ask()
+    assert (got.problem, got.rows) == (Problem.UNAVAILABLE, ())
+
+
+def test_a_page_that_comes_drop_by_drop_is_not_waited_for_without_end() -> None:
+    with served(Reply(drops_s=0.01), page_s_max=0.05) as (_, _, ask):
+        got = ask()
+    assert got.problem is Problem.UNAVAILABLE
+    assert "took more than 0.05 s" in str(got.message)
+
+
+def test_pages_without_an_end_are_no_good_read() -> None:
+    reader = PageReader(COMPLETIONS, api_key_id="key_baes", window_start=START_S, window_end=END_S)
+    for number in range(PAGES_MAX - 1):
+        assert reader.take(page(more=f"page_{number}").body)
+    with pytest.raises(BadRead) as bad:
+        reader.take(page(more="page_last").body)
+    assert bad.value.problem is Problem.TOO_MANY_PAGES
 
 
 def test_unknown_fields_and_a_silent_cached_count_are_borne() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from submeter.data.keys import fingerprint, read_keys
+import pytest
+
+from submeter.data.error import SubmeterError
+from submeter.data.keys import fingerprint, named_secret, read_keys, shows
 
 SECRET = "sk-proj-abcdefgh12345678"
 
@@ -66,3 +69,40 @@ def test_the_ring_holds_no_secret() -> None:
 
 def test_a_fingerprint_is_the_first_sixteen_digits_of_the_sha256() -> None:
     assert fingerprint(SECRET) == hashlib.sha256(SECRET.encode()).hexdigest()[:16]
+
+
+def test_a_secret_is_handed_out_only_from_where_it_was_read(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("OPENAI_API_KEY_BAES=from-file\n")
+    (key,) = read_keys({}, env_file).keys
+    assert named_secret(key, {}, env_file) == "from-file"
+    assert named_secret(key, {"OPENAI_API_KEY_BAES": "another"}, env_file) is None
+    assert named_secret(key, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("redacted", "fits"),
+    [
+        ("sk-proj-********5678", True),
+        ("sk-proj-abc...678", True),
+        ("sk-...5678", True),
+        ("sk-proj-ab\u20265678", True),
+        ("sk-proj-********5679", False),
+        ("sk-live-********5678", False),
+        ("sk-proj-********78", False),
+        (SECRET, False),
+        ("****", False),
+        ("", False),
+        (SECRET + "..." + SECRET, False),
+    ],
+)
+def test_a_redacted_secret_fits_by_both_its_ends(redacted: str, fits: bool) -> None:
+    assert shows(redacted, SECRET) is fits
+
+
+def test_one_key_under_two_frameworks_is_an_error_for_each_of_them_and_for_nobody_else() -> None:
+    ring = read_keys({"OPENAI_API_KEY_A": SECRET, "OPENAI_API_KEY_B": SECRET, "OPENAI_API_KEY_C": "other"})
+    ring.check_apart("c")
+    for framework in ("a", "b", None):
+        with pytest.raises(SubmeterError, match="One key is used for a and b"):
+            ring.check_apart(framework)

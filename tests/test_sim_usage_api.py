@@ -303,6 +303,17 @@ def test_projects_and_their_keys_are_listed_with_secrets_starred(world: World) -
     assert client.get("/v1/organization/projects/proj_none/api_keys").status == 404
 
 
+def test_a_list_of_keys_comes_in_pages_behind_the_last_one_seen(world: World) -> None:
+    world.sim.keys = [Key(secret=f"sk-{n:09}", api_key_id=f"key_{n}", project_id="proj_a") for n in range(50)]
+    client = Client(url=world.sim.url, secret=ADMIN)
+    path = "/v1/organization/projects/proj_a/api_keys"
+    first = client.get(path).json()
+    assert (len(first["data"]), first["has_more"], first["last_id"]) == (20, True, "key_19")
+    rest = client.get(f"{path}?limit=100&after=key_19").json()
+    assert (len(rest["data"]), rest["has_more"], rest["first_id"]) == (30, False, "key_20")
+    assert [client.get(f"{path}?{query}").status for query in ("limit=0", "limit=101", "after=key_none")] == [400] * 3
+
+
 def test_costs_come_by_the_day_in_dollars(world: World) -> None:
     world.work(2)
     world.clock += 86_400

@@ -1,0 +1,106 @@
+"""Ids of keys from what the organization's API says: lists page by page, ends that fit one alone, a canary's tokens."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from audit_world import BEGIN_S
+from replying_server import SECRET, Reply, replying
+
+from submeter.audit.bucket import BadRead, Problem
+from submeter.audit.key_ids import CanaryCall, ProjectKey, Sighting, decide, list_project_keys, sight_canary
+from submeter.data.clock import US_PER_S
+
+BEGIN_US = BEGIN_S * US_PER_S
+CALL = CanaryCall(started_us=BEGIN_US, ended_us=BEGIN_US + US_PER_S, input_tokens=700, output_tokens=9)
+LATER_US = BEGIN_US + 3600 * US_PER_S
+
+
+def listed(*ids: str, more: bool = False) -> Reply:
+    data = [{"id": each, "redacted_value": f"sk-{each}****abcd"} for each in ids]
+    return Reply(body=json.dumps({"object": "list", "data": data, "has_more": more}).encode())
+
+
+def billed(*rows: tuple[str | None, int, int], minute: int = 0) -> dict[str, Any]:
+    results = [{"api_key_id": key, "model": "m", "input_tokens": i, "output_tokens": o} for key, i, o in rows]
+    start = BEGIN_S + 60 * minute
+    return {"object": "bucket", "start_time": start, "end_time": start + 60, "results": results}
+
+
+def page(*buckets: dict[str, Any], **more: Any) -> Reply:
+    return Reply(body=json.dumps({"object": "page", "data": buckets, "has_more": False, **more}).encode())
+
+
+def test_every_key_of_every_project_is_listed_over_all_pages() -> None:
+    replies = [listed("p1", more=True), listed("p2"), listed("k1", "k2", more=True), listed("k3"), listed("k4")]
+    with replying(*replies) as (server, _, client):
+        found = list_project_keys(client)
+    assert [each.api_key_id for each in found] == ["k1", "k2", "k3", "k4"]
+    assert found[0] == ProjectKey(api_key_id="k1", redacted_value="sk-k1****abcd")
+    assert [target.partition("/organization/")[2] for target, _ in server.asked] == [
+        "projects?limit=100",
+        "projects?limit=100&after=p1",
+        "projects/p1/api_keys?limit=100",
+        "projects/p1/api_keys?limit=100&after=k2",
+        "projects/p2/api_keys?limit=100",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("replies", "problem"),
+    [
+        ([listed("p1", more=True)], Problem.CURSOR_REPEATED),
+        ([listed(more=True)], Problem.CURSOR_MISSING),
+        ([Reply(body=b"<html>busy</html>")], Problem.NOT_JSON),
+        ([Reply(body=b"[]")], Problem.NOT_A_PAGE),
+        ([Reply(body=b'{"data": [{"id": "../admin"}]}')], Problem.NOT_A_PAGE),
+        ([Reply(status=403, body=b'{"error": {"message": "Missing scopes: api.management.read."}}')], "not_permitted"),
+        ([listed("p1"), Reply(status=500, body=b"")], Problem.UNAVAILABLE),
+    ],
+)
+def test_a_list_that_is_not_whole_is_no_list(replies: list[Reply], problem: Problem) -> None:
+    with replying(*replies) as (_, _, client), pytest.raises(BadRead) as bad:
+        list_project_keys(client)
+    assert bad.value.problem == problem
+    assert SECRET not in bad.value.message
+
+
+def test_an_id_is_a_keys_only_where_one_fits_and_no_other_key_claims_it() -> None:
+    ends = {"a": ["k1"], "b": ["k2", "k3"], "c": [], "d": ["k4"], "e": ["k4"], "f": ["k5", "k5"]}
+    assert decide(ends) == {"a": "k1", "b": None, "c": None, "d": None, "e": None, "f": "k5"}
+
+
+@pytest.mark.parametrize(
+    ("buckets", "seen"),
+    [
+        ([billed(("k1", 700, 9), ("k2", 701, 9))], Sighting(api_key_ids=("k1",))),
+        ([billed(("k1", 350, 4)), billed(("k1", 350, 5), minute=1)], Sighting(api_key_ids=("k1",))),
+        ([billed(("k1", 700, 9)), billed(("k1", 50, 1), minute=2)], Sighting(api_key_ids=("k1",))),
+        ([billed(("k1", 700, 9), ("k2", 700, 9))], Sighting(api_key_ids=("k1", "k2"))),
+        ([billed((None, 700, 9))], Sighting(without_id=True)),
+        ([billed(("k1", 750, 10))], Sighting()),
+        ([billed()], Sighting()),
+    ],
+)
+def test_a_canary_is_seen_under_every_id_that_used_exactly_its_tokens(
+    buckets: list[dict[str, Any]], seen: Sighting
+) -> None:
+    with replying(page(*buckets)) as (server, _, client):
+        assert sight_canary(client, CALL, now_us=LATER_US) == seen
+    (query,) = server.queries()
+    assert query[:2] == [("start_time", str(BEGIN_S - 60)), ("end_time", str(BEGIN_S + 7 * 60))]
+    assert [value for name, value in query if name == "group_by[]"] == ["api_key_id", "model"]
+
+
+def test_no_minute_of_the_future_is_asked_for() -> None:
+    with replying(page()) as (server, _, client):
+        sight_canary(client, CALL, now_us=BEGIN_US + 90 * US_PER_S)
+        assert server.queries()[0][1] == ("end_time", str(BEGIN_S + 60))
+
+
+@pytest.mark.parametrize("reply", [page(has_more=True), Reply(body=b"{}"), page({"start_time": 1})])
+def test_a_bill_that_is_no_page_shows_no_canary(reply: Reply) -> None:
+    with replying(reply) as (_, _, client), pytest.raises(BadRead):
+        sight_canary(client, CALL, now_us=LATER_US)
