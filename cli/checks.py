@@ -70,7 +70,7 @@ def check_keys(ring: KeyRing) -> list[Finding]:
         _wrong(
             "duplicate keys",
             f"{_variables(same)} hold the same secret: their calls cannot be told apart by key.",
-            "Make one API key for each framework; until then no framework is taken from this key.",
+            "Make one API key for each framework; until then no proxy starts.",
         )
         for same in ([key.variable for key in keys] for keys in ring.shared())
     ]

@@ -101,6 +101,7 @@ def proxy(
 
     host, port = parse_listen(listen)
     keys = read_keys(os.environ, ENV_FILE)
+    keys.check_apart()
     server = ProxyServer(
         ledger=invocation.ledger,
         listen=Listen(

@@ -6,16 +6,19 @@ into a journal file of its own, and the step is in the ledger all the same. Noth
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import click
 
 from ..data.call import Edge, MarkedBy
+from ..data.error import SubmeterError
 from ..data.journal import Journal
+from ..data.keys import read_keys
 from ..data.marks import Mark, check_step, run_name
 from ..proxy.control import checked_status, named_run
 from ..proxy.control_client import tell
-from .invocation import Invocation, ledger_option, pass_invocation
+from .invocation import ENV_FILE, Invocation, ledger_option, pass_invocation
 from .output import say
 from .running import running_proxies
 
@@ -56,7 +59,13 @@ def begin(invocation: Invocation, step: str, run: str, framework: str | None, st
     Example:
         submeter step begin 4.7 --run r-1 --framework chatdev
     """
-    mark_step(invocation, _read(invocation, Edge.BEGIN, step, run, framework, status))
+    mark = _read(invocation, Edge.BEGIN, step, run, framework, status)
+    mark_step(invocation, mark)
+    try:
+        read_keys(os.environ, ENV_FILE).check_apart(mark.framework)
+    except SubmeterError as error:
+        # The mark is kept: a step that really began is a fact. No proxy starts with such keys.
+        say(f"Note: {error.what} {error.next_step}")
 
 
 @step.command()

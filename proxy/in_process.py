@@ -100,6 +100,8 @@ class Submeter:
         """The proxy in this process; where its engine cannot be imported beside the program's libraries, a child."""
         listen = Listen(host=self._host, port=self._port)
         address = parse_upstream(self._upstream)
+        keys = read_keys(self.environment, Path(".env"))
+        keys.check_apart()
         try:
             from .serve import ProxyServer
         except ImportError as error:
@@ -123,7 +125,7 @@ class Submeter:
             listen=listen,
             upstream=address,
             clock=self._clock,
-            keys=read_keys(self.environment, Path(".env")),
+            keys=keys,
             mode="python",
             receipts=self._receipts,
         )

@@ -198,6 +198,15 @@ def test_what_cannot_be_served_is_three_lines(tmp_path: Path, words: list[str]) 
     assert ended.stdout == ""
 
 
+def test_one_key_under_two_frameworks_is_an_error_before_anything_listens(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_API_KEY_A=sk-one-for-both\nOPENAI_API_KEY_B=sk-one-for-both\n")
+    ended = start_and_fail(tmp_path, "--listen", "127.0.0.1:0")
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 3), ended.stderr
+    assert "One key is used for a and b." in ended.stderr
+    assert "sk-one" not in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
+
+
 def start_and_fail(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, "proxy", *words]
     return subprocess.run(

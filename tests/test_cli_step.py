@@ -118,3 +118,17 @@ def test_a_proxy_that_does_not_answer_makes_the_mark_fail_and_not_vanish(tmp_pat
     assert result.exit_code == 3
     assert "does not answer" in result.stderr
     assert [line["kind"] for line in lines(ledger)] == ["process", "stop"]
+
+
+def test_one_key_under_two_frameworks_is_said_at_a_step_s_begin_and_the_mark_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("CHATDEV", "BAES"):
+        monkeypatch.setenv(f"OPENAI_API_KEY_{name}", "sk-one-for-both")
+    ledger = tmp_path / "l.duckdb"
+    result = run(ledger, "step", "begin", "1", "--run", "chatdev/r-1")
+    assert result.exit_code == 0
+    assert "Note: One key is used for baes and chatdev." in result.stderr
+    assert [line["edge"] for line in lines(ledger) if line["kind"] == "step"] == ["begin"]
+    assert "Note" not in run(ledger, "step", "begin", "1", "--run", "ghspec/r-1").stderr

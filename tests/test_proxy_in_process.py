@@ -204,6 +204,15 @@ def test_a_listener_beyond_loopback_is_refused_without_being_asked_for(tmp_path:
     check_refused(error, "token")
 
 
+def test_one_key_under_two_frameworks_is_refused_before_anything_listens(tmp_path: Path) -> None:
+    environment = {"OPENAI_API_KEY_A": SECRET, "OPENAI_API_KEY_B": SECRET}
+    with pytest.raises(SubmeterError) as error:
+        Submeter(tmp_path / "l.duckdb", environment=environment).start()
+    check_refused(error, "One key is used for a and b.")
+    assert SECRET not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_meter_that_is_not_running_says_so(tmp_path: Path) -> None:
     meter = Submeter(tmp_path / "l.duckdb")
     with pytest.raises(SubmeterError) as error:
