@@ -271,7 +271,8 @@ class JsonScanner:
         self._node = None
         if not isinstance(node, Mapping):
             return
-        name = str(json.loads(raw)) if b"\\" in raw else raw[1:-1].decode("utf-8", "replace")
+        text = raw.decode("utf-8", "replace")
+        name = str(json.loads(text)) if "\\" in text else text[1:-1]
         if name == "*" or name not in node:
             return
         self._node = node[name]

@@ -132,6 +132,7 @@ def test_bytes_no_strict_reader_would_read_back_are_kept_from_the_journal() -> N
     [
         (rb'{"x":"\ud800","usage":{"input_tokens":1}}', False),
         (b'{"x":"\xff\xfe","usage":{"input_tokens":1}}', True),
+        (b'{"\\u0061\xc5":1,"usage":{"input_tokens":1}}', True),
         (b'{"x":NaN,"usage":{"input_tokens":1}}', False),
         (b'{"x":-Infinity,"usage":{"input_tokens":1}}', False),
         (b'\xef\xbb\xbf{"usage":{"input_tokens":1}}', False),
