@@ -12,10 +12,10 @@ import os
 import ssl
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..data.clock import US_PER_MINUTE, Clock, minute_floor
@@ -53,6 +53,8 @@ class Finding:
     said: str
     next_step: str | None = None
     """What to do about it; None where all is fine."""
+    numbers: Mapping[str, Any] | None = None
+    """What was measured, for `--json`; None: nothing."""
 
 
 def check_keys(ring: KeyRing) -> list[Finding]:
@@ -239,6 +241,47 @@ def _bytes_behind(ledger: Ledger) -> int:
     rows = ledger.query("ingested").rows if ledger.path.exists() else []
     carried = {file_id: end_offset for file_id, end_offset, _ in rows}
     return sum(max(0, journal.size - carried.get(journal.file_id, 0)) for journal in journals)
+
+
+def check_lag(ledger: Path, environment: Mapping[str, str], clock: Clock) -> Finding:
+    """How late the organization's Usage API was so far, by stored reads: when to look, never when to believe."""
+    from ..audit.lag import lag_curve
+    from ..audit.settings import SETTLE, read_settings
+    from ..data.ledger import Ledger
+
+    try:
+        settle_min = read_settings(environment).settle_min
+        rows = Ledger(ledger, clock=clock).query("usage_lag").rows if ledger.exists() else []
+    except SubmeterError as error:
+        return _cannot_tell("lag", f"{error.what} {error.why}", error.next_step)
+    curve = lag_curve((age_min, looks, tokens) for age_min, looks, tokens in rows)
+    if curve is None:
+        return _fine("lag", "No minute was read twice yet, the second time an hour after it; audits will tell.")
+    seen = ", ".join(f"{share} % after {age} min" for share, age in curve.visible_by_min.items())
+    said = (
+        f"Of {curve.tokens:,} tokens billed, the Usage API had shown {seen}, at most ({curve.looks:,} looks, the first "
+        f"after {curve.first_look_min} min)."
+    )
+    last_min = curve.visible_by_min[100]
+    if last_min > settle_min:
+        finding = _wrong(
+            "lag",
+            f"{said} That is later than the {settle_min} min after which an audit believes it.",
+            f"Wait longer: export {SETTLE}={-(-last_min // 30) * 30}",
+        )
+    else:
+        finding = _fine(
+            "lag",
+            f"{said} A first look pays {curve.visible_by_min[90]} min after a run; a verdict still waits {settle_min}.",
+        )
+    numbers = {
+        "tokens": curve.tokens,
+        "looks": curve.looks,
+        "first_look_min": curve.first_look_min,
+        "visible_by_min": {str(share): age for share, age in curve.visible_by_min.items()},
+        "settle_min": settle_min,
+    }
+    return replace(finding, numbers=numbers)
 
 
 def check_proxies(proxies: list[RunningProxy]) -> Finding:

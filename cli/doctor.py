@@ -6,6 +6,7 @@ Here the checks are put in order and shown; what each looks at is in `checks`, t
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
@@ -18,6 +19,7 @@ from .checks import (
     check_ingest,
     check_journal_folder,
     check_keys,
+    check_lag,
     check_lock,
     check_proxies,
     check_upstream,
@@ -102,6 +104,7 @@ def doctor(
         check_journal_folder(invocation.ledger),
         check_lock(invocation.ledger, invocation.clock),
         check_ingest(invocation.ledger, invocation.clock),
+        check_lag(invocation.ledger, named_environment(), invocation.clock),
     ]
     if as_json:
         print_json([_record(finding) for finding in findings])
@@ -117,10 +120,11 @@ def _show(finding: Finding) -> None:
         click.echo(f"{'':<12} -> {finding.next_step}")
 
 
-def _record(finding: Finding) -> dict[str, str | None]:
+def _record(finding: Finding) -> dict[str, Any]:
     return {
         "check": finding.check,
         "state": finding.state,
         "said": finding.said,
         "next_step": finding.next_step,
+        "numbers": finding.numbers,
     }
