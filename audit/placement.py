@@ -1,9 +1,9 @@
 """Placement: can each call be put whole into one of its active minutes so that every bucket is equal?
 
-The search is exact where it ends: `placed` with the placement found, `impossible` if there is none. It is bounded in
-nodes and by a clock that the caller gives, per run of minutes; past a bound the answer is `not_decided`. It is evidence
-for a verdict or against it, and never assumed. Models are searched apart, and minutes where one side is exhausted on
-every field part one run of minutes from the next.
+The search is exact where it ends: `placed` with the placement found, which `holds` checks without the search, or
+`impossible` if there is none. It is bounded in nodes and by a clock that the caller gives, per run of minutes; past a
+bound the answer is `not_decided`. It is evidence for a verdict or against it, and never assumed. Models are searched
+apart, and minutes where one side is exhausted on every field part one run of minutes from the next.
 
 Pure, but for the clock it is given.
 """
@@ -11,8 +11,8 @@ Pure, but for the clock it is given.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
@@ -45,6 +45,18 @@ class Kind:
     calls: int
     ended: int = 0
     """Their last open minute, without margin and shift; the search does not look at it."""
+    position: int = -1
+    """Which of the kinds given it is; set by `place`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """So many calls of one kind, put into one minute."""
+
+    kind: int
+    """Its place among the kinds given."""
+    minute: int
+    calls: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +68,8 @@ class Placed:
     """Most minutes that a call was placed after it ended: how much of the shift this placement uses."""
     nodes: int = 0
     """Steps of the search."""
+    witness: tuple[Put, ...] = ()
+    """Where every call with an amount was put; only where it is `placed`."""
 
 
 class _OutOfBounds(Exception):  # noqa: N818 - a bound reached, not an error
@@ -85,9 +99,11 @@ def place(
 ) -> Placed:
     """Place the calls of one model. Bounds hold per run of minutes; one that is `impossible` decides the whole."""
     worst = Placement.PLACED
-    nodes = late_min = 0
+    nodes = 0
+    witness: list[Put] = []
     until_s = now_s() + ALL_SECONDS_MAX
-    for run_kinds, run_billed in _runs(kinds, billed):
+    named = [replace(kind, position=position) for position, kind in enumerate(kinds)]
+    for run_kinds, run_billed in _runs(named, billed):
         if now_s() > until_s:
             return Placed(outcome=Placement.NOT_DECIDED, nodes=nodes)
         budget = _Budget(nodes_max, seconds_max, now_s)
@@ -98,9 +114,30 @@ def place(
         else:
             if found is None:
                 return Placed(outcome=Placement.IMPOSSIBLE, nodes=nodes + budget.nodes)
-            late_min = max(late_min, found)
+            witness += found
         nodes += budget.nodes
-    return Placed(outcome=worst, late_min=late_min if worst is Placement.PLACED else 0, nodes=nodes)
+    if worst is not Placement.PLACED:
+        return Placed(outcome=worst, nodes=nodes)
+    if not holds(kinds, billed, witness):
+        raise ArithmeticError("a placement was found that does not hold")
+    late_min = max([0, *(put.minute - kinds[put.kind].ended for put in witness)])
+    return Placed(outcome=worst, late_min=late_min, nodes=nodes, witness=tuple(witness))
+
+
+def holds(kinds: Sequence[Kind], billed: Mapping[int, Amounts], witness: Iterable[Put]) -> bool:
+    """Whether a placement is one: every call with an amount once, in an active minute, and every bucket equal."""
+    left = {position: kind.calls for position, kind in enumerate(kinds) if any(kind.amounts)}
+    sums: dict[int, list[int]] = {}
+    for put in witness:
+        kind = kinds[put.kind]
+        left[put.kind] = left.get(put.kind, 0) - put.calls
+        if put.calls < 1 or not kind.first <= put.minute <= kind.last:
+            return False
+        sums.setdefault(put.minute, [0] * len(kind.amounts))
+        for place_of, amount in enumerate(kind.amounts):
+            sums[put.minute][place_of] += amount * put.calls
+    shown = {minute: list(amounts) for minute, amounts in billed.items() if any(amounts)}
+    return not any(left.values()) and sums == shown
 
 
 def _runs(
@@ -153,16 +190,17 @@ def _runs(
                     amounts=kind.amounts,
                     calls=kind.calls,
                     ended=kind.ended,
+                    position=kind.position,
                 )
                 for kind in inside
             ]
             yield clipped, shown
 
 
-def _search(kinds: Sequence[Kind], billed: Mapping[int, Amounts], budget: _Budget) -> int | None:
+def _search(kinds: Sequence[Kind], billed: Mapping[int, Amounts], budget: _Budget) -> list[Put] | None:
     """Depth first over the minutes; every minute takes a set of active calls that adds up to its bucket.
 
-    The most minutes that a call lies after its end in the placement found; None: there is no placement.
+    The placement found; None: there is none.
     """
     ordered = sorted(kinds)
     if any(kind.first > kind.last for kind in ordered):
@@ -195,19 +233,22 @@ def _search(kinds: Sequence[Kind], billed: Mapping[int, Amounts], budget: _Budge
             left[index] -= count
         depth = len(stack)
         if depth == len(minutes):
-            return None if any(left) else _late(ordered, minutes, [*taken, chosen])
+            return None if any(left) else _puts(ordered, minutes, [*taken, chosen])
         if (depth + 1, tuple(left)) in dead:
             for index, count in chosen:
                 left[index] += count
             continue
         taken.append(chosen)
         stack.append(choices(depth))
-    return 0 if not minutes and not any(left) else None
+    return [] if not minutes and not any(left) else None
 
 
-def _late(ordered: Sequence[Kind], minutes: Sequence[int], taken: Sequence[Sequence[tuple[int, int]]]) -> int:
-    late = [minute - ordered[index].ended for minute, chosen in zip(minutes, taken, strict=True) for index, _ in chosen]
-    return max([0, *late])
+def _puts(ordered: Sequence[Kind], minutes: Sequence[int], taken: Sequence[Sequence[tuple[int, int]]]) -> list[Put]:
+    return [
+        Put(kind=ordered[index].position, minute=minute, calls=count)
+        for minute, chosen in zip(minutes, taken, strict=True)
+        for index, count in chosen
+    ]
 
 
 def _subsets(
