@@ -102,7 +102,8 @@ class SseDecoder:
         Its blank line may come in a later chunk, but a client that reads lines has already seen it.
         """
         if self._parts:
-            if self._parts_bytes > _DONE_LINE_BYTES_MAX:
+            if self._parts_bytes > _DONE_LINE_BYTES_MAX or self._data or self._document is not None:
+                # Behind other data of its event it is a part of that, to the SDKs as to us.
                 return None
             line = b"".join(self._parts)
             if line[:5] == b"data:" and line[5:].lstrip(b" ").startswith(DONE):

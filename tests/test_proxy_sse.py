@@ -138,6 +138,13 @@ def test_done_is_pending_before_its_line_ends_and_can_be_taken_once() -> None:
     assert decoder.feed(b"\n\ndata: 2\n\n") == [Event(b"", b"2")]
 
 
+def test_done_behind_other_data_of_its_event_is_that_event_s_data_and_not_pending() -> None:
+    decoder = SseDecoder()
+    assert decoder.feed(b'data: {"a":1}\ndata: [DONE]') == []
+    assert decoder.pending() is None
+    assert decoder.feed(b"\n\n") == [Event(b"", b'{"a":1}\n[DONE]')]
+
+
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"data: ", b"\r", b"\n", b"\n\n", b"event:", b":"])))
 def test_garbage_gives_the_same_events_whole_and_byte_by_byte(chunks: list[bytes]) -> None:
     stream = b"".join(chunks)
