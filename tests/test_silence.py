@@ -25,7 +25,7 @@ from wire import RawRequest, exchange, framed, serving
 from submeter.data.clock import SystemClock
 from submeter.data.keys import read_keys
 from submeter.proxy.listen import Listen
-from submeter.proxy.serve import ProxyServer
+from submeter.proxy.serve import SILENCE_S_MAX, ProxyServer
 from submeter.proxy.upstream_url import parse_upstream
 
 ENGINE_S = 600
@@ -41,7 +41,9 @@ class Hurried(mitmproxy.proxy.server.TimeoutWatchdog):
 
 
 @contextmanager
-def hurried(folder: Path, monkeypatch: pytest.MonkeyPatch, upstream: str, **options: int) -> Iterator[str]:
+def hurried(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, upstream: str, silence_s_max: int = SILENCE_S_MAX
+) -> Iterator[str]:
     monkeypatch.setattr(mitmproxy.proxy.server, "TimeoutWatchdog", Hurried)
     server = ProxyServer(
         ledger=folder / "submeter.duckdb",
@@ -49,7 +51,7 @@ def hurried(folder: Path, monkeypatch: pytest.MonkeyPatch, upstream: str, **opti
         upstream=parse_upstream(upstream),
         clock=SystemClock(),
         keys=read_keys({}),
-        **options,
+        silence_s_max=silence_s_max,
     )
     server.start()
     try:
