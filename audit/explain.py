@@ -15,6 +15,7 @@ from .bucket import GROUP_BY, UsageEndpoint
 from .choice import AuditRequest, find_run
 from .judge import Judge
 from .keybook import read_books
+from .named_calls import InferredCall
 from .questions import RunName, asking
 from .reads import PageStore
 from .reconcile import Finding
@@ -24,6 +25,7 @@ from .settings import AuditSettings
 from .span import Window
 from .unclaimed import find_unclaimed
 from .usage_api import LIMIT
+from .verdict import Verdict
 
 CALLS_MAX = 20_000
 
@@ -37,6 +39,8 @@ class PartExplanation:
     finding: Finding
     runs: tuple[RunName, ...]
     residuals: tuple[Residual, ...]
+    inferred: InferredCall | None
+    """What the last audit inferred for the one unknown call, where the part is still incomplete. Summed nowhere."""
     curl: tuple[str, ...]
     """The read of each usage endpoint as a command line."""
 
@@ -88,6 +92,11 @@ def explain_run(
                         unknown=named_calls.unknown_calls(asked, key, window, most=CALLS_MAX),
                         neighbours=[each for each in runs if each != found],
                         unclaimed=[each for each in unclaimed if each.api_key_id == key],
+                    ),
+                    inferred=(
+                        named_calls.inferred_call(asked, key, window)
+                        if judged.finding.verdict is Verdict.INCOMPLETE
+                        else None
                     ),
                     curl=tuple(curl_line(settings.usage_api_url, each, key, window) for each in UsageEndpoint),
                 )

@@ -1,6 +1,7 @@
 """Single calls, to be named in a verdict or pointed at by an explanation; never to be summed.
 
-Answers of `audit_unknown_calls.sql` and `audit_calls.sql` as typed rows. Times are microseconds UTC.
+Answers of `audit_unknown_calls.sql`, `audit_calls.sql` and `audit_inferred.sql` as typed rows. Times are microseconds
+UTC.
 """
 
 from __future__ import annotations
@@ -39,6 +40,36 @@ class CountedCall:
     output_tokens: int | None
     images: int | None
     seen_twice: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferredCall:
+    """What an unknown call would have used if all that is left of its part were its own. Summed nowhere."""
+
+    audit_id: str
+    """The audit that inferred it."""
+    audited_us: int
+    call_id: str
+    run: RunName | None
+    step: str | None
+    counts: dict[str, int]
+    """Tokens or images by field; a field that nothing can be said of is not here."""
+
+
+def inferred_call(asked: Asking, api_key_id: str, window: Window) -> InferredCall | None:
+    """The number that the latest audit of these minutes inferred; None: it inferred none."""
+    part = {"api_key_id": api_key_id, "window_start_us": window.start_us, "window_end_us": window.end_us}
+    fields = ("input_tokens", "cached_input_tokens", "output_tokens", "images")
+    for audit_id, audited_us, call_id, framework, run_id, step, *counts in asked.rows("audit_inferred", part):
+        return InferredCall(
+            audit_id=audit_id,
+            audited_us=audited_us,
+            call_id=call_id,
+            run=None if run_id is None else (framework, run_id),
+            step=step,
+            counts={name: count for name, count in zip(fields, counts, strict=True) if count is not None},
+        )
+    return None
 
 
 def counted_calls(asked: Asking, api_key_id: str, window: Window, *, most: int) -> tuple[CountedCall, ...]:

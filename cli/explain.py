@@ -21,6 +21,7 @@ from .verdicts import minute_text, unclaimed_record, unclaimed_text, unit_text, 
 
 if TYPE_CHECKING:
     from ..audit.explain import Explanation, PartExplanation
+    from ..audit.named_calls import InferredCall
     from ..audit.residual import Candidate, Residual
     from ..data.ledger import Ledger
 
@@ -35,6 +36,12 @@ _COULD_BE = {
     "another_ledger": "calls that a second meter wrote into a ledger of its own: copy its journals in",
     "uncovered": "calls without a token total in the same minutes, which may be billed in tokens all the same",
 }
+
+_INFERRED_FIELDS = ("input_tokens", "cached_input_tokens", "output_tokens", "images")
+_SUMMED_NOWHERE = "stored apart, summed nowhere"
+_STAYS_INCOMPLETE = (
+    "the verdict stays incomplete: an abort that was billed nothing, beside a call past the meter, looks the same"
+)
 
 
 @click.command()
@@ -123,6 +130,8 @@ def _print_part(part: PartExplanation) -> None:
         click.echo(f"      {name}: {minute_text(each.minute)} UTC: {said}")
     for residual in part.residuals:
         _print_residual(residual)
+    if part.inferred:
+        _print_inferred(part.inferred)
     click.echo(f"      in the dashboard: {window_text(part.window)}, key {part.api_key_id}")
     for line in part.curl:
         click.echo(f"      {line}")
@@ -137,6 +146,30 @@ def _print_residual(residual: Residual) -> None:
         click.echo(f"        {where} {_minutes_text(residual.minutes)}{why}")
     for candidate in residual.candidates:
         click.echo(f"        {candidate.kind}: {_candidate_text(candidate)}")
+
+
+def _print_inferred(inferred: InferredCall) -> None:
+    counts = ", ".join(f"{field} {count:,}" for field, count in inferred.counts.items())
+    where = f" of {_run_text(inferred.run)}" if inferred.run else ""
+    where += f" step {inferred.step}" if inferred.run and inferred.step else ""
+    click.echo(f"      inferred: call {inferred.call_id}{where}: {counts}")
+    click.echo(
+        f"        by audit {inferred.audit_id} of {utc(inferred.audited_us):%Y-%m-%d %H:%M} UTC; {_SUMMED_NOWHERE}"
+    )
+    click.echo(f"        {_STAYS_INCOMPLETE}")
+
+
+def _inferred_record(inferred: InferredCall) -> dict[str, Any]:
+    return {
+        "call_id": inferred.call_id,
+        "run": _run_text(inferred.run) if inferred.run else None,
+        "step": inferred.step,
+        "audit_id": inferred.audit_id,
+        "audited_at": utc(inferred.audited_us),
+        **{field: inferred.counts.get(field) for field in _INFERRED_FIELDS},
+        "summed": False,
+        "why": f"{_SUMMED_NOWHERE}; {_STAYS_INCOMPLETE}",
+    }
 
 
 def _candidate_text(candidate: Candidate) -> str:
@@ -227,6 +260,7 @@ def _part_record(part: PartExplanation) -> dict[str, Any]:
             }
             for residual in part.residuals
         ],
+        "inferred": _inferred_record(part.inferred) if part.inferred else None,
         "curl": list(part.curl),
     }
 
