@@ -19,7 +19,14 @@ from .certificate_file import WrittenCertificate, refuse_early, write_certificat
 from .invocation import CANNOT_TELL, FINE, Invocation, json_option, ledger_option, named_environment, pass_invocation
 from .output import duration, print_json, print_table, say
 from .times import minutes, moment
-from .verdicts import NOTHING_TO_DO, print_report, print_report_json, standing_record, standing_text
+from .verdicts import (
+    NOTHING_TO_DO,
+    print_report,
+    print_report_json,
+    print_report_log,
+    standing_record,
+    standing_text,
+)
 from .waiting import wait_until
 
 if TYPE_CHECKING:
@@ -85,6 +92,7 @@ SOONEST_S = 60
     metavar="FILE",
     help="With one RUN whose verdict is final: write what `submeter verify` derives it from again, offline.",
 )
+@click.option("--log", "as_log", is_flag=True, help="One line for each run and one for all, with the time: for a log.")
 @json_option
 @ledger_option
 @pass_invocation
@@ -104,6 +112,7 @@ def audit(
     wait: bool,
     force: bool,
     certificate: Path | None,
+    as_log: bool,
     as_json: bool,
 ) -> None:
     """Set the book against the organization Usage API, to the token.
@@ -118,7 +127,7 @@ def audit(
     Example:
         submeter audit chatdev/r-1 --wait
         submeter audit chatdev/r-1 --wait --certificate r-1.certificate.json
-        submeter audit --pending --min-age 30m --max-age 24h
+        submeter audit --pending --min-age 30m --max-age 24h --log
         submeter audit --from 2025-10-28T09:00Z --to 2025-10-28T18:00Z
     """
     from ..audit.choice import AuditRequest
@@ -160,9 +169,14 @@ def audit(
         named = {"file": str(written.file), "sha256": written.sha256} if written else None
         print_report_json(report, {} if certificate is None else {"certificate": named})
     else:
-        print_report(report)
+        if as_log:
+            print_report_log(report, now_us=invocation.clock.now_us())
+        else:
+            print_report(report)
         if written:
             click.echo(f"certificate {written.file}  sha256 {written.sha256}")
+    if as_log and not refused:
+        context.exit(report.exit_code)
     if any(line.verdict == "not_permitted" for line in report.runs):
         say("The admin key may not read usage; see what is the matter with: submeter doctor")
     differing = [line for line in report.runs if line.run is not None and line.verdict in DIFFER]

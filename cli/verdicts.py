@@ -32,7 +32,34 @@ def print_report(report: AuditReport) -> None:
         click.echo(f"unread     {api_key_id}  {window_text(window)}: nobody knows what was billed here")
     if report.timing:
         click.echo(f"timing: {report.timing} (the waiting rules are switched off)")
-    click.echo(report.summary if report.runs or report.unclaimed or report.unread else NOTHING_TO_DO)
+    click.echo(_summary(report))
+
+
+def print_report_log(report: AuditReport, *, now_us: int) -> None:
+    """The report for a log: a line a run, a line for each bill that nobody claims, the summary; each with its time."""
+    at = f"{utc(now_us):%Y-%m-%dT%H:%M:%SZ}"
+    for line in report.runs:
+        said = [f"{line.name}  {_line(line)}"]
+        said += [
+            f"{unit['usage_endpoint']} {unit['model']} {unit['field']} d {unit['d']:+,}"
+            for part in line.parts
+            if part.detail.get("bill_known")
+            for unit in part.detail["units"]
+            if unit["compared"] and unit["d"]
+        ]
+        if line.message:
+            said.append(f"the Usage API said: {' '.join(line.message.split())}")
+        click.echo(f"{at}  {'; '.join(said)}")
+    for each in report.unclaimed:
+        click.echo(f"{at}  unclaimed  {unclaimed_text(each)}")
+    for api_key_id, window in report.unread:
+        click.echo(f"{at}  unread  {api_key_id}  {window_text(window)}")
+    timing = f" (timing: {report.timing})" if report.timing else ""
+    click.echo(f"{at}  {_summary(report)}{timing}")
+
+
+def _summary(report: AuditReport) -> str:
+    return report.summary if report.runs or report.unclaimed or report.unread else NOTHING_TO_DO
 
 
 def print_report_json(report: AuditReport, beside: Mapping[str, Any]) -> None:

@@ -40,16 +40,18 @@ class World:
 
 
 @contextmanager
-def metered_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """The world, in a folder that is the working directory meanwhile."""
-    clock = FixedClock(NOW_US)
+def metered_world(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, ledger_name: str = "l.duckdb", now_us: int = NOW_US
+) -> Iterator[World]:
+    """The world, in a folder that is the working directory meanwhile; its run begins at `now_us`."""
+    clock = FixedClock(now_us)
     monkeypatch.chdir(folder)
     for name, value in {"OPENAI_API_KEY_CHATDEV": SECRET, "OPENAI_API_KEY_CHATDEV_ID": KEY_ID}.items():
         monkeypatch.setenv(name, value)
     with Sim(now=lambda: clock.now_us() / 1e6, keys=[Key(secret=SECRET, api_key_id=KEY_ID)]) as sim:
         monkeypatch.setenv("OPENAI_ADMIN_KEY", sim.admin_key)
         monkeypatch.setenv("SUBMETER_USAGE_API_URL", sim.base_url)
-        ledger = folder / "l.duckdb"
+        ledger = folder / ledger_name
         with Submeter(ledger, upstream=sim.url, clock=clock) as meter, meter.run("chatdev", run_id="r-1") as run:
             with run.step("1"):
                 ask(run.base_url)
