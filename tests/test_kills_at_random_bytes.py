@@ -10,16 +10,13 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from kill_world import SECRET, Manner, Trap, World
 from laws import assert_calls_are_whole, assert_sums_agree
+from proxy_process import LOG, Proxy, proxy_before
 from wire import serving
 
 from submeter.data.clock import SystemClock
@@ -29,62 +26,6 @@ KILLS = int(os.environ.get("SUBMETER_KILLS", "200" if os.environ.get("SUBMETER_T
 SEED = int(os.environ.get("SUBMETER_SEED", "1"))
 CLIENTS = 12
 TRAP_S_MAX = 20.0
-SUBMETER = [sys.executable, "-m", "submeter.cli.main"]
-
-
-class Proxy:
-    """`submeter proxy` as a process in a group of its own, killed and started again on the same ledger and port."""
-
-    def __init__(self, ledger: Path, upstream: str, log: IO[bytes]) -> None:
-        self._words = [*SUBMETER, "--ledger", str(ledger), "proxy", "--json", "--until-eof", "--upstream", upstream]
-        self._folder = ledger.parent
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
-
-    def start(self) -> None:
-        process = self._process = subprocess.Popen(
-            [*self._words, "--listen", f"127.0.0.1:{self.port}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            cwd=self._folder,
-            env={**os.environ, "OPENAI_API_KEY_A": SECRET, "OPENAI_API_KEY_A_ID": "key_a"},
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, "the proxy did not start"
-        self.port = int(json.loads(line)["url"].rsplit(":", 1)[1])
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-
-    def end(self, number: signal.Signals | None = None) -> int:
-        """Wait for the process to be gone, after a signal if one is given; its exit code."""
-        process = self._process
-        if process is None:
-            return 0
-        if number is not None:
-            process.send_signal(number)
-        code = process.wait(30)
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            pipe.close()
-        self._process = None
-        return code
-
-
-@contextmanager
-def proxy_before(ledger: Path, upstream: str) -> Iterator[Proxy]:
-    with (ledger.parent / "proxy.log").open("wb") as log:
-        proxy = Proxy(ledger, upstream, log)
-        proxy.start()
-        try:
-            yield proxy
-        finally:
-            proxy.end(signal.SIGKILL)
 
 
 async def kill_again_and_again(world: World, proxy: Proxy, chance: random.Random) -> Counter[str]:
@@ -132,14 +73,16 @@ def test_every_call_that_a_client_completed_is_one_exact_row_through_kills_at_ra
     ledger = tmp_path / "submeter.duckdb"
     world = World(random.Random(f"{SEED} upstream"))
     try:
-        with serving(world.answer) as upstream, proxy_before(ledger, upstream.url) as proxy:
+        with serving(world.answer) as upstream, proxy_before(ledger, upstream.url, SECRET) as proxy:
             shots = asyncio.run(load(world, proxy))
             assert proxy.end(signal.SIGTERM) == 0
         figures = judge(world, Ledger(ledger, clock=SystemClock()))
         print(json.dumps({"seed": SEED, "kills": KILLS, "shots": dict(sorted(shots.items())), **figures}))
-        assert b"failed" not in (tmp_path / "proxy.log").read_bytes()
+        assert b"failed" not in (tmp_path / LOG).read_bytes()
     except BaseException as error:
-        error.add_note(f"Again: SUBMETER_SEED={SEED} SUBMETER_KILLS={KILLS} python -m pytest {Path(__file__).name}")
+        error.add_note(
+            f"Again: SUBMETER_SEED={SEED} SUBMETER_KILLS={KILLS} python -m pytest tests/{Path(__file__).name}"
+        )
         raise
 
 
