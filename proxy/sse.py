@@ -50,6 +50,8 @@ class SseDecoder:
         self._data: list[bytes] = []
         self._data_bytes = 0
         self._document: JsonBody | None = None
+        self._dropped = False
+        """Whether the event under way was taken before its blank line: what else it may hold says nothing."""
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes, in order."""
@@ -78,6 +80,7 @@ class SseDecoder:
                 if self._data or self._document is not None:
                     events.append(self._dispatch())
                 self._name = b""
+                self._dropped = False
             elif line[:6] == b"event:":
                 self._name = line[7:] if line[6:7] == b" " else line[6:]
             elif line == b"data":
@@ -102,7 +105,7 @@ class SseDecoder:
         Its blank line may come in a later chunk, but a client that reads lines has already seen it.
         """
         if self._parts:
-            if self._parts_bytes > _DONE_LINE_BYTES_MAX or self._data or self._document is not None:
+            if self._parts_bytes > _DONE_LINE_BYTES_MAX or self._data or self._document is not None or self._dropped:
                 # Behind other data of its event it is a part of that, to the SDKs as to us.
                 return None
             line = b"".join(self._parts)
@@ -118,6 +121,7 @@ class SseDecoder:
         self._data.clear()
         self._data_bytes = 0
         self._document = None
+        self._dropped = True
         if self._parts:
             self._parts.clear()
             self._parts_bytes = 0
@@ -135,6 +139,8 @@ class SseDecoder:
 
     def _take_data(self, value: bytes) -> None:
         """One whole data line, short or long."""
+        if self._dropped:
+            return
         if self._document is not None:
             self._document.feed(b"\n" + value)
             return
@@ -168,7 +174,7 @@ class SseDecoder:
         self._parts_bytes = 0
         if self._first_line:
             line = line.removeprefix(codecs.BOM_UTF8)
-        if line[:5] != b"data:":
+        if line[:5] != b"data:" or self._dropped:
             self._passing = True
             return
         self._long_line = True

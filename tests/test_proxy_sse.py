@@ -145,6 +145,17 @@ def test_done_behind_other_data_of_its_event_is_that_event_s_data_and_not_pendin
     assert decoder.feed(b"\n\n") == [Event(b"", b'{"a":1}\n[DONE]')]
 
 
+@pytest.mark.parametrize("more", [b"data: 2\n", b"data: [DONE]", b"event: e\ndata: " + b"x" * 70_000 + b"\n"])
+def test_what_else_an_event_holds_that_was_taken_early_says_nothing(more: bytes) -> None:
+    decoder = SseDecoder()
+    assert decoder.feed(b"data: [DONE]") == []
+    decoder.drop_pending()
+    for piece in (b"\n", more[:9], more[9:]):
+        assert decoder.feed(piece) == []
+        assert decoder.pending() is None
+    assert decoder.feed(b"\n\ndata: 3\n\n") == [Event(b"", b"3")]
+
+
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"data: ", b"\r", b"\n", b"\n\n", b"event:", b":"])))
 def test_garbage_gives_the_same_events_whole_and_byte_by_byte(chunks: list[bytes]) -> None:
     stream = b"".join(chunks)
