@@ -25,7 +25,7 @@ from submeter.data.ledger import DuckConnection, Ledger, open_file
 from submeter.data.questions import read_sql
 from submeter.data.replay import Reader, read_all
 from submeter.data.sidecar import Patience
-from submeter.data.staging import StagedLine, stage_lines
+from submeter.data.staging import stage_lines
 
 NOON_US = 1_795_348_800_000_000
 RUNS = 64
@@ -70,8 +70,8 @@ def write_calls(journal: Journal, clock: FixedClock, calls: int) -> None:
             status_code=200,
             request_model="gpt-5-mini",
             response_model="gpt-5-mini-2025-08-07",
-            response_id=f"chatcmpl-{number:012d}",
-            request_id=f"req_{number:012d}",
+            response_id=f"chatcmpl-{start.call_id}",
+            request_id=f"req_{start.call_id}",
             usage_counts=Usage(input_tokens=1117, output_tokens=46, total_tokens=1163),
             usage=USAGE,
             usage_source=UsageSource.REPORTED,
@@ -126,7 +126,7 @@ def carry(folder: Path, clock: FixedClock, calls: int) -> Ledger:
     began = time.perf_counter()
     lines = [line for stretch in read_all(survey.journals[0]) for line in stretch.lines]
     decode_s = time.perf_counter() - began
-    settled = [StagedLine(file_id="f", offset=line.offset, raw=line.raw) for line in lines if line.kind is Kind.SETTLE]
+    settled = [("f", line) for line in lines if line.kind is Kind.SETTLE]
     with open_file(path, Patience(0), read_only=False) as connection:
         began = time.perf_counter()
         stage_lines(connection, "bench", LINES[Kind.SETTLE].columns, settled)

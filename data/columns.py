@@ -263,17 +263,40 @@ _LISTS: dict[Kind, tuple[str, ...]] = {
 }
 
 
+SHAPES_MAX = 1024
+"""Shapes remembered by kind. Ours are a few dozen; the limit is for journals that are not ours."""
+
+_fitting: dict[Kind, set[tuple[object, ...]]] = {kind: set() for kind in Kind}
+
+
 def misfit(kind: Kind, line: Mapping[str, object]) -> str | None:
-    """Why a line is not of this kind: a field missing or of the wrong form, in words; None: it fits."""
+    """Why a line is not of this kind: a field missing or of the wrong form, in words; None: it fits.
+
+    Lines come by the thousand in few shapes (the same names with values of the same types), so each shape is looked
+    through once.
+    """
+    shape = (*line, *map(type, line.values()))
+    fitting = _fitting[kind]
+    if shape not in fitting:
+        reason = _misfit_of_shape(kind, line)
+        if reason is not None:
+            return reason
+        if len(fitting) >= SHAPES_MAX:
+            fitting.clear()
+        fitting.add(shape)
+    for name in _LISTS[kind]:
+        texts = line.get(name)
+        if isinstance(texts, list) and not all(type(text) is str for text in texts):
+            return f"{name} is not texts"
+    return None
+
+
+def _misfit_of_shape(kind: Kind, line: Mapping[str, object]) -> str | None:
     types = _TYPES[kind]
     for name, value in line.items():
         allowed = types.get(name)
         if allowed is not None and type(value) not in allowed:
             return f"{name} is not {LINES[kind].columns[name].name.lower()}"
-    for name in _LISTS[kind]:
-        texts = line.get(name)
-        if isinstance(texts, list) and not all(type(text) is str for text in texts):
-            return f"{name} is not texts"
     for name in LINES[kind].required:
         if line.get(name) is None:
             return f"{name} is missing"

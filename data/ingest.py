@@ -7,18 +7,20 @@ affair, and nothing here imports DuckDB.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .clock import Clock
-from .columns import BUCKET_COLUMNS, LINES, Form, Kind
+from .columns import BUCKET_COLUMNS, LINES, TIME_US_MAX, Form, Kind
 from .pages import PageUnusableError, bucket_rows
-from .presence import SILENCE_US, is_here
-from .replay import JournalFile, Line, Problem, Stretch, Survey, read_stretch
-from .staging import Connection, StagedLine, StatementRefusedError, stage_lines, stage_rows
+from .presence import Watched, ended_at, is_present
+from .questions import read_sql
+from .replay import Line, Problem, Stretch, Survey, read_stretch
+from .staging import Connection, PlacedLine, StatementRefusedError, stage_lines, stage_rows
 
 TURN_BYTES = 8 * 1024 * 1024
 """Journal bytes carried in one transaction: about 12,000 lines, well under a second of holding the ledger."""
@@ -33,29 +35,24 @@ TABLES = {
 }
 """Kinds whose lines each become one row of one table, name by name."""
 
-_SQL = Path(__file__).parent
-
-_WATCHED: dict[str, Form] = {
-    "file_id": Form.TEXT,
-    "last_line_at": Form.TIME,
-    "observed_at": Form.TIME,
-    "stopped_at": Form.TIME,
-    "gone_at": Form.TIME,
-    "heard": Form.TRUTH,
-}
-_CARRIED: dict[str, Form] = {"file_id": Form.TEXT, "end_offset": Form.INTEGER, "at": Form.TIME}
+CALL_COLUMNS: dict[str, Form] = {"kind": Form.TEXT, **LINES[Kind.SETTLE].columns}
+"""A settle line repeats its start line, so that both kinds are staged as one table: `staged_calls`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """A process that had not ended when it was last looked at."""
+class IngestTurn:
+    """What one ingest carried into the ledger."""
 
-    file_id: str
-    host: str
-    boot: str | None
-    pid: int
-    last_line_at: int
-    """Microseconds UTC."""
+    lines: int = 0
+    """Lines decoded, of every kind."""
+    rows: int = 0
+    """Readings made."""
+    problems: tuple[Problem, ...] = ()
+    """Lines that could not be carried; `check` finds them all again."""
+    held: bool = False
+    """Whether somebody else held the ledger, so that lines still wait in the journals."""
+    held_by: int | None = None
+    """Their process; None where nobody held it, or the system does not tell who."""
 
 
 @dataclass(slots=True)
@@ -85,23 +82,23 @@ def carry_turn(
     staged = _stage(connection, turn, reads)
     connection.rows("BEGIN TRANSACTION")
     try:
-        _insert_processes(connection, Kind.PROCESS in staged)
+        _insert_processes(connection, Kind.PROCESS in staged.kinds)
         turn.watched = _note_presence(connection, survey, turn, heard, now_us)
-        if Kind.SETTLE in staged:
-            _insert_readings(connection, turn)
-        if Kind.START in staged:
-            _insert_starts(connection, turn)
+        made = _insert_readings(connection, turn, staged.settles) if staged.settles else Counter[str]()
+        if staged.starts:
+            _insert_starts(connection, turn, staged.starts)
         for kind in (Kind.RUN, Kind.STEP):
-            if kind in staged:
+            if kind in staged.kinds:
                 _insert_marks(connection, kind)
-        if Kind.RUN in staged or Kind.STEP in staged:
+        if Kind.RUN in staged.kinds or Kind.STEP in staged.kinds:
             _keep_time_labels(connection)
         for kind, table in TABLES.items():
-            if kind in staged:
+            if kind in staged.kinds:
                 connection.rows(f"INSERT INTO {table} BY NAME SELECT * FROM staged_{kind}")
-        if "buckets" in staged:
+        if staged.buckets:
             connection.rows("INSERT INTO usage_buckets BY NAME SELECT * FROM staged_buckets")
-        turn.rows = _log(connection, turn, Kind.SETTLE in staged, now_us)
+        _log(connection, turn, made, now_us)
+        turn.rows = made.total()
         connection.rows("COMMIT")
     except BaseException:
         with suppress(StatementRefusedError):  # After a failed COMMIT there is nothing left to roll back.
@@ -133,44 +130,65 @@ def _read_turn(connection: Connection, survey: Survey, bytes_max: int) -> Turn:
     return turn
 
 
-def _stage(connection: Connection, turn: Turn, reads: Path) -> set[str]:
-    """Make temporary tables `staged_<kind>` of this turn's lines, and `staged_buckets`; answers which there are."""
-    by_kind: dict[Kind, list[StagedLine]] = {}
-    settled: set[str] = set()
+@dataclass(slots=True)
+class _Staged:
+    """Which temporary tables were made of a turn's lines."""
+
+    settles: list[PlacedLine] = field(default_factory=list)
+    """In `staged_calls`, of kind `settle`."""
+    starts: list[PlacedLine] = field(default_factory=list)
+    """In `staged_calls`, of kind `start`: those alone whose call did not end in the same turn."""
+    kinds: set[Kind] = field(default_factory=set)
+    """Of the other kinds: those with a table `staged_<kind>`."""
+    buckets: bool = False
+    """Whether there is `staged_buckets`."""
+
+
+def _stage(connection: Connection, turn: Turn, reads: Path) -> _Staged:
+    """Make temporary tables of this turn's lines."""
+    by_kind: dict[Kind, list[PlacedLine]] = {}
     buckets: list[dict[str, Any]] = []
     for stretch in turn.stretches:
+        file_id = stretch.journal.file_id
         for line in stretch.lines:
-            if line.kind is Kind.STOP or (line.kind is Kind.PROCESS and _is_second_process_line(stretch, line, turn)):
+            kind = line.kind
+            if kind is Kind.STOP or (kind is Kind.PROCESS and _is_second_process_line(stretch, line, turn)):
                 continue
-            call_id = None
-            if line.kind is Kind.SETTLE:
-                settled.add(line.fields["call_id"])
-            elif line.kind is Kind.START:
-                call_id = line.fields["call_id"]
-            elif line.kind is Kind.USAGE_READ and line.fields["good"]:
+            if kind is Kind.USAGE_READ and line.fields["good"]:
                 try:
                     buckets.extend(bucket_rows(reads, line.fields))
                 except PageUnusableError as error:
                     turn.problems.append(Problem(path=stretch.journal.path, offset=line.offset, reason=str(error)))
-            by_kind.setdefault(line.kind, []).append(
-                StagedLine(file_id=stretch.journal.file_id, offset=line.offset, raw=line.raw, call_id=call_id)
-            )
-    paths = {stretch.journal.file_id: stretch.journal.path for stretch in turn.stretches}
-    for kind in sorted(by_kind, key=lambda kind: kind is not Kind.SETTLE):
-        lines = by_kind[kind]
-        if kind is Kind.START:
-            lines = [line for line in lines if line.call_id not in settled]
-        refused = stage_lines(connection, f"staged_{kind}", LINES[kind].columns, lines)
-        for staged_line in refused:
-            reason = f"{kind}: DuckDB cannot read it"
-            turn.problems.append(Problem(path=paths[staged_line.file_id], offset=staged_line.offset, reason=reason))
-        if kind is Kind.SETTLE and refused:
-            settled = {row[0] for row in connection.rows("SELECT call_id FROM staged_settle")}
-    staged: set[str] = {str(kind) for kind in by_kind}
+            by_kind.setdefault(kind, []).append((file_id, line))
+    staged, refused = _stage_calls(connection, by_kind.pop(Kind.SETTLE, []), by_kind.pop(Kind.START, []))
+    for kind, lines in by_kind.items():
+        refused += stage_lines(connection, f"staged_{kind}", LINES[kind].columns, lines)
+        staged.kinds.add(kind)
+    _locate(turn, ((file_id, line.offset, f"{line.kind}: DuckDB cannot read it") for file_id, line in refused))
     if buckets:
         stage_rows(connection, "staged_buckets", BUCKET_COLUMNS, buckets)
-        staged.add("buckets")
+        staged.buckets = True
     return staged
+
+
+def _stage_calls(
+    connection: Connection, settles: list[PlacedLine], starts: list[PlacedLine]
+) -> tuple[_Staged, list[PlacedLine]]:
+    """Settle lines, and start lines of calls that did not end, into `staged_calls`; and those that DuckDB refused."""
+    refused: list[PlacedLine] = []
+    while True:
+        settled = {line.call_id for _, line in settles}
+        waiting = [placed for placed in starts if placed[1].call_id not in settled]
+        if not settles and not waiting:
+            return _Staged(), refused
+        found = stage_lines(connection, "staged_calls", CALL_COLUMNS, settles + waiting)
+        if not found:
+            return _Staged(settles=settles, starts=waiting), refused
+        # A start line stands again where its settle line was refused.
+        refused += found
+        bad = {id(line) for _, line in found}
+        settles = [placed for placed in settles if id(placed[1]) not in bad]
+        starts = [placed for placed in starts if id(placed[1]) not in bad]
 
 
 def _is_second_process_line(stretch: Stretch, line: Line, turn: Turn) -> bool:
@@ -205,101 +223,106 @@ def _note_presence(
         " FROM processes WHERE stopped_at IS NULL ORDER BY file_id"
     )
     journals = {journal.file_id: journal for journal in survey.journals}
-    watched, rows = [], []
+    watched = []
+    ids: list[str] = []
+    times: dict[str, list[int | None]] = {"last_line_at": [], "observed_at": [], "stopped_at": [], "gone_at": []}
     for file_id, host, boot, pid, last_line_at, gone in known:
         if gone and file_id not in heard:
             continue
         process = Watched(
             file_id=file_id, host=host, boot=boot, pid=pid, last_line_at=max(last_line_at, heard.get(file_id, 0))
         )
-        row = {"file_id": file_id, "last_line_at": process.last_line_at, "heard": file_id in heard}
-        gone_at = None
-        if file_id in stopped:
-            row["stopped_at"] = stopped[file_id]
-        else:
+        stopped_at, observed_at, gone_at = stopped.get(file_id), None, None
+        if stopped_at is None:
             here = is_present(process, journals.get(file_id))
             gone_at = ended_at(process, here, now_us)
-            row["gone_at"] = gone_at
-            row["observed_at"] = now_us if here else None
+            observed_at = now_us if here else None
             if gone_at is None:
                 watched.append(process)
-        rows.append(row)
-    if rows:
-        stage_rows(connection, "staged_watch", _WATCHED, rows)
+        if file_id in heard or stopped_at is not None or gone_at is not None or observed_at is not None:
+            ids.append(file_id)
+            for name, time_us in zip(times, (process.last_line_at, observed_at, stopped_at, gone_at), strict=True):
+                times[name].append(time_us)
+    if ids:
         connection.rows(
-            "UPDATE processes SET last_line_at = w.last_line_at, stopped_at = w.stopped_at, gone_at = w.gone_at,"
-            " observed_at = CASE WHEN w.observed_at IS NULL THEN processes.observed_at ELSE w.observed_at END"
-            " FROM staged_watch AS w WHERE w.file_id = processes.file_id"
-            " AND (w.heard OR w.stopped_at IS NOT NULL OR w.gone_at IS NOT NULL OR w.observed_at IS NOT NULL)"
+            "UPDATE processes SET last_line_at = make_timestamp(w.last_line_at),"
+            " stopped_at = make_timestamp(w.stopped_at), gone_at = make_timestamp(w.gone_at), observed_at ="
+            " CASE WHEN w.observed_at IS NULL THEN processes.observed_at ELSE make_timestamp(w.observed_at) END"
+            " FROM (SELECT unnest(CAST($ids AS VARCHAR[])) AS file_id, "
+            + ", ".join(f"unnest(CAST(${name} AS BIGINT[])) AS {name}" for name in times)
+            + ") AS w WHERE w.file_id = processes.file_id",
+            {"ids": ids, **times},
         )
     return tuple(watched)
 
 
-def is_present(process: Watched, journal: JournalFile | None) -> bool | None:
-    """Whether this process is on this machine and alive; None where this machine cannot tell."""
-    if journal is None:
-        return None
-    return is_here(host=process.host, boot=process.boot, pid=process.pid, file_id=process.file_id, paths=journal.paths)
+def _insert_readings(connection: Connection, turn: Turn, settles: Sequence[PlacedLine]) -> Counter[str]:
+    """Settle lines into `readings`, each call once; a second settle line of a call is located instead.
 
-
-def ended_at(process: Watched, here: bool | None, now_us: int) -> int | None:
-    """When a process that wrote no stop line is known to have ended, at the latest; None: it may still be there."""
-    silent_at = process.last_line_at + SILENCE_US
-    if here is False:
-        return max(process.last_line_at, min(now_us, silent_at))
-    if here is None and now_us >= silent_at:
-        return silent_at
-    return None
-
-
-def _insert_readings(connection: Connection, turn: Turn) -> None:
-    """Settle lines into `readings`, each call once; a second settle line of a call is located instead."""
-    low, high = connection.rows("SELECT min(call_id), max(call_id) FROM staged_settle")[0]
+    Answers how many readings each journal made.
+    """
+    made = Counter(file_id for file_id, _ in settles)
+    low, high, alone = _span_of_ids(settles)
+    times = [min(line.started_at, TIME_US_MAX) for _, line in settles]
+    known, twin, answers = connection.rows(
+        read_sql("ingest_probe"), {"low": low, "high": high, "first": min(times), "last": max(times)}
+    )[0]
+    if known or not alone:
+        stored = "SELECT r.call_id FROM readings AS r WHERE r.call_id BETWEEN $low AND $high"
+        made.subtract(_take_out(connection, turn, Kind.SETTLE, stored, {"low": low, "high": high}))
+    connection.rows("INSERT INTO readings BY NAME SELECT * EXCLUDE (kind) FROM staged_calls WHERE kind = 'settle'")
     connection.rows(
-        "CREATE OR REPLACE TEMP TABLE repeated_settle AS SELECT file_id, line_offset, call_id FROM staged_settle"
-        " QUALIFY row_number() OVER (PARTITION BY call_id ORDER BY file_id, line_offset) > 1"
-        " OR call_id IN (SELECT r.call_id FROM readings AS r WHERE r.call_id BETWEEN $low AND $high)",
-        {"low": low, "high": high},
+        "DELETE FROM open_calls WHERE call_id IN (SELECT s.call_id FROM staged_calls AS s WHERE s.kind = 'settle')"
     )
-    repeated = connection.rows(
-        "SELECT file_id, line_offset, call_id FROM repeated_settle ORDER BY file_id, line_offset"
-    )
-    if repeated:
-        _locate(turn, repeated, "a second settle line of call")
-        connection.rows(
-            "DELETE FROM staged_settle AS s USING repeated_settle AS r"
-            " WHERE r.file_id = s.file_id AND r.line_offset = s.line_offset"
-        )
-    connection.rows("INSERT INTO readings BY NAME SELECT * FROM staged_settle")
-    connection.rows("DELETE FROM open_calls WHERE call_id IN (SELECT call_id FROM staged_settle)")
-    connection.rows((_SQL / "ingest_twins.sql").read_text(encoding="utf-8"))
-    if connection.rows(
-        "SELECT 1 FROM staged_settle WHERE response_id IS NOT NULL"
-        " AND CASE WHEN operation = 'create' THEN usage_source IS NULL ELSE usage_source IS NOT NULL END LIMIT 1"
+    if twin:
+        connection.rows(read_sql("ingest_twins"), {"first": min(times), "last": max(times)})
+    if answers:
+        connection.rows(read_sql("ingest_told"))
+    return made
+
+
+def _insert_starts(connection: Connection, turn: Turn, starts: Sequence[PlacedLine]) -> None:
+    """Start lines into `open_calls`, but for calls that are settled already; a second one is located instead."""
+    low, high, alone = _span_of_ids(starts)
+    if not alone or connection.rows(
+        "SELECT 1 FROM open_calls"
+        " WHERE call_id IN (SELECT s.call_id FROM staged_calls AS s WHERE s.kind = 'start') LIMIT 1"
     ):
-        connection.rows((_SQL / "ingest_told.sql").read_text(encoding="utf-8"))
-
-
-def _insert_starts(connection: Connection, turn: Turn) -> None:
-    """Start lines into `open_calls`, but for calls that are settled already."""
-    low, high = connection.rows("SELECT min(call_id), max(call_id) FROM staged_start")[0]
+        _take_out(connection, turn, Kind.START, "SELECT o.call_id FROM open_calls AS o", {})
+    names = ", ".join((*LINES[Kind.START].columns, "file_id", "line_offset", '"at"'))
     connection.rows(
-        "CREATE OR REPLACE TEMP TABLE repeated_start AS SELECT file_id, line_offset, call_id FROM staged_start"
-        " QUALIFY row_number() OVER (PARTITION BY call_id ORDER BY file_id, line_offset) > 1"
-        " OR call_id IN (SELECT o.call_id FROM open_calls AS o)"
-    )
-    connection.rows(
-        "INSERT INTO open_calls BY NAME SELECT s.* FROM staged_start AS s"
-        " ANTI JOIN repeated_start AS r ON r.file_id = s.file_id AND r.line_offset = s.line_offset"
-        " WHERE s.call_id NOT IN (SELECT r.call_id FROM readings AS r WHERE r.call_id BETWEEN $low AND $high)"
-        " ORDER BY s.file_id, s.line_offset",
+        f"INSERT INTO open_calls BY NAME SELECT {names} FROM staged_calls WHERE kind = 'start' AND call_id NOT IN"
+        " (SELECT r.call_id FROM readings AS r WHERE r.call_id BETWEEN $low AND $high)",
         {"low": low, "high": high},
     )
-    _locate(
-        turn,
-        connection.rows("SELECT file_id, line_offset, call_id FROM repeated_start ORDER BY file_id, line_offset"),
-        "a second start line of call",
+
+
+def _span_of_ids(lines: Sequence[PlacedLine]) -> tuple[str, str, bool]:
+    """The first and last of these lines' call ids, between which few others lie, and whether each is there once."""
+    ids = {line.call_id for _, line in lines}
+    return min(ids), max(ids), len(ids) == len(lines)
+
+
+def _take_out(
+    connection: Connection, turn: Turn, kind: Kind, known: str, parameters: Mapping[str, object]
+) -> Counter[str]:
+    """Locate the lines of this kind that repeat another of the turn, or a call that is `known`; they make no row.
+
+    Answers how many there were in each journal.
+    """
+    connection.rows(
+        "CREATE OR REPLACE TEMP TABLE repeated AS SELECT file_id, line_offset, call_id FROM staged_calls"
+        " WHERE kind = $kind QUALIFY row_number() OVER (PARTITION BY call_id ORDER BY file_id, line_offset) > 1"
+        f" OR call_id IN ({known})",
+        {"kind": str(kind), **parameters},
     )
+    places = connection.rows("SELECT file_id, line_offset, call_id FROM repeated ORDER BY file_id, line_offset")
+    _locate(turn, ((file_id, offset, f"a second {kind} line of call {call_id}") for file_id, offset, call_id in places))
+    connection.rows(
+        "DELETE FROM staged_calls AS s USING repeated AS r"
+        " WHERE r.file_id = s.file_id AND r.line_offset = s.line_offset"
+    )
+    return Counter(file_id for file_id, _, _ in places)
 
 
 def _insert_marks(connection: Connection, kind: Kind) -> None:
@@ -320,30 +343,26 @@ def _keep_time_labels(connection: Connection) -> None:
         )
 
 
-def _locate(turn: Turn, places: Iterable[tuple[Any, ...]], reason: str) -> None:
+def _locate(turn: Turn, places: Iterable[tuple[str, int, str]]) -> None:
+    """Note places by file_id and offset, and what is wrong there."""
     paths = {stretch.journal.file_id: stretch.journal.path for stretch in turn.stretches}
-    for file_id, offset, call_id in places:
-        turn.problems.append(Problem(path=paths[file_id], offset=offset, reason=f"{reason} {call_id}"))
+    turn.problems.extend(
+        Problem(path=paths[file_id], offset=offset, reason=reason) for file_id, offset, reason in places
+    )
 
 
-def _log(connection: Connection, turn: Turn, settled: bool, now_us: int) -> int:
-    """Note how far each journal is carried; answers the readings made."""
-    if not turn.stretches:
-        return 0
-    stage_rows(
-        connection,
-        "staged_offsets",
-        _CARRIED,
-        [{"file_id": stretch.journal.file_id, "end_offset": stretch.end, "at": now_us} for stretch in turn.stretches],
-    )
-    made = (
-        "SELECT s.file_id, count(*) AS rows FROM staged_settle AS s GROUP BY s.file_id"
-        if settled
-        else "SELECT '' AS file_id, 0 AS rows"
-    )
-    connection.rows(
-        "INSERT INTO ingest_log BY NAME"
-        ' SELECT o.file_id, o.end_offset, CASE WHEN m.rows IS NULL THEN 0 ELSE m.rows END AS rows, o."at" AS "at"'
-        f" FROM staged_offsets AS o LEFT JOIN ({made}) AS m ON m.file_id = o.file_id ORDER BY o.file_id"
-    )
-    return int(connection.rows(f"SELECT CAST(sum(rows) AS BIGINT) FROM ({made})")[0][0] or 0)
+def _log(connection: Connection, turn: Turn, made: Mapping[str, int], now_us: int) -> None:
+    """Note how far each journal is carried, and how many readings it made."""
+    if turn.stretches:
+        ids = [stretch.journal.file_id for stretch in turn.stretches]
+        connection.rows(
+            "INSERT INTO ingest_log BY NAME SELECT unnest(CAST($ids AS VARCHAR[])) AS file_id,"
+            " unnest(CAST($ends AS BIGINT[])) AS end_offset, unnest(CAST($rows AS BIGINT[])) AS rows,"
+            ' make_timestamp($now_us) AS "at"',
+            {
+                "ids": ids,
+                "ends": [stretch.end for stretch in turn.stretches],
+                "rows": [made.get(file_id, 0) for file_id in ids],
+                "now_us": now_us,
+            },
+        )

@@ -6,8 +6,8 @@
 INSERT INTO additions BY NAME
 WITH fresh AS (
     SELECT call_id, response_id, started_at
-    FROM staged_settle
-    WHERE response_id <> ''
+    FROM staged_calls
+    WHERE kind = 'settle' AND response_id <> ''
 ),
 creates AS (
     SELECT call_id, response_id, upstream, started_at

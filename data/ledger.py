@@ -4,75 +4,37 @@
     ledger.ingest()                                  # every new whole line of every journal, each exactly once
     table = ledger.query("list_runs", {"framework": None})
 
-The only module that imports DuckDB. Every opening is inside the sidecar lock, one connection at a time per process;
-nothing opens, copies or changes the file while a connection is open (that would drop DuckDB's own lock). Another
+Every opening is inside the sidecar lock, one connection at a time per process; nothing opens, copies or changes the
+file while a connection is open (that would drop DuckDB's own lock). Another
 program's reader delays an ingest and never loses a row: the lines wait in the journals.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import duckdb
 
 from .clock import Clock
 from .error import SubmeterError
 from .foreign_sql import check_asks, quoted, shut_off
-from .ingest import Watched, carry_turn, ended_at, is_present
+from .ingest import IngestTurn, carry_turn
+from .opened import Carrier, DuckConnection, DuckError, Table, new_ledger, open_file, spill_folder, wal_path
 from .paths import journal_folder, reads_folder
+from .presence import Watched, somebody_ended
 from .questions import NAME, named, query_names
-from .refusals import held_error, no_folder, not_answered, unusable, written
-from .replay import Problem, Reader, Survey
-from .schema import make_schema, migrate
+from .refusals import held_error, not_answered, written
+from .replay import Problem, Reader
+from .schema import is_current, migrate
 from .sidecar import LockHeldError, Patience, sidecar
 from .staging import StatementRefusedError
 from .upkeep import CheckReport, carry_all, check_report, copy_file, read_contents, scan, up_to
 
-STORAGE_VERSION = "v1.2.0"
-"""Files of this storage version open in DuckDB 1.2 to 2.0, in both directions (facts measured on 1.4.5 to 2.0.0)."""
-
 INGEST_WAIT_S = 1.0
 READ_WAIT_S = 10.0
 REBUILD_WAIT_S = 60.0
-
-_LOCKED = "Could not set lock on file"
-_PID = re.compile(r"\(PID (\d+)\)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """The answer to one question."""
-
-    columns: tuple[str, ...]
-    types: tuple[str, ...]
-    """DuckDB's names of the columns' types."""
-    rows: list[tuple[Any, ...]]
-    """Times are naive datetimes, UTC."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IngestTurn:
-    """What one ingest carried into the ledger."""
-
-    lines: int = 0
-    """Lines decoded, of every kind."""
-    rows: int = 0
-    """Readings made."""
-    problems: tuple[Problem, ...] = ()
-    """Lines that could not be carried; `check` finds them all again."""
-    held: bool = False
-    """Whether somebody else held the ledger, so that lines still wait in the journals."""
-    held_by: int | None = None
-    """Their process; None where nobody held it, or the system does not tell who."""
 
 
 class Ledger:
@@ -84,6 +46,9 @@ class Ledger:
         self._reader = Reader(journal_folder(path))
         self._carried: tuple[tuple[str, int, int, int], ...] | None = None
         self._watched: tuple[Watched, ...] = ()
+        self._views_of: int | None = None
+        """The file (inode) whose views were looked at."""
+        self._carrier = Carrier(spill_folder(path))
 
     def ingest(self, *, wait_s: float = INGEST_WAIT_S) -> IngestTurn:
         """Carry every new whole line of every journal in, turn by turn; makes the ledger where there is none.
@@ -96,10 +61,11 @@ class Ledger:
         problems: list[Problem] = []
         while True:
             survey = self._reader.survey()
-            if self.path.exists() and survey.footprint == self._carried and not self._somebody_ended(survey):
+            nothing_new = self.path.exists() and survey.footprint == self._carried
+            if nothing_new and not somebody_ended(self._watched, survey, self._clock.now_us()):
                 return IngestTurn(lines=lines, rows=rows, problems=tuple(problems))
             try:
-                with written(self.path, duckdb.Error), self._writing(Patience(wait_s)) as connection:
+                with written(self.path, DuckError), self._writing(Patience(wait_s)) as connection:
                     turn = carry_turn(connection, survey, reads=reads_folder(self.path), clock=self._clock)
             except LockHeldError as held:
                 return IngestTurn(lines=lines, rows=rows, problems=tuple(problems), held=True, held_by=held.pid)
@@ -150,7 +116,7 @@ class Ledger:
         """
         try:
             with (
-                written(self.path, duckdb.Error),
+                written(self.path, DuckError),
                 sidecar(self.path, exclusive=True, patience=Patience(REBUILD_WAIT_S)),
             ):
                 return self._rebuild()
@@ -172,7 +138,7 @@ class Ledger:
                     )
                 lines = sum(scan(journal)[0] for journal in survey.journals)
                 rows = connection.rows("SELECT count(*) FROM readings")[0][0]
-            self.path.with_name(self.path.name + ".wal").unlink(missing_ok=True)
+            wal_path(self.path).unlink(missing_ok=True)
             os.rename(fresh, self.path)
         self._carried = None
         return IngestTurn(lines=lines, rows=rows, problems=tuple(problems))
@@ -200,7 +166,7 @@ class Ledger:
         survey = self._reader.survey()
         known = up_to(survey, found.offsets)
         with (
-            written(self.path, duckdb.Error),
+            written(self.path, DuckError),
             new_ledger(self.path, self._clock) as fresh,
             open_file(fresh, Patience(0), read_only=False, private=True) as connection,
         ):
@@ -218,7 +184,7 @@ class Ledger:
         patience = Patience(READ_WAIT_S)
         try:
             with sidecar(self.path, exclusive=True, patience=patience):
-                if self.path.with_name(self.path.name + ".wal").exists():
+                if wal_path(self.path).exists():
                     with open_file(self.path, patience, read_only=False) as connection:
                         connection.rows("CHECKPOINT")
                 copy_file(self.path, to)
@@ -248,8 +214,22 @@ class Ledger:
             if not self.path.exists():
                 with new_ledger(self.path, self._clock) as fresh:
                     os.rename(fresh, self.path)
+            elif wal_path(self.path).exists() and wal_path(self.path).stat().st_size:
+                # Left by a killed ingest, maybe by a killed migration: folded in by the plainest opening there is.
+                with self._open(patience, read_only=False):
+                    pass
+            with self._carrier.holding(self.path, patience) as connection:
+                # A rebuild brings another file; nobody who could make its views older may write to this one.
+                inode = self.path.stat().st_ino
+                if is_current(connection, views_too=inode != self._views_of):
+                    self._views_of = inode
+                    connection.set_now(self._clock)
+                    yield connection
+                    return
             with self._open(patience, read_only=False) as connection:
                 migrate(connection, self._clock)
+            with self._carrier.holding(self.path, patience) as connection:
+                connection.set_now(self._clock)
                 yield connection
 
     @contextmanager
@@ -259,105 +239,15 @@ class Ledger:
             connection.set_now(self._clock)
             yield connection
 
-    def _somebody_ended(self, survey: Survey) -> bool:
-        """Whether a process that was alive at the last ingest is gone now, so that its open calls are lost."""
-        journals = {journal.file_id: journal for journal in survey.journals}
-        now_us = self._clock.now_us()
-        return any(
-            ended_at(process, is_present(process, journals.get(process.file_id)), now_us) is not None
-            for process in self._watched
-        )
 
-
-class DuckConnection:
-    """A DuckDB connection, as far as submeter uses one: run a statement, fetch all of it."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-
-    def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
-        """Run one statement and fetch all it answers; `StatementRefusedError` where DuckDB refuses it."""
-        return self.table(sql, parameters).rows
-
-    def table(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
-        """The same, with the names and types of the columns."""
-        try:
-            answer: duckdb.DuckDBPyConnection | None = (
-                self._connection.execute(sql, dict(parameters)) if parameters else self._connection.execute(sql)
-            )
-            described = (answer.description or []) if answer else []
-            rows = answer.fetchall() if answer and described else []
-        except (duckdb.Error, RuntimeError) as error:
-            raise StatementRefusedError(str(error)) from error
-        return Table(
-            columns=tuple(str(column[0]) for column in described),
-            types=tuple(str(column[1]) for column in described),
-            rows=rows,
-        )
-
-    def kinds(self, sql: str) -> list[str]:
-        """The kinds of the statements in this SQL, as DuckDB names them; raises as `rows` does."""
-        try:
-            return [statement.type.name for statement in self._connection.extract_statements(sql)]
-        except (duckdb.Error, RuntimeError) as error:
-            raise StatementRefusedError(str(error)) from error
-
-    def set_now(self, clock: Clock) -> None:
-        """Tell the views what time it is (they fall back to the system's where nobody does)."""
-        self._connection.execute(f"SET VARIABLE submeter_now_us = CAST({clock.now_us():d} AS BIGINT)")
-
-
-@contextmanager
-def open_file(path: Path, patience: Patience, *, read_only: bool, private: bool = False) -> Iterator[DuckConnection]:
-    """One connection to a ledger file that is there. The caller holds its lock, or it lies in a `private` folder."""
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": "false",
-        "autoload_known_extensions": "false",
-        "temp_directory": str((path.parent if private else journal_folder(path)) / "spill"),
-    }
-    while True:
-        try:
-            connection = duckdb.connect(str(path), read_only=read_only, config=config)
-            break
-        except duckdb.Error as error:
-            text = str(error)
-            if _LOCKED not in text:
-                raise unusable(path, text) from error
-            if not patience.pause():
-                found = _PID.search(text)
-                raise LockHeldError(int(found.group(1)) if found else None) from error
-    try:
-        if not read_only:
-            _make_private(path.with_name(path.name + ".wal"))
-        yield DuckConnection(connection)
-    finally:
-        connection.close()
-
-
-def _make_private(wal: Path) -> None:
-    """Make the write-ahead log ours alone before DuckDB does it under the process's umask (it takes an empty one)."""
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(wal, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-@contextmanager
-def new_ledger(path: Path, clock: Clock) -> Iterator[Path]:
-    """An empty ledger, 0600 from birth, in a private folder beside `path`; gone after the block unless moved away."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise no_folder(path, error) from error
-    try:
-        fresh = folder / path.name
-        connection = duckdb.connect(str(fresh), config={"storage_compatibility_version": STORAGE_VERSION})
-        try:
-            os.chmod(fresh, 0o600)
-            make_schema(DuckConnection(connection), clock)
-        finally:
-            connection.close()
-        yield fresh
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-__all__ = ["CheckReport", "IngestTurn", "Ledger", "Table", "named", "query_names"]
+__all__ = [
+    "CheckReport",
+    "DuckConnection",
+    "IngestTurn",
+    "Ledger",
+    "Table",
+    "named",
+    "new_ledger",
+    "open_file",
+    "query_names",
+]

@@ -10,12 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from .clock import US_PER_S
 from .journal import boot_id, host_id
+from .replay import JournalFile, Survey
 
 SILENCE_US = 24 * 3600 * US_PER_S
 """After so long without a line a process that nobody can ask is taken for gone (DESIGN.md section 5)."""
@@ -82,3 +84,40 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A process that had not ended when it was last looked at."""
+
+    file_id: str
+    host: str
+    boot: str | None
+    pid: int
+    last_line_at: int
+    """Microseconds UTC."""
+
+
+def is_present(process: Watched, journal: JournalFile | None) -> bool | None:
+    """Whether this process is on this machine and alive; None where this machine cannot tell."""
+    if journal is None:
+        return None
+    return is_here(host=process.host, boot=process.boot, pid=process.pid, file_id=process.file_id, paths=journal.paths)
+
+
+def ended_at(process: Watched, here: bool | None, now_us: int) -> int | None:
+    """When a process that wrote no stop line is known to have ended, at the latest; None: it may still be there."""
+    silent_at = process.last_line_at + SILENCE_US
+    if here is False:
+        return max(process.last_line_at, min(now_us, silent_at))
+    if here is None and now_us >= silent_at:
+        return silent_at
+    return None
+
+
+def somebody_ended(watched: Iterable[Watched], survey: Survey, now_us: int) -> bool:
+    """Whether one of these processes, alive when last looked at, is gone now, so that its open calls are lost."""
+    journals = {journal.file_id: journal for journal in survey.journals}
+    return any(
+        ended_at(process, is_present(process, journals.get(process.file_id)), now_us) is not None for process in watched
+    )

@@ -25,6 +25,7 @@ PIECE_BYTES = 1024 * 1024
 COMPARED_BYTES = 64 * 1024
 KINDS = {str(kind): kind for kind in Kind}
 CALLS = frozenset({Kind.START, Kind.SETTLE})
+NO_FIELDS: dict[str, Any] = {}
 OUR_NAMES = ("journal_file_id", "journal_offset")
 """Written in front of each line for the bulk load; a line that brings them itself is not one of ours."""
 
@@ -62,9 +63,9 @@ class Survey:
     """Name, inode, size and time of change of each file: equal footprints, nothing new."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Line:
-    """One decoded line and where it stood."""
+    """One decoded line and where it stood. Never changed; not frozen, which would double what a line costs to make."""
 
     kind: Kind
     seq: int
@@ -74,7 +75,11 @@ class Line:
     raw: bytes
     """The JSON object as written, without the newline and without blanks in front."""
     fields: dict[str, Any]
-    """The parsed object; of a start or settle line only `call_id`, for they come by the thousand."""
+    """The parsed object; nothing of a start or settle line, for they come by the thousand."""
+    call_id: str = ""
+    """Of a start or settle line."""
+    started_at: int = 0
+    """Of a start or settle line; microseconds UTC."""
 
 
 @dataclass(slots=True)
@@ -248,5 +253,14 @@ def decode(text: bytes, offset: int) -> Line | str:
     if reason is not None:
         return f"{kind}: {reason}"
     if kind in CALLS:
-        fields = {"call_id": fields["call_id"]}
+        return Line(
+            kind=kind,
+            seq=seq,
+            at=at,
+            offset=offset,
+            raw=text.strip(),
+            fields=NO_FIELDS,
+            call_id=fields["call_id"],
+            started_at=fields["started_at"],
+        )
     return Line(kind=kind, seq=seq, at=at, offset=offset, raw=text.strip(), fields=fields)

@@ -1,15 +1,20 @@
 """The schema of a ledger and its versions: made at once, or brought forward one version a step, never back.
 
 A migration is a file `migrate_<version>.sql`, run with the views and the note of the version in one transaction. What
-cannot be done by adding is done by a rebuild from the journals. Nothing here opens a file.
+cannot be done by adding is done by a rebuild from the journals. Views that an older submeter made are made anew, by a
+digest of their SQL that the ledger keeps, whatever the version of the schema. Nothing here opens a file.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
+from functools import cache
 
 from .clock import Clock
 from .error import SubmeterError
+from .journal import submeter_version
 from .questions import read_sql
 from .staging import Connection, StatementRefusedError
 
@@ -36,12 +41,27 @@ VIEWS = (
 )
 """In the order in which they stand on each other."""
 
+_NOTED = (
+    "SELECT max(comment) FROM duckdb_tables()"
+    " WHERE database_name = current_database() AND table_name = 'schema_version'"
+)
+_NOTE = re.compile(r"views of submeter (\S+), [0-9a-f]+")
+
 
 def make_schema(connection: Connection, clock: Clock) -> None:
     """All tables and views of this version, in an empty file."""
     connection.rows("BEGIN TRANSACTION")
     connection.rows(read_sql("schema"))
     _finish(connection, clock, SCHEMA_VERSION)
+
+
+def is_current(connection: Connection, *, views_too: bool) -> bool:
+    """Whether nothing is to be brought forward: the ledger's version and, where asked for, the views in it."""
+    try:
+        found = connection.rows("SELECT max(version) FROM schema_version")[0][0]
+    except StatementRefusedError:
+        return False
+    return found == SCHEMA_VERSION and not (views_too and _views_are_older(connection.rows(_NOTED)[0][0]))
 
 
 def migrate(
@@ -66,14 +86,43 @@ def migrate(
         connection.rows("BEGIN TRANSACTION")
         connection.rows(script(f"migrate_{version}"))
         _finish(connection, clock, version)
+    if found == wanted and _views_are_older(connection.rows(_NOTED)[0][0]):
+        connection.rows("BEGIN TRANSACTION")
+        _make_views(connection)
+        connection.rows("COMMIT")
 
 
 def _finish(connection: Connection, clock: Clock, version: int) -> None:
     """The views as they are now, the note of the version, and the end of the transaction."""
-    for view in VIEWS:
-        connection.rows(read_sql(f"view_{view}"))
+    _make_views(connection)
     connection.rows(
         "INSERT INTO schema_version VALUES ($version, make_timestamp($now_us))",
         {"version": version, "now_us": clock.now_us()},
     )
     connection.rows("COMMIT")
+
+
+def _make_views(connection: Connection) -> None:
+    """The views as they are now, and whose they are."""
+    for view in VIEWS:
+        connection.rows(read_sql(f"view_{view}"))
+    connection.rows(f"COMMENT ON TABLE schema_version IS '{views_note()}'")
+
+
+@cache
+def views_note() -> str:
+    """Whose views a ledger has and which, as its `schema_version` table says in its comment."""
+    texts = "\n".join(read_sql(f"view_{view}") for view in VIEWS)
+    return f"views of submeter {submeter_version()}, {hashlib.sha256(texts.encode()).hexdigest()[:16]}"
+
+
+def _views_are_older(note: str | None) -> bool:
+    """Whether a ledger's views are not ours; those of a newer submeter are left alone."""
+    if note == views_note():
+        return False
+    found = _NOTE.fullmatch(note or "")
+    return found is None or _numbers(found[1]) <= _numbers(submeter_version())
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]

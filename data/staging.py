@@ -12,12 +12,12 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import orjson
 
 from .columns import Form
+from .replay import Line
 
 MEMORY_FILES = "/proc/self/fd"
 RENAMED = {"by": "marked_by", "from": "from_at", "to": "to_at"}
@@ -36,35 +36,30 @@ class Connection(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagedLine:
-    """One line on its way, and where it came from."""
-
-    file_id: str
-    offset: int
-    raw: bytes
-    """A JSON object, `{` first."""
-    call_id: str | None = None
-    """Of a start line."""
+PlacedLine: TypeAlias = tuple[str, Line]
+"""One line on its way, after the `file_id` of the journal it stands in."""
 
 
-def located(line: StagedLine) -> bytes:
-    """The line with its place in front, as NDJSON."""
-    head = b'{"journal_file_id":%b,"journal_offset":%d' % (orjson.dumps(line.file_id), line.offset)
-    body = line.raw[1:].lstrip()
-    return head + (b"" if body.startswith(b"}") else b",") + body
+def located(lines: Sequence[PlacedLine]) -> list[bytes]:
+    """The lines with their places in front, as NDJSON."""
+    heads = {
+        file_id: b'{"journal_file_id":%b,"journal_offset":' % orjson.dumps(file_id)
+        for file_id in {file_id for file_id, _ in lines}
+    }
+    # A line of ours is never an empty object: it has `v` at the least, so that a comma may follow its place.
+    return [b"%b%d,%b" % (heads[file_id], line.offset, line.raw[1:]) for file_id, line in lines]
 
 
 def stage_lines(
-    connection: Connection, table: str, columns: Mapping[str, Form], lines: Sequence[StagedLine]
-) -> list[StagedLine]:
+    connection: Connection, table: str, columns: Mapping[str, Form], lines: Sequence[PlacedLine]
+) -> list[PlacedLine]:
     """Make the temporary table `table` of these lines; answers those that DuckDB would not read."""
-    refused: list[StagedLine] = []
+    refused: list[PlacedLine] = []
     try:
-        _create(connection, table, columns, [located(line) for line in lines], placed=True)
+        _create(connection, table, columns, located(lines), placed=True)
     except StatementRefusedError:
         good = list(_readable(connection, columns, lines, refused))
-        _create(connection, table, columns, [located(line) for line in good], placed=True)
+        _create(connection, table, columns, located(good), placed=True)
     return refused
 
 
@@ -76,13 +71,13 @@ def stage_rows(
 
 
 def _readable(
-    connection: Connection, columns: Mapping[str, Form], lines: Sequence[StagedLine], refused: list[StagedLine]
-) -> Iterator[StagedLine]:
+    connection: Connection, columns: Mapping[str, Form], lines: Sequence[PlacedLine], refused: list[PlacedLine]
+) -> Iterator[PlacedLine]:
     """The lines that DuckDB reads, by halving; the others into `refused`."""
     if not lines:
         return
     try:
-        _create(connection, "tried", columns, [located(line) for line in lines], placed=True)
+        _create(connection, "tried", columns, located(lines), placed=True)
         yield from lines
     except StatementRefusedError:
         if len(lines) == 1:

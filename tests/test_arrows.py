@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "cli": {"cli", "proxy", "audit", "data", "sim"},
 }
 ONLY_IN = {
-    "duckdb": {"data/ledger.py"},
+    "duckdb": {"data/opened.py"},
     "httpx": {"audit/usage_api.py", "proxy/upstream.py"},
     "mitmproxy": {
         "proxy/tap.py",
