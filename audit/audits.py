@@ -192,12 +192,13 @@ def _judged(
     lines: dict[tuple[str, Window], PartLine] = {}
     for key, windows in scene.parts.items():
         for window in windows:
-            forced = request.force and any(read.covers(window) for read in due.get(key, ()))
+            read = any(each.meets(window.start, window.end - 1) for each in due.get(key, ()))
+            forced = request.force and any(each.covers(window) for each in due.get(key, ()))
             standing = None if forced else scene.judge.standing(key, window)
             lines[key, window] = (
                 writer.standing(standing, key, window)
                 if standing
-                else writer.write_part(scene.judge.judge(key, window))
+                else writer.write_part(scene.judge.judge(key, window), read=read)
             )
     unclaimed, unread = find_unclaimed(asked, scene.books, scene.judge, scene.parts)
     by_key = defaultdict(list)
@@ -222,7 +223,7 @@ def _judged(
                 verdict=part.verdict,
                 reason=part.reason,
                 final=part.final,
-                attempt=writer.part_attempts(*name),
+                attempt=writer.part_attempts(*name) + (0 if part.stands or part.unchanged else 1),
                 parts=(part,),
             )
         )

@@ -39,6 +39,8 @@ class PartLine:
     proof: str | None
     stands: bool
     """A final verdict of before, which this audit left as it is."""
+    unchanged: bool
+    """Nothing was read and nothing is new since its last row, which says the same; no other was written."""
     runs: tuple[RunName, ...]
     """The runs that had a share in these minutes; more than one: `joint`."""
     detail: dict[str, Any]

@@ -1,17 +1,19 @@
 """Writes verdicts down: one `audit` line a part and one a run, and gives the lines of the report.
 
-A verdict is a row and is never replaced; where a final one stands, nothing is written. Nothing is judged here.
+A verdict is a row and is never replaced. Nothing is written where a final one stands, and nothing where an audit that
+read nothing has nothing new to say, so that waiting for a run to end does not fill the ledger. Nothing is judged here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ..data.clock import Clock
 from ..data.journal import Journal, new_call_id, submeter_version
 from . import named_calls
+from .bucket import UsageEndpoint
 from .detail import LISTED_MAX, bounded, failure, next_read_us, part_detail
 from .judge import ATTEMPTS, Judged
 from .keybook import Books
@@ -21,6 +23,9 @@ from .residual import inferred_counts
 from .settings import AuditSettings
 from .span import Window
 from .verdict import Reason, Verdict
+
+STILL_OPEN = frozenset({Reason.RUN_OPEN, Reason.CALL_OPEN})
+"""Nothing that is read changes these; only an end does."""
 
 
 class VerdictWriter:
@@ -55,12 +60,16 @@ class VerdictWriter:
             final=True,
             proof=verdict.proof,
             stands=True,
+            unchanged=False,
             runs=tuple(self._books.runs_in(api_key_id, window)),
             detail={},
         )
 
-    def write_part(self, judged: Judged) -> PartLine:
-        """Write the verdict of a part."""
+    def write_part(self, judged: Judged, *, read: bool) -> PartLine:
+        """Write the verdict of a part, unless its last row says it. `read`: whether this audit asked for its bill.
+
+        A read is an attempt and has its row, unless a run or a call is open: then nothing could come of it.
+        """
         part, finding = judged.part, judged.finding
         runs = self._books.runs_in(part.api_key_id, part.window)
         named = (
@@ -71,9 +80,10 @@ class VerdictWriter:
         detail = part_detail(judged, settings=self._settings, runs=runs, unknown=named)
         now_us = self._clock.now_us()
         message, request_id = failure(part)
+        said = None if read and finding.reason not in STILL_OPEN else self._said_before(judged)
         line = PartLine(
-            audit_id=new_call_id(now_us),
-            audited_us=now_us,
+            audit_id=said.audit_id if said else new_call_id(now_us),
+            audited_us=said.audited_us if said else now_us,
             api_key_id=part.api_key_id,
             window=part.window,
             verdict=finding.verdict,
@@ -81,12 +91,15 @@ class VerdictWriter:
             final=finding.final,
             proof=finding.proof,
             stands=False,
+            unchanged=said is not None,
             runs=tuple(runs),
             detail=detail,
             message=message,
             request_id=request_id,
             next_read_us=next_read_us(part, finding, now_us=now_us),
         )
+        if said is not None:
+            return line
         self._append(
             line.audit_id,
             scope="part",
@@ -114,12 +127,13 @@ class VerdictWriter:
         keyless: int,
         unclaimed: Sequence[UnclaimedMinute],
     ) -> RunLine:
-        """Write the verdict of a run, unless all that it rests on stood before and so did the verdict."""
+        """Write the verdict of a run, unless all that it rests on was written before and so was the verdict."""
         before = [each for each in self._books.verdicts if each.scope == "run" and each.run == run]
         final = all(part.final for part in parts)
         earlier = next((each.verdict for each in reversed(before) if each.final), None)
-        stands = bool(before) and before[-1].verdict is verdict and before[-1].final and final
-        stands = stands and all(part.stands for part in parts)
+        stands = bool(before) and before[-1].verdict is verdict and before[-1].final == final
+        stands = stands and (final or before[-1].reason is reason)
+        stands = stands and all(part.stands or part.unchanged for part in parts)
         attempt = len(before) + (0 if stands else 1)
         line = RunLine(
             run=run,
@@ -147,6 +161,31 @@ class VerdictWriter:
                 detail=self._run_detail(line, unclaimed),
             )
         return line
+
+    def _said_before(self, judged: Judged) -> StoredVerdict | None:
+        """The last row of a part, if it says the same of the same bill and the same book.
+
+        The minutes of an open run go on, and its book and its bill grow: as long as it is open that is nothing new.
+        """
+        part, finding = judged.part, judged.finding
+        rows = [
+            each
+            for each in self._books.verdicts
+            if each.scope == "part"
+            and each.api_key_id == part.api_key_id
+            and each.window is not None
+            and each.window.start == part.window.start
+        ]
+        last = rows[-1] if rows else None
+        same = (
+            last is not None
+            and not last.final
+            and not finding.final
+            and (last.verdict, last.reason, last.timing) == (finding.verdict, finding.reason, self._settings.timing)
+            and (finding.verdict is Verdict.PENDING or last.book_state == judged.book_state)
+            and (finding.reason in STILL_OPEN or dict(last.latest_reads) == _named(judged.latest_reads))
+        )
+        return last if same else None
 
     def part_attempts(self, api_key_id: str, window: Window) -> int:
         """How often these minutes of this key were judged before this audit."""
@@ -218,6 +257,10 @@ class VerdictWriter:
                 "detail": bounded(detail),
             },
         )
+
+
+def _named(latest_reads: Mapping[UsageEndpoint, str]) -> dict[str, str]:
+    return {endpoint.value: read_id for endpoint, read_id in latest_reads.items()}
 
 
 def _around(parts: Sequence[PartLine]) -> Window | None:

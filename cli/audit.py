@@ -217,7 +217,9 @@ def _next_look_us(report: AuditReport, now_us: int, settings: AuditSettings) -> 
     if not open_lines:
         return None
     soonest_us = now_us + (SOONEST_S if settings.interval_min else 1) * 1_000_000
-    times = [line.next_read_us or now_us + LOOK_AGAIN_S * 1_000_000 for line in open_lines]
+    later_us = now_us + LOOK_AGAIN_S * 1_000_000
+    # What could not be read is not tried again at once either: the Usage API is in trouble.
+    times = [later_us if line.verdict == "unavailable" else line.next_read_us or later_us for line in open_lines]
     return max(soonest_us, min(times))
 
 

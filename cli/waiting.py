@@ -1,6 +1,7 @@
 """Waiting for the Usage API, with a progress display that says for what and until when.
 
-On a terminal a bar, elsewhere one line fit for a log. All of it is talk: stderr.
+One line fit for a log, and under it on a terminal a bar with the time that is left, narrow enough for any; the bar goes
+away at the end. All of it is talk: stderr.
 """
 
 from __future__ import annotations
@@ -18,20 +19,23 @@ PIECE_S_MAX = 5.0
 def wait_until(until_us: int, *, what: str, summary: str, clock: Clock) -> None:
     """Let the clock reach `until_us`. `what`: who is waited for; `summary`: how it stands."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     now_us = clock.now_us()
     seconds = max(0.0, (until_us - now_us) / US_PER_S)
     said = f"{summary}. Waiting {duration(seconds)}, until {utc(until_us):%Y-%m-%d %H:%M:%S} UTC, for {what}"
+    say(said)
     console = Console(stderr=True)
     if not console.is_terminal:
-        say(said)
         _pass(until_us, clock, lambda _share: None)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(said, total=1.0)
-        _pass(until_us, clock, lambda share: progress.update(task, completed=share))
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as progress:
+        task = progress.add_task(f"{duration(seconds)} left", total=1.0)
+
+        def show(share: float) -> None:
+            progress.update(task, completed=share, description=f"{duration(seconds * (1 - share))} left")
+
+        _pass(until_us, clock, show)
 
 
 def _pass(until_us: int, clock: Clock, tell: Callable[[float], None]) -> None:
