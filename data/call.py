@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 COUNT_MAX = 1_000_000_000
@@ -235,11 +236,14 @@ class Result:
 _USAGE_FIELDS = tuple(f.name for f in fields(Usage))
 _START_FIELDS = tuple(f.name for f in fields(Start))
 _RESULT_FIELDS = tuple(f.name for f in fields(Result) if f.name != "usage_counts")
+_usage_values, _start_values, _result_values = (
+    attrgetter(*names) for names in (_USAGE_FIELDS, _START_FIELDS, _RESULT_FIELDS)
+)
 
 
 def start_line(start: Start) -> dict[str, Any]:
     """The fields of a `start` journal line; what is None is left out."""
-    return {name: value for name in _START_FIELDS if (value := getattr(start, name)) is not None and value != ()}
+    return _said(_START_FIELDS, _start_values(start))
 
 
 def settle_line(start: Start, result: Result, *, begun: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -248,12 +252,19 @@ def settle_line(start: Start, result: Result, *, begun: Mapping[str, Any] | None
     `begun` is what `start_line` gave, where it is at hand. Where both say an organization or a project the result's
     stands; flags are those of both.
     """
-    line = dict(start_line(start) if begun is None else begun)
-    line.update(
-        {name: value for name in _RESULT_FIELDS if (value := getattr(result, name)) is not None and value != ()}
-    )
-    counts = result.usage_counts
-    line.update({name: value for name in _USAGE_FIELDS if (value := getattr(counts, name)) is not None})
+    line = {
+        **(start_line(start) if begun is None else begun),
+        **_said(_RESULT_FIELDS, _result_values(result)),
+        **_said(_USAGE_FIELDS, _usage_values(result.usage_counts)),
+    }
     if result.flags and start.flags:
         line["flags"] = tuple(dict.fromkeys((*start.flags, *result.flags)))
     return line
+
+
+def _said(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
+    """Names to values; what is None is left out, and so are no flags."""
+    said = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    if said.get("flags") == ():
+        del said["flags"]
+    return said

@@ -294,7 +294,8 @@ _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 
 def _let_go_after_fork() -> None:
-    """A forked child is another process: it may not write our file, nor hold its lock after we are gone."""
+    """A forked child is another process: it may not write our file, hold its lock after us, or give ids of ours."""
+    _chances.clear()
     for journal in list(_open_journals):
         journal._mutex = threading.Lock()
         journal._let_go()
@@ -353,11 +354,22 @@ def _keep_reserve(folder: Path) -> None:
 
 def new_call_id(now_us: int) -> str:
     """A UUIDv7 (RFC 9562 5.7) of the given time: sorts by time, and is unique by 74 random bits."""
-    chance = int.from_bytes(os.urandom(10), "big")
-    value = ((now_us // 1000) & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | (chance >> 62 & 0xFFF) << 64
-    value |= 0b10 << 62 | chance & (1 << 62) - 1
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    while True:
+        try:
+            chance = _chances.pop()
+            break
+        except IndexError:
+            digits = os.urandom(_CHANCES * _CHANCE_DIGITS // 2).hex()
+            _chances.extend(digits[at : at + _CHANCE_DIGITS] for at in range(0, len(digits), _CHANCE_DIGITS))
+    time = f"{(now_us // 1000) & 0xFFFF_FFFF_FFFF:012x}"
+    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{_VARIANT[chance[3]]}{chance[4:7]}-{chance[7:19]}"
+
+
+_CHANCES = 256
+_CHANCE_DIGITS = 20
+"""Hex digits of randomness that a call id uses up; fetched many at a time, for asking costs more than the rest."""
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+_chances: deque[str] = deque()
 
 
 def host_id() -> str:

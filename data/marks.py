@@ -143,6 +143,8 @@ class MarkBook:
             run.active_at = max(run.active_at, now_us)
 
     def _alive(self, now_us: int) -> list[tuple[str | None, str]]:
+        if not self._open:
+            return []
         for name in [n for n, run in self._open.items() if not run.calls_open and now_us - run.active_at >= IDLE_US]:
             del self._open[name]
         return list(self._open)

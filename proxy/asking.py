@@ -1,6 +1,6 @@
 """Asking for a stream's usage in the client's stead: what becomes of one request and of its answer. Sans I/O.
 
-    asking = Asking(attempt, request)      its body is held back until it is whole
+    asking = Asking(attempt, path, fields)  its body is held back until it is whole
     asking.ask(body, fields)               what goes upstream instead, or None: it goes as it is
     asking.answered(status_code, headers)  the answer's head: its usage is hidden, it is held, or it passes
     asking.names_our_question(body)        a held refusal: whether the request is to be sent again as it came
@@ -11,12 +11,12 @@ Never here: the engine's flows, and sending.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import StrEnum
 
 from ..data.call import Flag
 from .attempt import Attempt
 from .decode import DecodeError, Decoder
+from .labels import PathLabels, join_labels
 from .rewrite_request import BODY_BYTES_MAX, ENDPOINTS, ask_for_usage
 from .upstream import Fields, OwnRequest
 
@@ -39,11 +39,13 @@ class Way(StrEnum):
 class Asking:
     """One request whose stream may have to be asked for its usage."""
 
-    def __init__(self, attempt: Attempt, request: OwnRequest) -> None:
-        """`request`: as it came, its body still empty."""
+    def __init__(self, attempt: Attempt, path: PathLabels, fields: Fields) -> None:
+        """`path`, `fields`: of the request as it came."""
         self.attempt = attempt
-        self.request = request
-        self.asked = False
+        self.request: OwnRequest | None = None
+        """What is sent where our question is refused: the request as it came. None: not asked, or not kept."""
+        self._path = path
+        self._fields = fields
 
     def ask(self, body: bytes, fields: Fields) -> tuple[bytes, Fields] | None:
         """The body and headers to send instead of these; None: nothing is to be asked, or not with certainty."""
@@ -54,17 +56,19 @@ class Asking:
         if asking is None:
             self.attempt.flags += (Flag.USAGE_NOT_ASKED,)
             return None
-        self.asked = self.attempt.usage_requested = True
-        self.request = replace(self.request, body=body)
+        self.attempt.usage_requested = True
+        self.request = OwnRequest(
+            method=self.attempt.start.method, target=join_labels(self._path), fields=self._fields, body=body
+        )
         return asking, tuple(_asking_fields(fields, len(asking)))
 
     def answered(self, status_code: int, headers: Mapping[str, str]) -> Way:
         """How the answer with this head goes on. `headers`: lower-case names."""
-        if not self.asked:
+        if self.request is None:
             return Way.PASS
         if status_code in REFUSED:
             return Way.HOLD
-        self.request = replace(self.request, body=b"")
+        self.request = None
         essence = headers.get("content-type", "").partition(";")[0].strip().lower()
         if not 200 <= status_code < 300 or essence not in _STREAM_TYPES:
             return Way.PASS

@@ -1,6 +1,6 @@
 """The life of one call: a start line when its headers are complete, a settle line once, whatever happens.
 
-    recorder.begin(...)  -> Attempt, start line written
+    begin_attempt(recorder, ...)  -> Attempt, start line written
     attempt.request_chunk(data), attempt.respond(...), attempt.response_chunk(data)
     attempt.end()  or  attempt.break_off(...)      settle line written, once, by whichever comes first
 
@@ -17,137 +17,34 @@ from dataclasses import asdict
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any
 
 from ..data.call import Flag, Labels, Outcome, Result, Start, Usage, UsageSource, settle_line, start_line
-from ..data.clock import Clock
-from ..data.journal import Journal, new_call_id
-from ..data.keys import KeyRing
-from ..data.marks import Mark, MarkBook
 from .endpoint import Endpoint, find_endpoint, find_socket_endpoint
-from .labels import PathLabels, read_labels
+from .labels import PathLabels
 from .meter import Meter, Reading
 from .outcome import Break, decide_outcome
+from .recorder import Recorder, as_text
 from .request_body import RequestFacts, RequestReader
-from .request_key import request_key_fingerprint
 
 logger = logging.getLogger("submeter.proxy")
 
-TEXT_CHARS_MAX = 512
 SOCKET_HEADER = "sec-websocket-version"
 """Every handshake of a WebSocket has it (RFC 6455 section 4.1)."""
 
 
-class OpenCall(Protocol):
-    """A call with a start line and no settle line yet: an HTTP attempt, or a model response on a WebSocket."""
-
-    start: Start
-    start_line: dict[str, Any]
-
-    def break_off(self, broke: Break, *, error: str, flags: tuple[Flag, ...] = ()) -> None:
-        """Settle it as it stands."""
-
-
-class Recorder:
-    """What all calls of one proxy share: its journal, clock, keys, marks, and the calls that are open."""
-
-    def __init__(self, *, journal: Journal, clock: Clock, keys: KeyRing, marks: MarkBook, upstream: str) -> None:
-        self.journal = journal
-        self.clock = clock
-        self.keys = keys
-        self.marks = marks
-        self.upstream = upstream
-        self.open: dict[str, OpenCall] = {}
-        self.settled = 0
-        self._keys_seen: set[str] = set()
-
-    def begin(
-        self, *, method: str, path: PathLabels, headers: Mapping[str, str], flags: tuple[Flag, ...] = ()
-    ) -> Attempt:
-        """Write the start line of a request whose headers are complete."""
-        bare_path = path.path.partition("?")[0]
-        upgrade = method == "GET" and SOCKET_HEADER in headers and headers.get("upgrade", "").lower() == "websocket"
-        endpoint = find_socket_endpoint(bare_path) if upgrade else find_endpoint(method, bare_path)
-        start, labels = self.start(method=method, path=path, headers=headers, endpoint=endpoint, flags=flags)
-        attempt = Attempt(
-            self,
-            start,
-            endpoint,
-            labels,
-            RequestReader(content_type=headers.get("content-type"), content_encoding=headers.get("content-encoding")),
-        )
-        self.opened(attempt, labels)
-        return attempt
-
-    def start(
-        self,
-        *,
-        method: str,
-        path: PathLabels,
-        headers: Mapping[str, str],
-        endpoint: Endpoint,
-        flags: tuple[Flag, ...] = (),
-    ) -> tuple[Start, Labels]:
-        """A call that begins now, with the labels it has by its request and the open marks."""
-        now_us = self.clock.now_us()
-        key_fingerprint = request_key_fingerprint(headers)
-        key = self.keys.find(key_fingerprint)
-        if key_fingerprint is not None and key_fingerprint not in self._keys_seen:
-            self._keys_seen.add(key_fingerprint)
-            self.journal.append(
-                "key",
-                {
-                    "key_fingerprint": key_fingerprint,
-                    "framework": key.framework if key else None,
-                    "api_key_id": key.api_key_id if key else None,
-                },
-            )
-        labels = read_labels(
-            path, headers, key_framework=key.framework if key else None, marks=self.marks, now_us=now_us
-        )
-        start = Start(
-            call_id=new_call_id(now_us),
-            started_at=now_us,
-            framework=labels.framework,
-            key_fingerprint=key_fingerprint,
-            api_key_id=key.api_key_id if key else None,
-            run_id=labels.run_id,
-            step=labels.step,
-            label_source=labels.source,
-            method=as_text(method) or "",
-            path=as_text(path.path.partition("?")[0].partition("#")[0]) or "",
-            endpoint=endpoint.name,
-            usage_endpoint=endpoint.usage_endpoint,
-            operation=endpoint.operation,
-            retry_count=_whole_number(headers.get("x-stainless-retry-count")),
-            organization=as_text(headers.get("openai-organization")),
-            project=as_text(headers.get("openai-project")),
-            upstream=self.upstream,
-            flags=labels.flags + endpoint.flags + flags,
-        )
-        return start, labels
-
-    def opened(self, call: OpenCall, labels: Labels) -> None:
-        """Write a call's start line; it is open from now on."""
-        self.open[call.start.call_id] = call
-        if labels.run_id is not None:
-            self.marks.call_began(labels.framework, labels.run_id, call.start.started_at)
-        self.journal.append("start", call.start_line)
-
-    def closing(self, call: OpenCall, labels: Labels) -> int:
-        """A call is about to be settled; answers when that is."""
-        self.open.pop(call.start.call_id, None)
-        self.settled += 1
-        now_us = self.clock.now_us()
-        if labels.run_id is not None:
-            self.marks.call_ended(labels.framework, labels.run_id, now_us)
-        return now_us
-
-    def mark(self, mark: Mark) -> Mark:
-        """Follow and journal a mark; answers it as journaled."""
-        applied = self.marks.apply(mark)
-        self.journal.append(applied.kind, applied.line())
-        return applied
+def begin_attempt(
+    recorder: Recorder, *, method: str, path: PathLabels, headers: Mapping[str, str], flags: tuple[Flag, ...] = ()
+) -> Attempt:
+    """Write the start line of a request whose headers are complete."""
+    bare_path = path.path.partition("?")[0]
+    upgrade = method == "GET" and SOCKET_HEADER in headers and headers.get("upgrade", "").lower() == "websocket"
+    endpoint = find_socket_endpoint(bare_path) if upgrade else find_endpoint(method, bare_path)
+    start, labels = recorder.start(method=method, path=path, headers=headers, endpoint=endpoint, flags=flags)
+    request = RequestReader(content_type=headers.get("content-type"), content_encoding=headers.get("content-encoding"))
+    attempt = Attempt(recorder, start, endpoint, labels, request)
+    recorder.opened(attempt, labels)
+    return attempt
 
 
 class Attempt:
@@ -184,7 +81,10 @@ class Attempt:
     def request_chunk(self, data: bytes) -> None:
         """A piece of the request's body passed."""
         self._request_bytes += len(data)
-        self._guard(lambda: self._request.feed(data))
+        try:
+            self._request.feed(data)
+        except Exception as error:
+            self._note_failure(error)
 
     def request_end(self) -> None:
         """The request's body is whole: read what it tells, and let go of it."""
@@ -201,7 +101,10 @@ class Attempt:
         self._headers = headers
         self._response_bytes_due = body_bytes
         self._first_byte_at = self._recorder.clock.now_us()
-        self._guard(lambda: self._begin_meter(status_code, headers))
+        try:
+            self._begin_meter(status_code, headers)
+        except Exception as error:
+            self._note_failure(error)
 
     def response_chunk(self, data: bytes) -> None:
         """A piece of the response's body is about to go on. Settles when it holds the byte that completes it."""
@@ -371,17 +274,6 @@ def read_line(call_id: str, reading: Reading) -> dict[str, Any]:
         "flags": reading.flags or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def as_text(value: str | None) -> str | None:
-    """A header or body string as it may stand in JSON: bytes that are no UTF-8 replaced, length bounded."""
-    if value is None:
-        return None
-    return value[:TEXT_CHARS_MAX].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _whole_number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 @lru_cache(maxsize=64)

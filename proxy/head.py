@@ -7,13 +7,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from .labels import OUR_HEADERS
 
-def plain_headers(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Lower-case names to values, repeated ones joined by a comma: read many times, so made once."""
+_REQUEST_NAMES = (
+    "api-key",
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "openai-organization",
+    "openai-project",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "transfer-encoding",
+    "upgrade",
+    "x-stainless-retry-count",
+    *OUR_HEADERS,
+)
+_RESPONSE_NAMES = (
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "openai-organization",
+    "openai-project",
+    "transfer-encoding",
+    "x-request-id",
+)
+REQUEST_NAMES = {name.encode(): name for name in _REQUEST_NAMES}
+"""The request headers that anything is read from; an answer of OpenAI's has thirty, and eight of them matter."""
+RESPONSE_NAMES = {name.encode(): name for name in _RESPONSE_NAMES}
+
+
+def plain_headers(fields: Iterable[tuple[bytes, bytes]], names: Mapping[bytes, str]) -> dict[str, str]:
+    """Those of the headers that are named, by lower-case name; repeated ones joined by a comma."""
     plain: dict[str, str] = {}
     for raw_name, raw_value in fields:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("utf-8", "surrogateescape")
-        plain[name] = f"{plain[name]}, {value}" if name in plain else value
+        name = names.get(raw_name.lower())
+        if name is not None:
+            value = raw_value.decode("utf-8", "surrogateescape")
+            plain[name] = f"{plain[name]}, {value}" if name in plain else value
     return plain
 
 

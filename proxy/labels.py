@@ -22,6 +22,7 @@ TOKEN_HEADER = "x-submeter-token"
 PLAIN_HEADER = "x-submeter-plain"
 """On a request of our own making, with a secret of this process: send it as it is."""
 _LABELS = frozenset({"token", "run", "step"})
+_FRONTS = tuple(f"/{name}" for name in _LABELS)
 OUR_HEADERS = (RUN_HEADER, STEP_HEADER, TOKEN_HEADER, PLAIN_HEADER)
 
 
@@ -39,6 +40,8 @@ class PathLabels:
 
 def split_path(path: str) -> PathLabels:
     """Take `/token/..`, `/run/..` and `/step/..` off the front of a request path, in any order, each at most once."""
+    if not path.startswith(_FRONTS):
+        return PathLabels(path=path)
     found: dict[str, str] = {}
     rest = path
     while rest.startswith("/"):

@@ -20,6 +20,7 @@ import codecs
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from ..data.call import Flag, Usage
@@ -124,6 +125,10 @@ class Meter:
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes; True, once, if they hold the one that completes the response by its content."""
         if self._kind is _Kind.OPAQUE or self._undecodable is not None:
+            return False
+        if self._kind is _Kind.JSON and self._decoder is None:
+            self._bytes += len(chunk)
+            self._body.feed(chunk)
             return False
         before = self._answer.complete
         if self._decoder is None:
@@ -245,6 +250,7 @@ class Meter:
         return trial.complete
 
 
+@lru_cache(maxsize=64)
 def _declared_kind(content_type: str | None) -> _Kind:
     """How a body of this content type is read."""
     essence = (content_type or "").partition(";")[0].strip().lower()
@@ -257,6 +263,8 @@ def _declared_kind(content_type: str | None) -> _Kind:
 
 def _sniff(declared: _Kind, head: bytes, *, whole: bool) -> _Kind | None:
     """How a body that begins with `head` is read; None: more of it is needed. `whole`: there will be no more."""
+    if head.startswith((b"{", b"[")):
+        return _Kind.JSON
     text = head.removeprefix(codecs.BOM_UTF8).lstrip(_BLANK)
     fallback = _Kind.OPAQUE if declared is _Kind.NEUTRAL else declared
     if not text or (len(head) < len(codecs.BOM_UTF8) and codecs.BOM_UTF8.startswith(head)):

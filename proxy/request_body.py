@@ -66,7 +66,7 @@ class RequestReader:
     """Takes one request's body in chunks."""
 
     def __init__(self, content_type: str | None, content_encoding: str | None) -> None:
-        essence = (content_type or "").partition(";")[0].strip().lower()
+        essence = "" if content_type is None else content_type.partition(";")[0].strip().lower()
         boundary = _BOUNDARY.search(content_type or "") if essence == "multipart/form-data" else None
         self._form = _Form((boundary[1] or boundary[2]).encode("utf-8", "surrogateescape")) if boundary else None
         # Clients leave the content type out or get it wrong, and the provider reads JSON all the same.
@@ -74,11 +74,12 @@ class RequestReader:
         self._bytes = 0
         self._undecodable: str | None = None
         self._decoder: Decoder | None = None
-        try:
-            decoder = Decoder(content_encoding)
-            self._decoder = None if decoder.identity else decoder
-        except DecodeError as error:
-            self._undecodable = error.why
+        if content_encoding:
+            try:
+                decoder = Decoder(content_encoding)
+                self._decoder = None if decoder.identity else decoder
+            except DecodeError as error:
+                self._undecodable = error.why
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes. Never raises for what they hold."""

@@ -28,12 +28,12 @@ from ..data.journal import Journal, submeter_version
 from ..data.keys import KeyRing
 from ..data.ledger import Ledger
 from ..data.marks import Mark, MarkBook
-from .attempt import Recorder
 from .authority import BASENAME, authority_folder, prepare_authority
 from .control import Control
 from .listen import INTERCEPT_HOST, Listen
 from .open_runs import take_up_open_runs
 from .outcome import Break
+from .recorder import Recorder
 from .rewrite_request import BODY_BYTES_MAX as HELD_BYTES_MAX
 from .upstream_url import Upstream
 
@@ -48,7 +48,7 @@ with warnings.catch_warnings():
     from mitmproxy.master import Master
     from mitmproxy.options import Options
 
-    from .engine_changes import QuietTlsConfig, sockets_end_as_they_did
+    from .engine_changes import LeanMaster, QuietTlsConfig, engine_changed
     from .intercept import Intercept
     from .socket_tap import SocketTap
     from .tap import Tap
@@ -229,7 +229,7 @@ class ProxyServer:
             self._master.should_exit.set()
 
     def _run_engine(self) -> None:
-        with _engine_logging_aside(), sockets_end_as_they_did():
+        with _engine_logging_aside(), engine_changed():
             try:
                 asyncio.run(self._engine())
             except BaseException as error:
@@ -245,7 +245,7 @@ class ProxyServer:
             lambda: CertStore.create_store(authority, BASENAME, KEY_BITS, organization="submeter", cn="submeter"),
         )
         timeout_before = getattr(mitmproxy.proxy.server, "TCP_TIMEOUT", None)
-        master = Master(self._options())
+        master = LeanMaster(self._options())
         # The engine would hand every log record of the host program to its own loop.
         master._legacy_log_events.uninstall()
         self._master = master

@@ -19,11 +19,11 @@ from typing import Any, assert_never
 from urllib.parse import parse_qs
 
 from ..data.call import Flag, Labels, Operation, Outcome, Result, Start, UsageSource, settle_line, start_line
-from .attempt import Recorder, as_text
 from .endpoint import Endpoint
 from .labels import PathLabels
 from .meter import Reading
 from .outcome import Break, decide_outcome
+from .recorder import Recorder, as_text
 from .socket_meter import Begun, Ended, SocketMeter, Work
 
 logger = logging.getLogger("submeter.proxy")

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .attempt import SOCKET_HEADER, Attempt, Recorder
+from .attempt import SOCKET_HEADER, Attempt
 from .labels import PathLabels
 from .outcome import Break
+from .recorder import Recorder
 from .socket_calls import Socket, Sockets
 
 if TYPE_CHECKING:

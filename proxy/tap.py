@@ -12,23 +12,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from itertools import chain
 from secrets import token_hex
 from time import perf_counter_ns, time
+from typing import Concatenate, ParamSpec, TypeVar
 
 from mitmproxy import connection, http
 
 from ..data.call import Flag
 from .asking import Asking, Way, is_mute
-from .attempt import Attempt, Recorder
+from .attempt import Attempt, begin_attempt
 from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
-from .head import body_bytes, plain_headers
+from .head import REQUEST_NAMES, RESPONSE_NAMES, body_bytes, plain_headers
 from .intercept import Intercept, is_intercepted
 from .labels import OUR_HEADERS, PLAIN_HEADER, TOKEN_HEADER, PathLabels, join_labels, split_path
 from .outcome import Break, without_quotes
 from .receipts import CARRIED, receipt_path
+from .recorder import Recorder
 from .rewrite_request import may_ask
 from .rewrite_stream import UsageHider
 from .socket_tap import note_handshake
@@ -43,6 +45,31 @@ _ATTEMPT = "submeter.attempt"
 _LOCAL = "submeter.local"
 _REFUSED = "submeter.refused"
 _ASKING = "submeter.asking"
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _passing_on(
+    hook: Callable[Concatenate[Tap, http.HTTPFlow, P], T],
+) -> Callable[Concatenate[Tap, http.HTTPFlow, P], T | None]:
+    """Whatever fails in this hook costs a row at most, and then a `gap` says so; the bytes go on."""
+
+    def passing_on(tap: Tap, flow: http.HTTPFlow, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        began_ns = perf_counter_ns()
+        answer = None
+        try:
+            answer = hook(tap, flow, *args, **kwargs)
+        except Exception as error:
+            _log_failure(hook.__name__, error)
+            if hook.__name__ == "requestheaders" and _ATTEMPT not in flow.metadata:
+                tap.note_gap()
+        if attempt := flow.metadata.get(_ATTEMPT):
+            attempt.overhead_ns += perf_counter_ns() - began_ns
+        return answer
+
+    return passing_on
 
 
 class Tap:
@@ -78,70 +105,63 @@ class Tap:
     def running(self) -> None:
         self._ready()
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        with self._passing_on(flow, "requestheaders"):
-            self._ready()
-            request = flow.request
-            path = self._admitted(flow)
-            if path is None:
-                return
-            headers = plain_headers(request.headers.fields)
-            plain = PLAIN_HEADER in headers and token_matches(self._plain, headers[PLAIN_HEADER])
-            ours = Flag.RECEIPT if request.method == "GET" else Flag.RETRIED_BY_US
-            flags = (ours,) if plain else ()
-            try:
-                attempt = self._recorder.begin(method=request.method, path=path, headers=headers, flags=flags)
-            except Exception:
-                # No row is made; the request goes on as any other all the same.
-                self._rewrite_head(flow, path)
-                raise
-            flow.metadata[_ATTEMPT] = attempt
-            note_handshake(flow, attempt, path, headers)
-            if flow.error:
-                # The engine refused it (smuggling); its `error` hook follows.
-                flow.metadata[_REFUSED] = True
-                return
-            if refusal := self._refusal(request, path.token or headers.get(TOKEN_HEADER)):
-                status_code, why = refusal
-                attempt.refuse(status_code, why)
-                self._answer_here(flow, self._control_error(status_code, why))
-                return
-            fields = request.headers.fields
-            self._rewrite_head(flow, path)
-            may = self._asks and not plain and request.http_version != "HTTP/1.0"
-            if may and may_ask(request.method, attempt.start.endpoint, headers):
-                own = OwnRequest(method=request.method, target=join_labels(path), fields=fields, body=b"")
-                flow.metadata[_ASKING] = Asking(attempt, own)
-            else:
-                request.stream = self._request_tap(attempt)
+    def note_gap(self) -> None:
+        """Journal that a call has no row."""
+        now_us = self._recorder.clock.now_us()
+        self._recorder.journal.append("gap", {"from": now_us, "to": now_us, "calls": 1, "lines": 0})
 
+    @_passing_on
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        self._ready()
+        request = flow.request
+        path = self._admitted(flow)
+        if path is None:
+            return
+        fields = request.headers.fields
+        headers = plain_headers(fields, REQUEST_NAMES)
+        plain = PLAIN_HEADER in headers and token_matches(self._plain, headers[PLAIN_HEADER])
+        ours = Flag.RECEIPT if request.method == "GET" else Flag.RETRIED_BY_US
+        flags = (ours,) if plain else ()
+        try:
+            attempt = begin_attempt(self._recorder, method=request.method, path=path, headers=headers, flags=flags)
+        except Exception:
+            # No row is made; the request goes on as any other all the same.
+            self._rewrite_head(flow, path)
+            raise
+        flow.metadata[_ATTEMPT] = attempt
+        note_handshake(flow, attempt, path, headers)
+        if flow.error:
+            # The engine refused it (smuggling); its `error` hook follows.
+            flow.metadata[_REFUSED] = True
+            return
+        if refusal := self._refusal(request, path.token or headers.get(TOKEN_HEADER)):
+            status_code, why = refusal
+            attempt.refuse(status_code, why)
+            self._answer_here(flow, self._control_error(status_code, why))
+            return
+        self._rewrite_head(flow, path)
+        may = self._asks and not plain and request.http_version != "HTTP/1.0"
+        if may and may_ask(request.method, attempt.start.endpoint, headers):
+            flow.metadata[_ASKING] = Asking(attempt, path, fields)
+        else:
+            request.stream = self._request_tap(attempt)
+
+    @_passing_on
     def request(self, flow: http.HTTPFlow) -> None:
-        with self._passing_on(flow, "request"):
-            if flow.metadata.get(_LOCAL):
-                if flow.response is None:
-                    path = flow.request.path.partition("?")[0]
-                    content = flow.request.raw_content or b""
-                    flow.response = _response(self._control.answer(flow.request.method, path, content))
-            elif attempt := flow.metadata.get(_ATTEMPT):
-                self._request_whole(flow, attempt)
+        if flow.metadata.get(_LOCAL):
+            if flow.response is None:
+                path = flow.request.path.partition("?")[0]
+                content = flow.request.raw_content or b""
+                flow.response = _response(self._control.answer(flow.request.method, path, content))
+        elif attempt := flow.metadata.get(_ATTEMPT):
+            self._request_whole(flow, attempt)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         response = flow.response
         attempt: Attempt | None = flow.metadata.get(_ATTEMPT)
         if response is None or attempt is None or attempt.settled:
             return
-        asking: Asking | None = flow.metadata.get(_ASKING)
-        way = Way.PASS
-        with self._passing_on(flow, "responseheaders"):
-            headers = plain_headers(response.headers.fields)
-            attempt.respond(
-                status_code=response.status_code,
-                headers=headers,
-                body_bytes=body_bytes(flow.request.method, response.status_code, headers),
-            )
-            if asking is not None:
-                flow.request.data.content = b""
-                way = asking.answered(response.status_code, headers)
+        way = self._begin_answer(flow, response, attempt)
         if way is Way.HIDE:
             if "content-length" in response.headers:
                 del response.headers["content-length"]
@@ -151,27 +171,40 @@ class Tap:
         elif response.status_code != 101 and way is not Way.HOLD:
             response.stream = self._response_tap(attempt)
 
+    @_passing_on
+    def _begin_answer(self, flow: http.HTTPFlow, response: http.Response, attempt: Attempt) -> Way:
+        headers = plain_headers(response.headers.fields, RESPONSE_NAMES)
+        attempt.respond(
+            status_code=response.status_code,
+            headers=headers,
+            body_bytes=body_bytes(attempt.start.method, response.status_code, headers),
+        )
+        asking: Asking | None = flow.metadata.get(_ASKING)
+        if asking is None:
+            return Way.PASS
+        flow.request.data.content = b""
+        return asking.answered(response.status_code, headers)
+
+    @_passing_on
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         attempt: Attempt | None = flow.metadata.get(_ATTEMPT)
         asking: Asking | None = flow.metadata.get(_ASKING)
         if asking is not None and flow.response is not None and not flow.response.stream:
-            with self._passing_on(flow, "response"):
-                return self._refused(flow.response, asking, flow)
+            return self._refused(flow.response, asking, flow)
         if attempt is not None:
-            with self._passing_on(flow, "response"):
-                attempt.end()
+            attempt.end()
         return None
 
+    @_passing_on
     def error(self, flow: http.HTTPFlow) -> None:
         attempt: Attempt | None = flow.metadata.get(_ATTEMPT)
         if attempt is None:
             return
-        with self._passing_on(flow, "error"):
-            says = without_quotes(flow.error.msg if flow.error else "") or "the call broke off"
-            broke, flags = self._why_broke(flow)
-            attempt.break_off(broke, error=says, flags=flags)
-            if self._receipts and not self._stopping() and (path := receipt_path(attempt)):
-                self._look_up(path, flow.request.headers.fields)
+        says = without_quotes(flow.error.msg if flow.error else "") or "the call broke off"
+        broke, flags = self._why_broke(flow)
+        attempt.break_off(broke, error=says, flags=flags)
+        if self._receipts and not self._stopping() and (path := receipt_path(attempt)):
+            self._look_up(path, flow.request.headers.fields)
 
     def _look_up(self, path: str, fields: Fields) -> None:
         """Ask, once, what became of a call whose client left; with the key that its request still holds."""
@@ -206,6 +239,8 @@ class Tap:
         return self._send_plain(asking, flow)
 
     async def _send_plain(self, asking: Asking, flow: http.HTTPFlow) -> None:
+        if asking.request is None:
+            return
         secret = (PLAIN_HEADER.encode(), self._plain.encode())
         try:
             answer = await send_again(self._listener(), asking.request, secret=secret)
@@ -222,18 +257,17 @@ class Tap:
         request = flow.request
         request.data.path = self._upstream.join(path.path).encode("utf-8", "surrogateescape")
         request.data.authority = b""
-        request.headers.fields = tuple(self._forwarded(request.headers.fields))
+        host = self._host
+        # In their order, without ours, and with the upstream's own `Host`.
+        request.headers.fields = tuple(
+            [
+                (name, host if lower == b"host" else value)
+                for name, value in request.headers.fields
+                if (lower := name.lower()) not in _OURS
+            ]
+        )
         if self._upstream.scheme == "https":
             flow.server_conn.sni = self._upstream.host
-
-    def _forwarded(self, fields: tuple[tuple[bytes, bytes], ...]) -> Iterator[tuple[bytes, bytes]]:
-        """The request's headers in their order, without ours, and with the upstream's own `Host`."""
-        for name, value in fields:
-            lower = name.lower()
-            if lower == b"host":
-                yield name, self._host
-            elif lower not in _OURS:
-                yield name, value
 
     def _admitted(self, flow: http.HTTPFlow) -> PathLabels | None:
         """The path and labels of a call; None: a control request, or one that the intercept refused."""
@@ -261,7 +295,8 @@ class Tap:
         """Why a request does not go upstream, as (status code, reason), or None."""
         if not request.path.startswith("/"):
             return 400, "the request target does not start with a slash"
-        head_bytes = len(request.data.path) + sum(len(name) + len(value) + 4 for name, value in request.headers.fields)
+        fields = request.headers.fields
+        head_bytes = len(request.data.path) + sum(map(len, chain.from_iterable(fields))) + 4 * len(fields)
         if head_bytes > HEAD_BYTES_MAX:
             return 431, f"the request head is over {HEAD_BYTES_MAX} bytes"
         if self._control.token is not None and not token_matches(self._control.token, token):
@@ -341,20 +376,6 @@ class Tap:
             return kept or []
 
         return passed
-
-    @contextmanager
-    def _passing_on(self, flow: http.HTTPFlow, where: str) -> Iterator[None]:
-        """Whatever fails here costs a row at most, and then a `gap` says so; the bytes go on."""
-        began_ns = perf_counter_ns()
-        try:
-            yield
-        except Exception as error:
-            _log_failure(where, error)
-            if where == "requestheaders" and _ATTEMPT not in flow.metadata:
-                now_us = self._recorder.clock.now_us()
-                self._recorder.journal.append("gap", {"from": now_us, "to": now_us, "calls": 1, "lines": 0})
-        if attempt := flow.metadata.get(_ATTEMPT):
-            attempt.overhead_ns += perf_counter_ns() - began_ns
 
 
 def _response(answer: Answer) -> http.Response:

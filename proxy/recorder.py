@@ -1,0 +1,126 @@
+"""What all calls of one proxy share: its journal, clock, keys, marks, and the calls that are open.
+
+Here a call gets its start line: key, labels and endpoint, as far as its head tells. Never here: bodies, results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..data.call import Flag, Labels, Start
+from ..data.clock import Clock
+from ..data.journal import Journal, new_call_id
+from ..data.keys import KeyRing
+from ..data.marks import Mark, MarkBook
+from .endpoint import Endpoint
+from .labels import PathLabels, read_labels
+from .outcome import Break
+from .request_key import request_key_fingerprint
+
+TEXT_CHARS_MAX = 512
+
+
+class OpenCall(Protocol):
+    """A call with a start line and no settle line yet: an HTTP attempt, or a model response on a WebSocket."""
+
+    start: Start
+    start_line: dict[str, Any]
+
+    def break_off(self, broke: Break, *, error: str, flags: tuple[Flag, ...] = ()) -> None:
+        """Settle it as it stands."""
+
+
+class Recorder:
+    """What all calls of one proxy share: its journal, clock, keys, marks, and the calls that are open."""
+
+    def __init__(self, *, journal: Journal, clock: Clock, keys: KeyRing, marks: MarkBook, upstream: str) -> None:
+        self.journal = journal
+        self.clock = clock
+        self.keys = keys
+        self.marks = marks
+        self.upstream = upstream
+        self.open: dict[str, OpenCall] = {}
+        self.settled = 0
+        self._keys_seen: set[str] = set()
+
+    def start(
+        self,
+        *,
+        method: str,
+        path: PathLabels,
+        headers: Mapping[str, str],
+        endpoint: Endpoint,
+        flags: tuple[Flag, ...] = (),
+    ) -> tuple[Start, Labels]:
+        """A call that begins now, with the labels it has by its request and the open marks."""
+        now_us = self.clock.now_us()
+        key_fingerprint = request_key_fingerprint(headers)
+        key = self.keys.find(key_fingerprint)
+        if key_fingerprint is not None and key_fingerprint not in self._keys_seen:
+            self._keys_seen.add(key_fingerprint)
+            self.journal.append(
+                "key",
+                {
+                    "key_fingerprint": key_fingerprint,
+                    "framework": key.framework if key else None,
+                    "api_key_id": key.api_key_id if key else None,
+                },
+            )
+        labels = read_labels(
+            path, headers, key_framework=key.framework if key else None, marks=self.marks, now_us=now_us
+        )
+        start = Start(
+            call_id=new_call_id(now_us),
+            started_at=now_us,
+            framework=labels.framework,
+            key_fingerprint=key_fingerprint,
+            api_key_id=key.api_key_id if key else None,
+            run_id=labels.run_id,
+            step=labels.step,
+            label_source=labels.source,
+            method=as_text(method) or "",
+            path=as_text(path.path.partition("?")[0].partition("#")[0]) or "",
+            endpoint=endpoint.name,
+            usage_endpoint=endpoint.usage_endpoint,
+            operation=endpoint.operation,
+            retry_count=_whole_number(headers.get("x-stainless-retry-count")),
+            organization=as_text(headers.get("openai-organization")),
+            project=as_text(headers.get("openai-project")),
+            upstream=self.upstream,
+            flags=labels.flags + endpoint.flags + flags,
+        )
+        return start, labels
+
+    def opened(self, call: OpenCall, labels: Labels) -> None:
+        """Write a call's start line; it is open from now on."""
+        self.open[call.start.call_id] = call
+        if labels.run_id is not None:
+            self.marks.call_began(labels.framework, labels.run_id, call.start.started_at)
+        self.journal.append("start", call.start_line)
+
+    def closing(self, call: OpenCall, labels: Labels) -> int:
+        """A call is about to be settled; answers when that is."""
+        self.open.pop(call.start.call_id, None)
+        self.settled += 1
+        now_us = self.clock.now_us()
+        if labels.run_id is not None:
+            self.marks.call_ended(labels.framework, labels.run_id, now_us)
+        return now_us
+
+    def mark(self, mark: Mark) -> Mark:
+        """Follow and journal a mark; answers it as journaled."""
+        applied = self.marks.apply(mark)
+        self.journal.append(applied.kind, applied.line())
+        return applied
+
+
+def as_text(value: str | None) -> str | None:
+    """A header or body string as it may stand in JSON: bytes that are no UTF-8 replaced, length bounded."""
+    if value is None or (len(value) <= TEXT_CHARS_MAX and value.isascii()):
+        return value
+    return value[:TEXT_CHARS_MAX].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _whole_number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
