@@ -146,7 +146,8 @@ def _waiting(
     parts: Sequence[tuple[str, Window]] = [
         (key, window) for key in books.key_ids.get(run, ()) for window in judge.parts_of(run, key)
     ]
-    if last is not None and all(judge.standing(key, window) is not None for key, window in parts):
+    # A part may be final and its run's row not: an audit that died in between. The next one writes it.
+    if last is not None and last.final and all(judge.standing(key, window) is not None for key, window in parts):
         return Waiting.SKIPPED_FINAL
     if last is not None or any(judge.begun(key, window) for key, window in parts):
         return Waiting.NOT_FINAL

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from audit_world import World, world
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import submeter.audit.lag
@@ -84,6 +84,7 @@ def test_a_failed_read_is_no_look(here: World) -> None:
     assert ages(here) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 9), st.integers(0, 10**6)), max_size=30))
 def test_more_tokens_are_never_seen_sooner_and_the_last_age_that_showed_any_shows_all(
     rows: list[tuple[int, int, int]],

@@ -14,6 +14,7 @@ from metered_world import metered_world
 
 from submeter.audit.report import Waiting
 from submeter.audit.verdict import Reason, Verdict
+from submeter.data.ledger import Ledger
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -159,3 +160,29 @@ def test_the_summary_counts_every_run_once_and_failed_attempts_as_errors(here: W
     report = here.audit("r-1", "r-2", "r-3", settings=wrong)
     assert report.summary == "Processed 3 runs: verified 1, pending 1, errors 1"
     assert [line.attempt for line in report.runs] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_an_audit_that_died_between_the_verdict_of_its_part_and_that_of_its_run_is_completed(
+    here: World, torn: bool
+) -> None:
+    here.a_run()
+    here.at(here.second + 70 * MINUTE)
+    here.audit("r-1")
+    here.at(here.second + 30 * MINUTE)
+    assert here.audit("r-1").runs[0].verdict is Verdict.VERIFIED
+    folder = here.path.with_name(here.path.name + ".journal")
+    journal = max(folder.glob("*.jsonl"), key=lambda path: path.read_bytes().count(b'"verdict":"verified"'))
+    whole = journal.read_bytes()
+    run_row = whole.index(b'"scope":"run"')
+    begin = whole.rindex(b"\n", 0, run_row) + 1
+    journal.write_bytes(whole[: begin + 40 if torn else begin])
+    here.path.unlink()
+    here.ledger = Ledger(here.path, clock=here.clock)
+    here.ledger.ingest()
+    assert [verdict for verdict, _, _ in rows(here)] == ["pending"]
+    assert here.pending()[0].waiting is Waiting.NOT_FINAL
+    report = here.audit(pending=True)
+    assert (report.runs[0].verdict, report.runs[0].attempt, report.reads) == (Verdict.VERIFIED, 2, 0)
+    assert [verdict for verdict, _, _ in rows(here)] == ["pending", "verified"]
+    assert here.pending()[0].waiting is Waiting.SKIPPED_FINAL
