@@ -168,6 +168,8 @@ def _show(report: CheckReport) -> None:
         click.echo(f"difference  {difference}")
     for problem in report.unfinished:
         click.echo(f"unfinished  {problem.path}, byte {problem.offset}: {problem.reason}")
+    for problem in report.repaired:
+        click.echo(f"repaired    {problem.path}, byte {problem.offset}: {problem.reason}")
     if report.clean:
         say("The ledger is what its journals say, and they are whole.")
     elif report.differences:

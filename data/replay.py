@@ -26,6 +26,7 @@ COMPARED_BYTES = 64 * 1024
 KINDS = {str(kind): kind for kind in Kind}
 CALLS = frozenset({Kind.START, Kind.SETTLE})
 NO_FIELDS: dict[str, Any] = {}
+NOT_JSON = "not JSON: torn, or not written by submeter"
 OUR_NAMES = ("journal_file_id", "journal_offset")
 """Written in front of each line for the bulk load; a line that brings them itself is not one of ours."""
 
@@ -231,7 +232,7 @@ def decode(text: bytes, offset: int) -> Line | str:
     try:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return "not JSON: torn, or not written by submeter"
+        return NOT_JSON
     if type(fields) is not dict:
         return "not a JSON object"
     version = fields.get("v")

@@ -8,6 +8,7 @@ and no lock: `ledger` opens what is needed and hands over connections.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -17,8 +18,10 @@ from .clock import Clock
 from .columns import Kind
 from .error import SubmeterError
 from .ingest import carry_turn
-from .replay import JournalFile, Problem, Survey, read_all
+from .replay import NOT_JSON, JournalFile, Line, Problem, Survey, read_all
 from .staging import Connection
+
+_NUMBERED = re.compile(rb'{"v":\d+,"kind":"(\w+)","seq":(\d+),')
 
 COMPARED = {
     "readings": "*",
@@ -81,6 +84,8 @@ class CheckReport:
     unfinished: tuple[Problem, ...] = ()
     """Last lines without their newline: being written now, or by a process that was killed in the middle of a write.
     What such a line would have told had not happened yet, as far as any client could see."""
+    repaired: tuple[Problem, ...] = ()
+    """Torn lines that the same process wrote again, whole, once its disk took them: nothing is missing there."""
 
     @property
     def clean(self) -> bool:
@@ -165,15 +170,24 @@ def compare(found: Contents, told: Contents, survey: Survey) -> list[str]:
     return differences
 
 
-def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap]]:
-    """The decoded lines of one journal, the holes in their numbering, and its gaps."""
+def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap], list[Problem]]:
+    """How many lines of a journal decode, the holes in their numbering, its gaps, and the torn lines made good."""
     lines = 0
     gaps: list[Gap] = []
+    torn: list[_Torn] = []
+    repaired: list[Problem] = []
     missing: dict[int, int] = {}
     expected = 0
     for stretch in read_all(journal):
+        torn += [_torn(journal, problem.offset) for problem in stretch.problems if problem.reason == NOT_JSON]
         for line in stretch.lines:
             lines += 1
+            for part in [part for part in torn if part.offset < line.offset]:
+                if part.is_begun_in(line, expected):
+                    reason = f"torn, and written whole at byte {line.offset}"
+                    repaired.append(Problem(path=journal.path, offset=part.offset, reason=reason))
+                if part.is_begun_in(line, expected) or part.seq is None:
+                    torn.remove(part)
             if line.seq > expected:
                 missing[expected] = line.seq - expected
             elif line.seq < expected:
@@ -195,7 +209,37 @@ def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap]]:
         Hole(path=journal.path, first_seq=first, lines=count, announced=announced)
         for first, count in sorted(missing.items())
     ]
-    return lines, holes, gaps
+    return lines, holes, gaps, repaired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Torn:
+    """What stands in a journal of a line that was not written whole."""
+
+    offset: int
+    text: bytes
+    kind: str | None
+    seq: int | None
+    """Its number; None: it was torn before that."""
+
+    def is_begun_in(self, line: Line, expected: int) -> bool:
+        """Whether `line` is this one written whole, where the next number is `expected`.
+
+        A line that waits is written again byte for byte, but for a gap line, which is made anew. Torn before its
+        number, it can only be the line that follows, and only if no number is left out there.
+        """
+        if self.seq is None:
+            return line.seq <= expected and line.raw.startswith(self.text)
+        return line.seq == self.seq and (self.kind == line.kind == Kind.GAP or line.raw.startswith(self.text))
+
+
+def _torn(journal: JournalFile, offset: int) -> _Torn:
+    with journal.path.open("rb") as file:
+        file.seek(offset)
+        text = file.readline().strip()
+    numbered = _NUMBERED.match(text)
+    kind, seq = (numbered[1].decode(), int(numbered[2])) if numbered else (None, None)
+    return _Torn(offset=offset, text=text, kind=kind, seq=seq)
 
 
 def _found_late(missing: dict[int, int], seq: int) -> None:
@@ -213,6 +257,8 @@ def _found_late(missing: dict[int, int], seq: int) -> None:
 def check_report(found: Contents, told: Contents, survey: Survey, problems: list[Problem]) -> CheckReport:
     """A ledger's contents (`found`) set against those of one built anew (`told`), and every journal looked through."""
     scanned = [scan(journal) for journal in survey.journals]
+    repaired = [problem for _, _, _, found_good in scanned for problem in found_good]
+    made_good = {(problem.path, problem.offset) for problem in repaired}
     waiting = 0
     unfinished = []
     for journal in survey.journals:
@@ -223,14 +269,15 @@ def check_report(found: Contents, told: Contents, survey: Survey, problems: list
             unfinished.append(Problem(path=journal.path, offset=offset + whole, reason="a line without its end"))
     return CheckReport(
         journals=len(survey.journals),
-        lines=sum(lines for lines, _, _ in scanned),
+        lines=sum(lines for lines, _, _, _ in scanned),
         rows=found.digests["readings"][0],
-        problems=tuple(problems),
-        holes=tuple(hole for _, holes, _ in scanned for hole in holes),
-        gaps=tuple(gap for _, _, gaps in scanned for gap in gaps),
+        problems=tuple(problem for problem in problems if (problem.path, problem.offset) not in made_good),
+        holes=tuple(hole for _, holes, _, _ in scanned for hole in holes),
+        gaps=tuple(gap for _, _, gaps, _ in scanned for gap in gaps),
         differences=tuple(compare(found, told, survey)),
         bytes_waiting=waiting,
         unfinished=tuple(unfinished),
+        repaired=tuple(repaired),
     )
 
 

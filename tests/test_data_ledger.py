@@ -486,3 +486,48 @@ def test_a_disk_without_room_for_the_ledger_is_three_lines_and_loses_nothing(pla
     assert play.ledger.query(COUNT).rows == [(1, 1)]
     assert play.told(COUNT) == [(401, 401)]
     assert play.ledger.check().clean
+
+
+FORK_BETWEEN_TURNS = """
+import os, sys
+from pathlib import Path
+from submeter.data.clock import SystemClock
+from submeter.data.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]), clock=SystemClock())
+ledger.ingest()
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    Path(sys.argv[2]).touch()
+    ledger.ingest()
+    assert ledger.query("SELECT count(*) FROM calls").rows == [(1,)]
+"""
+
+
+def test_a_program_that_forks_between_turns_ends_in_both_processes(play: Play) -> None:
+    play.call()
+    ended = play.path.with_name("ended")
+    subprocess.run([sys.executable, "-c", FORK_BETWEEN_TURNS, str(play.path), str(ended)], check=True, timeout=60)
+    assert ended.exists()
+
+
+def test_a_foreign_program_opens_the_ledger_for_writing_between_turns_and_nothing_is_lost(play: Play) -> None:
+    for count in range(1, 4):
+        play.call()
+        play.ledger.ingest()
+        let_go(hold(play.path, "write"))
+        assert play.told(COUNT) == [(count, count)]
+
+
+def test_a_turn_that_fails_leaves_the_next_one_whole(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    play.call()
+    play.ledger.ingest()
+    play.call()
+    with monkeypatch.context() as patched:
+        patched.setattr("submeter.data.ingest.read_sql", lambda name: "SELECT nothing FROM nowhere")
+        with pytest.raises(SubmeterError, match="could not be written"):
+            play.ledger.ingest()
+    assert not play.path.with_name(play.path.name + ".wal").exists()
+    assert play.ledger.query(COUNT).rows == [(1, 1)]
+    assert play.told(COUNT) == [(2, 2)]
+    assert play.ledger.check().clean

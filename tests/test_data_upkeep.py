@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import orjson
@@ -15,10 +19,11 @@ from ledger_play import NOON_US, Play
 from submeter.data.call import Edge, Flag, MarkedBy, Outcome, Usage
 from submeter.data.clock import US_PER_S, FixedClock
 from submeter.data.error import SubmeterError
+from submeter.data.journal import Journal
 from submeter.data.ledger import Ledger, new_ledger, open_file
 from submeter.data.paths import journal_folder, reads_folder
 from submeter.data.questions import read_sql
-from submeter.data.schema import SCHEMA_VERSION, migrate
+from submeter.data.schema import SCHEMA_VERSION, migrate, views_note
 from submeter.data.sidecar import Patience
 from submeter.data.upkeep import COMPARED
 
@@ -348,3 +353,154 @@ def test_a_rebuild_leaves_nothing_behind(play: Play, tmp_path: Path) -> None:
         "submeter.duckdb.lock",
     ]
     assert {path.name for path in journal_folder(play.path).iterdir()} == {play.journal.path.name, "reserve"}
+
+
+def write_torn(play: Play, keep: int, *, again: bool) -> int:
+    """Leave the journal's last line as a full disk does: its first `keep` bytes, then maybe all of it; its place."""
+    text = play.journal.path.read_bytes()
+    offset = text.rstrip(b"\n").rfind(b"\n") + 1
+    last = text[offset:]
+    play.journal.path.write_bytes(text[:offset] + last[:keep] + b"\n" + (last if again else b""))
+    return offset
+
+
+@pytest.mark.parametrize("keep", [1, 7, 40, 300])
+def test_a_torn_line_that_was_written_whole_later_is_repaired_and_no_loss(play: Play, keep: int) -> None:
+    play.call()
+    offset = write_torn(play, keep, again=True)
+    play.call()
+    play.ledger.ingest()
+    report = play.ledger.check()
+    assert [(problem.offset, problem.reason) for problem in report.repaired] == [
+        (offset, f"torn, and written whole at byte {offset + keep + 1}")
+    ]
+    assert (report.problems, report.holes) == ((), ())
+    assert report.clean
+    assert play.ledger.query("SELECT count(*) FROM calls").rows == [(2,)]
+
+
+@pytest.mark.parametrize("keep", [1, 7, 40, 300])
+def test_a_torn_line_whose_number_never_comes_is_a_loss(play: Play, keep: int) -> None:
+    play.call()
+    offset = write_torn(play, keep, again=False)
+    play.call()
+    play.ledger.ingest()
+    report = play.ledger.check()
+    assert report.repaired == ()
+    assert [problem.offset for problem in report.problems] == [offset]
+    assert [(hole.lines, hole.announced) for hole in report.holes] == [(1, False)]
+    assert not report.clean
+
+
+def test_a_torn_line_whose_number_comes_with_another_text_is_not_repaired(play: Play) -> None:
+    play.call()
+    text = play.journal.path.read_bytes()
+    offset = text.rstrip(b"\n").rfind(b"\n") + 1
+    play.journal.path.write_bytes(text[:offset] + text[offset:-20] + b"?\n" + text[offset:])
+    play.ledger.ingest()
+    report = play.ledger.check()
+    assert [problem.offset for problem in report.problems] == [offset]
+    assert report.repaired == ()
+
+
+def test_a_line_torn_twice_is_repaired_twice(play: Play) -> None:
+    play.call()
+    first = write_torn(play, 100, again=True)
+    second = write_torn(play, 50, again=True)
+    play.ledger.ingest()
+    assert [problem.offset for problem in play.ledger.check().repaired] == [first, second]
+    assert play.ledger.check().clean
+
+
+def test_a_full_disk_that_took_every_line_in_the_end_leaves_a_clean_ledger(play: Play) -> None:
+    room = [250]
+
+    def write(descriptor: int, data: bytes) -> int:
+        written = os.write(descriptor, data[: room[0]]) if room[0] else 0
+        room[0] -= written
+        return written
+
+    journal = Journal.open(play.path, mode="proxy", clock=play.clock, write=write)
+    room[0] = 400
+    journal.begin(upstream="http://127.0.0.1:9")
+    play.settle(play.start(journal=journal), journal=journal)
+    assert journal.lines_waiting == 2
+    room[0] = 10_000
+    journal.close()
+    play.ledger.ingest()
+    report = play.ledger.check()
+    assert len(report.repaired) == 1
+    assert report.clean
+    assert play.ledger.query("SELECT count(*) FROM calls").rows == [(1,)]
+
+
+OLDER_VIEW = "CREATE OR REPLACE VIEW run_usage AS SELECT 'as it was' AS framework"
+OUR_VIEW = "SELECT framework FROM run_usage"
+
+
+def with_views_of(play: Play, note: str | None) -> None:
+    """Make the ledger one whose views another submeter made, as its note says."""
+    with open_file(play.path, Patience(0), read_only=False) as connection:
+        connection.rows(OLDER_VIEW)
+        connection.rows(f"COMMENT ON TABLE schema_version IS {'NULL' if note is None else repr(note)}")
+
+
+@pytest.mark.parametrize("note", [None, "views of submeter 0.0.1, 0123456789abcdef", "something else"])
+def test_a_ledger_with_an_older_submeters_views_gets_ours_and_keeps_its_rows(play: Play, note: str | None) -> None:
+    play.call()
+    play.ledger.ingest()
+    with_views_of(play, note)
+    assert play.ledger.query(OUR_VIEW).rows == [("as it was",)]
+    play.wait(1)
+    Ledger(play.path, clock=play.clock).ingest()
+    assert play.ledger.query(OUR_VIEW).rows == [("chatdev",)]
+    assert play.ledger.query("SELECT version FROM schema_version").rows == [(SCHEMA_VERSION,)]
+    assert_sums_agree(play.ledger)
+    assert play.ledger.check().clean
+
+
+def test_views_of_a_newer_submeter_are_left_alone(play: Play) -> None:
+    play.call()
+    play.ledger.ingest()
+    with_views_of(play, "views of submeter 999.0, 0123456789abcdef")
+    play.call()
+    assert Ledger(play.path, clock=play.clock).ingest().rows == 1
+    assert play.ledger.query(OUR_VIEW).rows == [("as it was",)]
+
+
+def test_a_new_ledger_and_a_rebuilt_one_say_whose_views_they_have(play: Play) -> None:
+    noted = "SELECT comment FROM duckdb_tables() WHERE table_name = 'schema_version'"
+    play.call()
+    play.ledger.ingest()
+    assert play.ledger.query(noted).rows == [(views_note(),)]
+    play.ledger.rebuild()
+    assert play.ledger.query(noted).rows == [(views_note(),)]
+
+
+RENEW_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from submeter.data.clock import FixedClock
+from submeter.data.ledger import Ledger
+from submeter.data import ledger
+migrate = ledger.migrate
+def migrate_and_die(*given, **named):
+    migrate(*given, **named)
+    os.kill(os.getpid(), signal.SIGKILL)
+ledger.migrate = migrate_and_die
+Ledger(Path(sys.argv[1]), clock=FixedClock(int(sys.argv[2]))).ingest()
+"""
+
+
+def test_views_renewed_by_a_process_that_is_killed_before_it_closes_are_whole(play: Play) -> None:
+    play.call()
+    play.ledger.ingest()
+    with_views_of(play, None)
+    play.call()
+    program = subprocess.run(
+        [sys.executable, "-c", RENEW_AND_DIE, str(play.path), str(play.clock.now_us())], check=False, timeout=60
+    )
+    assert program.returncode == -signal.SIGKILL
+    assert play.ledger.ingest().rows == 1
+    assert play.ledger.query("SELECT framework, calls FROM run_usage").rows == [("chatdev", 2)]
+    assert play.ledger.check().clean
