@@ -14,6 +14,7 @@ from metered_world import metered_world
 
 from submeter.audit.report import Waiting
 from submeter.audit.verdict import Reason, Verdict
+from submeter.data.journal import Journal
 from submeter.data.ledger import Ledger
 
 MINUTE = 60.0
@@ -54,7 +55,11 @@ def test_an_open_run_that_is_looked_at_again_and_again_is_one_row(here: World) -
 
 
 def test_waiting_for_an_open_run_writes_a_row_only_when_something_changed(metered: MeteredWorld) -> None:
-    assert metered.run("step", "begin", "3", "--run", "chatdev/r-1").exit_code == 0
+    metered.clock.sleep(1)
+    again = {"framework": "chatdev", "run_id": "r-1", "edge": "begin", "by": "cli", "marked_at": metered.clock.now_us()}
+    with Journal.open(metered.ledger, mode="mark", clock=metered.clock) as journal:
+        journal.begin()
+        journal.append("run", again)
     result = metered.run("audit", "chatdev/r-1", "--wait")
     assert result.exit_code == 0, result.output
     assert result.stderr.count("Waiting 5 min 00 s") >= 10, "it looks every five minutes until the run is idle"
