@@ -1,7 +1,7 @@
 """Silence for longer than the engine's own limit cuts no call: answers that take long, streams that pause, sockets.
 
-The engine closes a connection after 600 s without a byte. Here its watch runs 1,500 times as fast, so that its own
-limit is 0.4 s and ours, a day, about a minute; the upstream is silent for three times the engine's limit. That the
+The engine closes a connection after 600 s without a byte. Here its watch runs 3,000 times as fast, so that its own
+limit is 0.2 s and ours, a day, half a minute; the upstream is silent for three times the engine's limit. That the
 watch does cut is shown by a proxy that is given the engine's limit.
 """
 
@@ -29,7 +29,7 @@ from submeter.proxy.serve import SILENCE_S_MAX, ProxyServer
 from submeter.proxy.upstream_url import parse_upstream
 
 ENGINE_S = 600
-FACTOR = 1500
+FACTOR = 3000
 SILENCE_S = 3 * ENGINE_S / FACTOR
 
 
