@@ -27,7 +27,7 @@ from .verdicts import (
     standing_record,
     standing_text,
 )
-from .waiting import wait_until
+from .waiting import some_of, wait_until
 
 if TYPE_CHECKING:
     from ..audit.choice import AuditRequest
@@ -205,7 +205,7 @@ def run_audit(
             if again_us is None:
                 return report
             waiting = [line.name for line in report.runs if not line.final]
-            wait_until(again_us, what=", ".join(waiting), summary=report.summary, clock=clock)
+            wait_until(again_us, what=some_of(waiting), summary=report.summary, clock=clock)
             # The runs of the first look, all of them: those that are final meanwhile stand in the last report too.
             named = tuple(line.name for line in report.runs if line.run is not None)
             request = replace(request, runs=named or request.runs, pending=False, force=False)

@@ -6,7 +6,7 @@ away at the end. All of it is talk: stderr.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..data.clock import US_PER_S, Clock, utc
 from .output import duration, say
@@ -14,6 +14,7 @@ from .output import duration, say
 STEPS = 400
 """Pieces that a wait is cut into: the grain of the bar, and how soon Ctrl-C is heard."""
 PIECE_S_MAX = 5.0
+NAMED_MAX = 5
 
 
 def wait_until(until_us: int, *, what: str, summary: str, clock: Clock) -> None:
@@ -36,6 +37,12 @@ def wait_until(until_us: int, *, what: str, summary: str, clock: Clock) -> None:
             progress.update(task, completed=share, description=f"{duration(seconds * (1 - share))} left")
 
         _pass(until_us, clock, show)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are, so that a hundred runs are still one line."""
+    more = len(names) - NAMED_MAX
+    return ", ".join(names[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 def _pass(until_us: int, clock: Clock, tell: Callable[[float], None]) -> None:
