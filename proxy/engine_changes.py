@@ -1,4 +1,4 @@
-"""What we change in the engine itself. Four things, each with its reason; never here: anything it can be asked for.
+"""What we change in the engine itself. Five things, each with its reason; never here: anything it can be asked for.
 
 A WebSocket that broke on one side breaks on the other. Where a connection ends without a closing handshake the engine
 says to the other side that all is well (close code 1000, measured on 11.0.2 and 12.2.3). A client would then take the
@@ -11,7 +11,12 @@ Hooks are asked only of addons that have them. The engine looks through every ad
 at an `update` hook for its own screens, which nobody listens to here: 13 % of its CPU per call.
 
 Messages are not checked for their types. The engine does so for each one that it has itself just parsed, unless
-Python runs with -O: another 13 %. (Both by `bench/bench_proxy.py`, which measures against the engine without them.)
+Python runs with -O: another 13 %.
+
+What one read of a socket makes the engine send goes out in one write, not one for each chunk of a body: a fast
+stream has several in a read, and a write costs more than all else that is done for a chunk.
+
+(All three by `bench/bench_proxy.py`, which measures against the engine without them.)
 """
 
 from __future__ import annotations
@@ -26,14 +31,19 @@ with warnings.catch_warnings():
     from mitmproxy import http
     from mitmproxy.addonmanager import AddonManager, safecall
     from mitmproxy.addons.tlsconfig import TlsConfig
+    from mitmproxy.connection import Connection
     from mitmproxy.exceptions import AddonHalt
     from mitmproxy.hooks import Hook
     from mitmproxy.master import Master
     from mitmproxy.options import Options
-    from mitmproxy.proxy.commands import SendData
+    from mitmproxy.proxy import mode_servers
+    from mitmproxy.proxy.commands import Command, SendData
+    from mitmproxy.proxy.events import Event
+    from mitmproxy.proxy.layer import Layer
     from mitmproxy.proxy.layers import websocket
     from mitmproxy.tls import TlsData
-    from wsproto.events import CloseConnection, Event
+    from wsproto.events import CloseConnection
+    from wsproto.events import Event as SocketEvent
     from wsproto.frame_protocol import CloseReason
 
 
@@ -52,7 +62,7 @@ class QuietTlsConfig(TlsConfig):
 
 
 class _Connection(websocket.WebsocketConnection):
-    def send2(self, event: Event) -> SendData:
+    def send2(self, event: SocketEvent) -> SendData:
         if isinstance(event, CloseConnection) and event.code == CloseReason.ABNORMAL_CLOSURE:
             # The engine closes the connection next, and that is all the other side is to see.
             return SendData(self.conn, b"")
@@ -107,21 +117,58 @@ class LeanMaster(Master):
         self.addons = _ListeningAddons(self)
 
 
+class OneWrite:
+    """A layer, and with it all below, whose consecutive pieces for one connection become one."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+
+    def handle_event(self, event: Event) -> Iterator[Command]:
+        connection: Connection | None = None
+        pieces: list[bytes] = []
+        try:
+            for command in self._layer.handle_event(event):
+                if connection is not None and not (isinstance(command, SendData) and command.connection is connection):
+                    yield SendData(connection, b"".join(pieces))
+                    connection, pieces = None, []
+                if isinstance(command, SendData):
+                    connection = command.connection
+                    pieces.append(command.data)
+                else:
+                    yield command
+        except Exception:
+            # What the engine had said to send before it failed is sent.
+            if connection is not None:
+                yield SendData(connection, b"".join(pieces))
+            raise
+        if connection is not None:
+            yield SendData(connection, b"".join(pieces))
+
+
+class _Handler(mode_servers.ProxyConnectionHandler):
+    async def handle_client(self) -> None:
+        self.layer = OneWrite(self.layer)  # type: ignore[assignment]
+        await super().handle_client()
+
+
 def _unchecked(_message: http.MessageData) -> None:
     """In the place of a check of types."""
 
 
 @contextmanager
 def engine_changed() -> Iterator[None]:
-    """Within it the engine passes a broken socket on as a broken one, and takes its own messages as they are."""
+    """Within it the engine passes a broken socket on as one, writes once, and takes its own messages as they are."""
+    handler_before = mode_servers.ProxyConnectionHandler
     socket_before = websocket.WebsocketConnection
     check_before = getattr(http.MessageData, "__post_init__", None)
+    mode_servers.ProxyConnectionHandler = _Handler  # type: ignore[misc]
     websocket.WebsocketConnection = _Connection  # type: ignore[misc]
     if check_before is not None:
         http.MessageData.__post_init__ = _unchecked  # type: ignore[method-assign]
     try:
         yield
     finally:
+        mode_servers.ProxyConnectionHandler = handler_before  # type: ignore[misc]
         websocket.WebsocketConnection = socket_before  # type: ignore[misc]
         if check_before is not None:
             http.MessageData.__post_init__ = check_before  # type: ignore[method-assign]
