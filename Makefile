@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Files of tests at a time; `make test JOBS=0` takes them one by one.
+JOBS ?= auto
 
 .PHONY: demo test lint clean
 
@@ -15,7 +17,7 @@ demo: $(VENV)/installed
 	$(BIN)/submeter demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
