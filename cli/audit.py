@@ -5,6 +5,7 @@ Here a request is read, and a report shown; who is read, when and what it means 
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,19 @@ import click
 
 from ..data.error import SubmeterError
 from ..data.journal import Journal
+from ..data.keys import KEY_ID, KeyRing, read_keys
 from ..data.paths import reads_folder
 from .certificate_file import WrittenCertificate, refuse_early, write_certificate
-from .invocation import CANNOT_TELL, FINE, Invocation, json_option, ledger_option, named_environment, pass_invocation
+from .invocation import (
+    CANNOT_TELL,
+    ENV_FILE,
+    FINE,
+    Invocation,
+    json_option,
+    ledger_option,
+    named_environment,
+    pass_invocation,
+)
 from .output import duration, print_json, print_table, say
 from .times import minutes, moment
 from .verdicts import (
@@ -199,6 +210,7 @@ def run_audit(
         UsageApi(settings, clock=clock) as client,
         Journal.open(invocation.ledger, mode="audit", clock=clock) as journal,
     ):
+        tell_new_ids(ledger, journal, read_keys(os.environ, ENV_FILE))
         while True:
             report = audit_runs(ledger, request=request, settings=settings, client=client, clock=clock, journal=journal)
             again_us = _next_look_us(report, clock.now_us(), settings) if wait else None
@@ -209,6 +221,22 @@ def run_audit(
             # The runs of the first look, all of them: those that are final meanwhile stand in the last report too.
             named = tuple(line.name for line in report.runs if line.run is not None)
             request = replace(request, runs=named or request.runs, pending=False, force=False)
+
+
+def tell_new_ids(ledger: Ledger, journal: Journal, keys: KeyRing) -> None:
+    """Write down the ids that are configured by now for keys whose calls were metered without one.
+
+    A proxy does so at the first call of a key; here no further call is needed to audit those that were.
+    """
+    if not any(key.api_key_id for key in keys.keys):
+        return
+    without_id = {row[0] for row in ledger.query("keys_in_use").rows if row[2] is None}
+    for fingerprint in sorted(without_id - {None}):
+        key = keys.find(fingerprint)
+        if key is not None and KEY_ID.fullmatch(key.api_key_id or ""):
+            journal.begin()
+            line = {"key_fingerprint": fingerprint, "framework": key.framework, "api_key_id": key.api_key_id}
+            journal.append("key", line)
 
 
 def _next_look_us(report: AuditReport, now_us: int, settings: AuditSettings) -> int | None:

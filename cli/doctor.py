@@ -80,7 +80,7 @@ def doctor(
     \b
     Example:
         submeter doctor
-        submeter doctor --find-key-ids >> .env
+        submeter doctor --find-key-ids --wait
     """
     if not find_ids and (yes or wait or canary_model is not None):
         raise SubmeterError(

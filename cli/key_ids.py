@@ -111,9 +111,11 @@ def find_key_ids(invocation: Invocation, *, upstream: str, model: str, yes: bool
     if as_json:
         print_json([_record(each) for each in answers])
     else:
-        for each in answers:
-            if each.api_key_id is not None and each.api_key_id != each.key.api_key_id:
-                click.echo(f"{each.variable}={each.api_key_id}")
+        new = [each for each in answers if each.api_key_id not in (None, each.key.api_key_id)]
+        if new:
+            say("Put into .env; it also stands for the calls that were metered before:")
+        for each in new:
+            click.echo(f"{each.variable}={each.api_key_id}")
     if any(each.set_wrong for each in answers):
         return DIFFER
     return CANNOT_TELL if any(each.missing for each in answers) else FINE

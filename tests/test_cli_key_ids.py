@@ -209,3 +209,19 @@ def test_a_provider_that_does_not_answer_is_said_and_no_id_is_made_up(
     result = world.find()
     assert (result.exit_code, result.stdout) == (3, "")
     assert "is not JSON" in result.stderr
+
+
+def test_an_id_found_later_also_stands_for_the_calls_that_were_metered_before(world: World) -> None:
+    world.sim.admin_scopes = frozenset({USAGE_SCOPE})
+    world.find("--yes")
+    world.clock.sleep(4 * 3600)
+    invocation = Invocation(ledger=world.ledger, clock=world.clock)
+    before = CliRunner().invoke(cli, ["audit", "_submeter/canary"], obj=invocation)
+    assert (before.exit_code, "not_auditable (key_without_id)" in before.stdout) == (3, True), before.output
+    with Path(".env").open("a") as env_file:
+        env_file.write(world.find().stdout)
+    after = CliRunner().invoke(cli, ["audit", "_submeter/canary", "--wait"], obj=invocation)
+    assert after.exit_code == 0, after.output
+    assert after.stdout.startswith("_submeter/canary  verified")
+    assert "key_baes1" in after.stdout
+    assert "key_chatdev1" in after.stdout
