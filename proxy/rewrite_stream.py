@@ -163,8 +163,12 @@ def _rewritten(event: bytes) -> bytes:
     named = [index for index, member in enumerate(members) if member.name == _USAGE]
     if len(named) != 1 or any(b"\\" in member.name for member in members):
         return event
-    begin, end = stretch_of(members, named[0])
-    return event[: _place(places, begin)] + event[_place(places, end - 1) + 1 :]
+    begin, end = (_place(places, at) for at in stretch_of(members, named[0]))
+    _, *lines = event[begin:end].splitlines()
+    if any(not line.startswith(_DATA) for line in lines):
+        # Between two lines of data stands what is none.
+        return event
+    return event[:begin] + event[end:]
 
 
 def _is_usage_alone(chunk: dict[str, Any]) -> bool:

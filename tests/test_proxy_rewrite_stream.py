@@ -154,6 +154,20 @@ def test_an_event_over_several_lines_is_cut_across_them() -> None:
     assert hidden(event) == b'event: chunk\ndata: {"a":1}\nid: 7\n\n'
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize(
+    ("event", "left"),
+    [
+        (b'data: {"usage":null,\ndata: "a":1}\n\n', b'data: {"a":1}\n\n'),
+        (b'data: {"a":1,"usage":\ndata: {"x":\ndata: 1},\ndata:"b":2}\n\n', b'data: {"a":1,\ndata:"b":2}\n\n'),
+        (b'data: {"a":1\ndata: ,"usage":null\ndata: ,"b":2}\n\n', b'data: {"a":1\ndata: ,"b":2}\n\n'),
+        (b'data: {"usage":null,\nid: 7\ndata: "a":1}\n\n', b'data: {"usage":null,\nid: 7\ndata: "a":1}\n\n'),
+    ],
+)
+def test_what_is_left_of_an_event_over_several_lines_is_whole(event: bytes, left: bytes, line_end: bytes) -> None:
+    assert hidden(event.replace(b"\n", line_end)) == left.replace(b"\n", line_end)
+
+
 def test_the_usage_chunk_goes_with_its_other_lines_but_not_with_a_comment() -> None:
     event = b'id: 7\n: ping\ndata: {"choices":[],"usage":{"prompt_tokens":1}}\n\n'
     assert hidden(event + b"data: [DONE]\n\n") == b": ping\ndata: [DONE]\n\n"
