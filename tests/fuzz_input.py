@@ -1,7 +1,7 @@
 """One input of the fuzzer: a file that it can mutate and a test can replay.
 
-The first bytes choose the law that is asked, what the body is said to be, and where it is cut; the rest is the body,
-raw or spelled in `TOKENS`.
+The first bytes choose the law that is asked, what the body is said to be, and where it is cut; the rest is the body:
+raw, spelled in `TOKENS`, or the choices that compose a document or a stream of events which is well-formed mostly.
 """
 
 from __future__ import annotations
@@ -57,6 +57,28 @@ TOKENS = [
     *(b"--" + BOUNDARY, b"--" + BOUNDARY + b"--", b'Content-Disposition: form-data; name="model"', b"; filename=a"),
 ]
 
+NAMES = [
+    *(b"usage", b"usage", b"choices", b"id", b"model", b"object", b"type", b"response", b"output", b"data", b"error"),
+    *(b"status", b"tool_usage", b"item", b"stream", b"stream_options", b"include_usage", b"prompt_tokens", b"x", b""),
+    *(b"completion_tokens", b"input_tokens", b"output_tokens", b"us\\u0061ge", b"created", b"background", b"n", b"*"),
+]
+SCALARS = [
+    *(b"null", b"true", b"false", b"0", b"7", b"-1", b"1.5", b"1e400", b"12345678901234567890123", b"NaN", b'"usage"'),
+    *(
+        b'"response.completed"',
+        b'"response"',
+        b'"error"',
+        b'"chat.completion.chunk"',
+        b'"a\\"b"',
+        b'"\\ud800"',
+        b"{}",
+        b"[]",
+    ),
+    *(b'"completed"', b'"\xff"', b'"{\\"usage\\":1}"', b'", \\"usage\\": 1"'),
+]
+BLANKS = [b"", b"", b" ", b"\t ", b"\r\n"]
+LINE_ENDS = [b"\n", b"\n", b"\r\n", b"\r"]
+
 
 class Input:
     """The choices that the first bytes of an input make, and its body."""
@@ -75,13 +97,49 @@ class Input:
 
     def body(self) -> tuple[bytes, list[bytes]]:
         """The body whole, and the same in pieces."""
-        spelled = self.byte() & 1
+        spelling = self.byte() % 4
         cuts = [self.byte() | self.byte() << 8 for _ in range(self.byte() % 8)]
-        body = self._data[self._at :]
-        if spelled:
-            body = b"".join(TOKENS[byte % len(TOKENS)] for byte in body)
+        if spelling == 0:
+            body = self._data[self._at :]
+        elif spelling == 1:
+            body = b"".join(TOKENS[byte % len(TOKENS)] for byte in self._data[self._at :])
+        else:
+            body = self._object(0) if spelling == 2 else self._events()
         body = body[:BODY_BYTES_MAX]
         return body, pieces(body, cuts)
+
+    def _events(self) -> bytes:
+        parts: list[bytes] = []
+        while self._at < len(self._data):
+            end = self.one_of(LINE_ENDS)
+            match self.byte() % 8:
+                case 0:
+                    parts += [b": comment", end]
+                case 1:
+                    parts += [b"data: [DONE]", end, end]
+                case 2:
+                    parts += [b"event: error", end]
+                case 3:
+                    parts += [b"data: ", self._object(0).replace(b",", b"," + end + b"data: ", 1), end, end]
+                case _:
+                    parts += [b"data: ", self._object(0), end, end]
+        return b"".join(parts)
+
+    def _object(self, depth: int) -> bytes:
+        blank: bytes = self.one_of(BLANKS)
+        members = [
+            b'"%b"%b:%b%b' % (self.one_of(NAMES), blank, blank, self._value(depth + 1)) for _ in range(self.byte() % 5)
+        ]
+        return b"{" + (b"," + blank).join(members) + blank + b"}"
+
+    def _value(self, depth: int) -> bytes:
+        kind = self.byte() % 8
+        if kind < 3 and depth < 5:
+            if kind < 2:
+                return self._object(depth)
+            return b"[" + b",".join(self._value(depth + 1) for _ in range(self.byte() % 3)) + b"]"
+        scalar: bytes = self.one_of(SCALARS)
+        return scalar
 
 
 def pieces(body: bytes, cuts: list[int]) -> list[bytes]:
