@@ -85,7 +85,7 @@ def _borders(
     shift_min: int,
 ) -> list[int]:
     """Every minute border that the span may be cut at."""
-    blocked = _blocked(book, gaps, shift_min)
+    blocked = _blocked(window, book, gaps, shift_min)
     events: dict[int, list[tuple[int, _Sides]]] = defaultdict(list)
     comparison = compare(book, bill)
     sums = {index: _Sides() for index in range(len(comparison.units))}
@@ -123,8 +123,8 @@ def _borders(
     return found
 
 
-def _blocked(book: Iterable[BookRow], gaps: Iterable[Gap], shift_min: int) -> set[int]:
-    """Borders that a call is open across, or that an unknown one is active across."""
+def _blocked(window: Window, book: Iterable[BookRow], gaps: Iterable[Gap], shift_min: int) -> set[int]:
+    """Borders in a window that a call is open across, or that an unknown one is active across."""
     stretches = {
         (row.first_minute, row.last_minute)
         if row.standing is Standing.UNKNOWN or row.open
@@ -132,7 +132,9 @@ def _blocked(book: Iterable[BookRow], gaps: Iterable[Gap], shift_min: int) -> se
         for row in book
     }
     stretches |= {(gap.first_minute, gap.last_minute) for gap in gaps}
-    return {border for first, last in stretches for border in range(first + 1, last + 1)}
+    return {
+        border for first, last in stretches for border in range(max(first + 1, window.start), min(last + 1, window.end))
+    }
 
 
 def _open_last(row: BookRow, shift_min: int) -> int:

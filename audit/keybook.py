@@ -80,8 +80,15 @@ class Books:
 
     def episode_minutes(self, api_key_id: str, window: Window) -> list[tuple[int, int]]:
         """First and last minute of every run episode on this key that reaches into a window."""
-        times = [(minute_of(each.started_us), self._last_minute(each)) for each in self.keys[api_key_id].episodes]
-        return [each for each in times if window.meets(*each)]
+        return [(minute_of(each.started_us), self._last_minute(each)) for each in self.episodes_in(api_key_id, window)]
+
+    def episodes_in(self, api_key_id: str, window: Window) -> list[Episode]:
+        """Every run episode on this key that reaches into a window."""
+        return [
+            each
+            for each in self.keys[api_key_id].episodes
+            if window.meets(minute_of(each.started_us), self._last_minute(each))
+        ]
 
     def runs_in(self, api_key_id: str, window: Window) -> list[RunName]:
         """The runs that were under way or had a call open on this key in a window, in order of their names."""

@@ -6,9 +6,10 @@ Where calls or bill rows are silent about cached tokens, that field is left out 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..data.call import Standing
-from .placement import Amounts, Kind, Placed, Placement, place
+from .placement import Amounts, Kind, Placed, Placement, Put, place
 from .span import MARGIN_MIN, Window
 from .unit import FIELDS, BillRow, BookRow, Comparison, Field, bill_amount, book_amount
 
@@ -24,14 +25,25 @@ def place_part(
     shift_min: int,
     now_s: Callable[[], float],
 ) -> Placed:
-    """Place every counted call. `book`: rows of equal calls; `now_s`: seconds of a clock that only goes forward."""
+    """Place every counted call. `book`: rows of equal calls; `now_s`: seconds of a clock that only goes forward.
+
+    The witness names rows of `book` by their place in it.
+    """
     found = []
+    witness: list[Put] = []
     for pair in comparison.pairs:
         silent = any(
             unit.pair is pair and unit.field is Field.CACHED and (unit.book_silent or unit.bill_silent)
             for unit in comparison.units
         )
         fields = [each for each in FIELDS[pair.usage_endpoint] if not (silent and each is Field.CACHED)]
+        rows = [
+            (at, row)
+            for at, row in enumerate(book)
+            if row.standing is Standing.COUNTED
+            and row.usage_endpoint == pair.usage_endpoint
+            and row.model in pair.book_models
+        ]
         kinds = [
             Kind(
                 first=max(row.first_minute, window.start),
@@ -40,10 +52,7 @@ def place_part(
                 calls=row.calls,
                 ended=row.last_minute - MARGIN_MIN - shift_min,
             )
-            for row in book
-            if row.standing is Standing.COUNTED
-            and row.usage_endpoint == pair.usage_endpoint
-            and row.model in pair.book_models
+            for _, row in rows
         ]
         billed: dict[int, Amounts] = {}
         for row in bill:
@@ -52,8 +61,11 @@ def place_part(
                 before = billed.get(row.minute, (0,) * len(fields))
                 billed[row.minute] = tuple(a + b for a, b in zip(before, told, strict=True))
         found.append(place(kinds, billed, now_s=now_s))
+        witness += [replace(put, kind=rows[put.kind][0]) for put in found[-1].witness]
+    outcome = min((each.outcome for each in found), key=_WORST_FIRST.index, default=Placement.PLACED)
     return Placed(
-        outcome=min((each.outcome for each in found), key=_WORST_FIRST.index, default=Placement.PLACED),
+        outcome=outcome,
         late_min=max((each.late_min for each in found), default=0),
         nodes=sum(each.nodes for each in found),
+        witness=tuple(witness) if outcome is Placement.PLACED else (),
     )

@@ -21,8 +21,9 @@ from .output import print_json, say
 def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
     """Derive a certificate's verdict again, offline, without any key.
 
-    This shows a wrong derivation, not a forgery: whoever writes a certificate can make up both books together. Against
-    that, publish the SHA-256 where it cannot be changed later, and compare it.
+    Minute book, span, cut and parts are made again from the calls and pages in the file; a change of anything else
+    breaks its seal. This shows a wrong derivation, not a forgery: whoever writes a certificate can make up both books
+    together and seal them. Against that, publish the SHA-256 where it cannot be changed later, and compare it.
 
     Exit code 0: the verdict follows from what the file holds; 1: it does not; 2: this is no certificate.
 
@@ -30,7 +31,7 @@ def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
     Example:
         submeter verify r-1.certificate.json
     """
-    from ..audit.certificate import verify_certificate
+    from ..audit.certificate_check import verify_certificate
 
     try:
         data = certificate.read_bytes()
@@ -48,17 +49,20 @@ def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
                 "run": found.run,
                 "verdict": found.verdict,
                 "holds": found.good,
+                "rules": found.rules,
+                "submeter": found.submeter,
                 "sha256": found.sha256,
                 "problems": list(found.problems),
             }
         )
     else:
         follows = "follows" if found.good else "does not follow"
-        click.echo(f"{_shown(found.run)}  {_shown(found.verdict)}: {follows} from the pages and the book in this file")
+        click.echo(f"{_shown(found.run)}  {_shown(found.verdict)}: {follows} from the pages and the calls in this file")
         for problem in found.problems:
             click.echo(f"    {_shown(problem)}")
+        click.echo(f"rules   {found.rules}, made by submeter {_shown(found.submeter)}")
         click.echo(f"sha256  {found.sha256}")
-    say("This can show a wrong derivation, not a forgery: both books can be made up together.")
+    say("This can show a wrong derivation or a change, not a forgery: both books can be made up together and sealed.")
     say("Against that, the SHA-256 must have been published elsewhere; compare it with this one.")
     context.exit(FINE if found.good else DIFFER)
 
