@@ -92,9 +92,10 @@ SELECT
             r.ended_at - INTERVAL 1 DAY * (copy + 1) AS ended_at,
             printf('%06d-', 100000 - copy) || r.run_id AS run_id
         )
-FROM (SELECT *, row_number() OVER () AS number FROM readings) AS r, range($copies) AS c(copy)
+FROM (SELECT *, row_number() OVER () AS number FROM pattern) AS r, range($low, $high) AS c(copy)
 ORDER BY started_at
 """
+COPIES_AT_ONCE = 20
 
 
 def smallest_ms(act: Callable[[], object], rounds: int = 7) -> float:
@@ -112,7 +113,7 @@ def ask_and_compare(connection: DuckConnection, title: str, sql: str, plain: str
     print(f"{title:<44}{ours:>9.1f} ms{theirs:>9.1f} ms{ours / theirs:>8.1f}")
 
 
-def carry(folder: Path, clock: FixedClock, calls: int) -> Ledger:
+def carry(folder: Path, clock: FixedClock, calls: int) -> tuple[Ledger, Journal]:
     """Carry a journal in whole, then in windows of 100 rows."""
     path = folder / "submeter.duckdb"
     journal = Journal.open(path, mode="proxy", clock=clock)
@@ -145,14 +146,40 @@ def carry(folder: Path, clock: FixedClock, calls: int) -> Ledger:
         f"a window of 100 rows, {calls} in the ledger: {min(windows) * 1000:.0f} ms (worst {max(windows) * 1000:.0f})"
     )
     print(f"nothing to do: {smallest_ms(ledger.ingest):.2f} ms")
-    return ledger
+    return ledger, journal
 
 
-def ask(ledger: Ledger, rows: int) -> None:
-    """Fill the ledger up behind the journals' back, then ask about one run."""
+def turns(ledger: Ledger, journal: Journal, clock: FixedClock) -> None:
+    """What one turn of a proxy's ingest takes of its process's CPU (user and system), by how many calls are new."""
+    with ledger.reading() as connection:
+        have = connection.rows("SELECT count(*) FROM readings")[0][0]
+    print(f"one turn into a ledger of {have} rows: CPU")
+    for calls, rounds in ((1, 9), (100, 9), (1000, 5), (10_000, 3)):
+        spent_s = []
+        for _ in range(rounds):
+            write_calls(journal, clock, calls)
+            began_s = time.process_time()
+            ledger.ingest()
+            spent_s.append(time.process_time() - began_s)
+        middle_s = sorted(spent_s)[rounds // 2]
+        print(
+            f"{calls:>8} calls: {middle_s * 1000:>7.1f} ms (least {min(spent_s) * 1000:.1f}), {calls / middle_s:,.0f}/s"
+        )
+
+
+def fill(ledger: Ledger, rows: int) -> None:
+    """Fill the ledger up behind the journals' back, a stretch of days at a time."""
     with open_file(ledger.path, Patience(0), read_only=False) as connection:
         have = connection.rows("SELECT count(*) FROM readings")[0][0]
-        connection.rows(FILL, {"copies": max(1, round(rows / have) - 1)})
+        connection.rows("CREATE TEMP TABLE pattern AS SELECT * FROM readings")
+        copies = max(1, round(rows / have) - 1)
+        for high in range(copies, 0, -COPIES_AT_ONCE):
+            connection.rows(FILL, {"low": max(0, high - COPIES_AT_ONCE), "high": high})
+
+
+def ask(ledger: Ledger) -> None:
+    """Ask about one run among many."""
+    with ledger.reading() as connection:
         have = connection.rows("SELECT count(*) FROM readings")[0][0]
     size = ledger.path.stat().st_size
     print(f"{have} rows, {size / have:.0f} bytes a row")
@@ -167,6 +194,9 @@ def ask(ledger: Ledger, rows: int) -> None:
             f"SELECT step, calls, unknown, input_tokens, output_tokens FROM step_usage {where}",
             f"SELECT step, {sums} FROM readings {where} GROUP BY step",
         )
+        one_run = {"framework": "chatdev", "run_id": run_id}
+        took_ms = smallest_ms(lambda: connection.rows(read_sql("list_steps"), one_run))
+        print(f"{'submeter steps RUN (list_steps)':<44}{took_ms:>9.1f} ms")
         ask_and_compare(
             connection,
             "one run's sum",
@@ -195,8 +225,11 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="submeter-bench-") as folder:
         clock = FixedClock(NOON_US)
-        ledger = carry(Path(folder), clock, given.lines)
-        ask(ledger, given.rows)
+        ledger, journal = carry(Path(folder), clock, given.lines)
+        turns(ledger, journal, clock)
+        fill(ledger, given.rows)
+        turns(ledger, journal, clock)
+        ask(ledger)
 
 
 if __name__ == "__main__":

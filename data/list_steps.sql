@@ -1,37 +1,203 @@
 -- The steps of one run ($framework, which may be NULL, and $run_id), in the order they first began; times UTC.
 -- One row = one step over all its visits, and last one row with step NULL for the run's calls without a step.
 -- Sums as in step_usage: counted calls alone, NULL where nobody said a count, beside `unknown`.
--- Read by `submeter steps`.
-WITH visited AS (
+-- Says what step_usage and steps say of the run (a test holds it to that), but takes the run's calls up once: planning
+-- those views costs more than reading the run. Read by `submeter steps`.
+WITH used AS MATERIALIZED (
     SELECT
         step,
-        count(*) AS visits,
-        CASE WHEN count(*) = count(ended_at) THEN max(ended_at) END AS ended_at,
-        arg_max(status, visit) AS status
-    FROM steps
+        started_at,
+        ended_at,
+        outcome,
+        operation,
+        standing,
+        input_tokens,
+        cached_input_tokens,
+        cache_write_tokens,
+        output_tokens,
+        reasoning_tokens,
+        images
+    FROM calls
     WHERE run_id = $run_id AND framework IS NOT DISTINCT FROM $framework
+),
+marked AS MATERIALIZED (
+    SELECT kind, edge, marked_at, "at", file_id, line_offset
+    FROM known_marks
+    WHERE run_id = $run_id AND framework IS NOT DISTINCT FROM $framework
+),
+visited AS MATERIALIZED (
+    SELECT step, visit, started_at, ended_at, status, covered
+    FROM visits
+    WHERE run_id = $run_id AND framework IS NOT DISTINCT FROM $framework
+),
+sums AS (
+    SELECT
+        step,
+        min(started_at) AS first_called_at,
+        max(greatest(started_at, coalesce(ended_at, started_at))) AS last_active_at,
+        bool_or(outcome = 'open') AS open,
+        count(*) AS calls,
+        count(*) FILTER (operation = 'create') AS creates,
+        count(*) FILTER (standing = 'counted') AS counted,
+        count(*) FILTER (standing = 'unknown') AS unknown,
+        count(*) FILTER (standing = 'uncovered') AS uncovered,
+        count(*) FILTER (standing = 'unbilled') AS unbilled,
+        CAST(sum(input_tokens) FILTER (standing = 'counted') AS BIGINT) AS input_tokens,
+        CAST(sum(cached_input_tokens) FILTER (standing = 'counted') AS BIGINT) AS cached_input_tokens,
+        CAST(sum(cache_write_tokens) FILTER (standing = 'counted') AS BIGINT) AS cache_write_tokens,
+        CAST(sum(output_tokens) FILTER (standing = 'counted') AS BIGINT) AS output_tokens,
+        CAST(sum(reasoning_tokens) FILTER (standing = 'counted') AS BIGINT) AS reasoning_tokens,
+        CAST(sum(images) FILTER (standing = 'counted') AS BIGINT) AS images
+    FROM used
     GROUP BY step
+),
+-- The visit that no mark ended (there is one at the most: the last) ends with the run's episode, as in `runs`. No run
+-- was marked ended after it, so that only idling parts the episodes since the last such end.
+events AS (
+    SELECT
+        marked_at AS happened_at,
+        marked_at AS until_at,
+        edge = 'begin' AS opening,
+        "at" AS written_at,
+        file_id,
+        line_offset,
+        false AS open
+    FROM marked
+    WHERE NOT (kind = 'run' AND edge = 'end')
+    UNION ALL
+    SELECT
+        min(started_at),
+        max(
+            CASE
+                WHEN outcome = 'open'
+                    THEN make_timestamp(coalesce(getvariable('submeter_now_us'), epoch_us(now())))
+                WHEN ended_at IS NULL THEN started_at
+                ELSE greatest(ended_at, started_at)
+            END
+        ),
+        true,
+        min(started_at),
+        '',
+        0,
+        bool_or(outcome = 'open')
+    FROM used
+    GROUP BY date_trunc('minute', started_at)
+),
+last_end AS (
+    SELECT max({'happened_at': marked_at, 'written_at': "at", 'file_id': file_id, 'line_offset': line_offset}) AS place
+    FROM marked
+    WHERE kind = 'run' AND edge = 'end'
+),
+parted AS (
+    SELECT
+        e.happened_at,
+        e.until_at,
+        e.opening,
+        e.written_at,
+        e.file_id,
+        e.line_offset,
+        e.open,
+        e.opening
+        AND (
+            count(*) FILTER (e.opening) OVER before_it = 0
+            OR e.happened_at >= max(e.until_at) OVER before_it + INTERVAL 60 MINUTE
+        ) AS begins
+    FROM events AS e
+    CROSS JOIN last_end AS l
+    WHERE l.place IS NULL
+        OR {
+            'happened_at': e.happened_at,
+            'written_at': e.written_at,
+            'file_id': e.file_id,
+            'line_offset': e.line_offset
+        } > l.place
+    WINDOW before_it AS (
+        ORDER BY e.happened_at, e.written_at, e.file_id, e.line_offset
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
+),
+numbered AS (
+    SELECT
+        happened_at,
+        until_at,
+        opening,
+        file_id,
+        open,
+        count(*) FILTER (begins) OVER (
+            ORDER BY happened_at, written_at, file_id, line_offset
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS episode
+    FROM parted
+),
+episodes AS (
+    SELECT
+        episode,
+        min(happened_at) FILTER (opening) AS started_at,
+        lead(min(happened_at) FILTER (opening)) OVER (ORDER BY episode) AS next_started_at,
+        max(until_at) AS last_active_at,
+        bool_or(open) AS has_open_call,
+        arg_min(file_id, happened_at) FILTER (opening AND file_id <> '') AS begun_in,
+        make_timestamp(coalesce(getvariable('submeter_now_us'), epoch_us(now()))) AS now_at
+    FROM numbered
+    WHERE episode > 0
+    GROUP BY episode
+),
+ended AS (
+    SELECT
+        e.started_at,
+        e.next_started_at,
+        CASE
+            WHEN e.next_started_at IS NOT NULL THEN e.last_active_at
+            WHEN e.has_open_call THEN NULL
+            WHEN p.mode NOT IN ('mark', 'metrics', 'audit')
+                AND (p.stopped_at IS NOT NULL OR p.gone_at IS NOT NULL)
+                AND greatest(coalesce(p.stopped_at, p.last_line_at), e.last_active_at)
+                    < e.last_active_at + INTERVAL 60 MINUTE
+                THEN greatest(coalesce(p.stopped_at, p.last_line_at), e.last_active_at)
+            WHEN e.now_at >= e.last_active_at + INTERVAL 60 MINUTE THEN e.last_active_at
+        END AS ended_at
+    FROM episodes AS e
+    LEFT JOIN processes AS p ON p.file_id = e.begun_in
+),
+visits_of_steps AS (
+    SELECT
+        v.step,
+        count(*) AS visits,
+        min(v.started_at) AS first_begun_at,
+        CASE
+            WHEN count(*) = count(coalesce(v.ended_at, e.ended_at)) THEN max(coalesce(v.ended_at, e.ended_at))
+        END AS ended_at,
+        arg_max(v.status, v.visit) AS status,
+        bool_and(v.covered) AS covered
+    FROM visited AS v
+    LEFT JOIN ended AS e
+        ON v.ended_at IS NULL
+        AND v.started_at >= e.started_at
+        AND (e.next_started_at IS NULL OR v.started_at < e.next_started_at)
+    GROUP BY v.step
 )
 SELECT
-    u.step,
-    v.visits,
-    u.first_begun_at AS started_at,
-    v.ended_at,
+    step,
+    CASE WHEN v.visits IS NULL AND step IS NOT NULL THEN 1 ELSE v.visits END AS visits,
+    least(s.first_called_at, v.first_begun_at) AS started_at,
+    CASE
+        WHEN v.visits IS NOT NULL THEN v.ended_at
+        WHEN step IS NOT NULL AND NOT s.open THEN s.last_active_at
+    END AS ended_at,
     v.status,
-    u.calls,
-    u.creates,
-    u.counted,
-    u.unknown,
-    u.uncovered,
-    u.unbilled,
-    u.input_tokens,
-    u.cached_input_tokens,
-    u.cache_write_tokens,
-    u.output_tokens,
-    u.reasoning_tokens,
-    u.images,
-    u.covered
-FROM step_usage AS u
-LEFT JOIN visited AS v ON v.step = u.step
-WHERE u.run_id = $run_id AND u.framework IS NOT DISTINCT FROM $framework
-ORDER BY u.step IS NULL, u.first_begun_at, u.step;
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.calls END AS calls,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.creates END AS creates,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.counted END AS counted,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.unknown END AS unknown,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.uncovered END AS uncovered,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.unbilled END AS unbilled,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.input_tokens END AS input_tokens,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.cached_input_tokens END AS cached_input_tokens,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.cache_write_tokens END AS cache_write_tokens,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.output_tokens END AS output_tokens,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.reasoning_tokens END AS reasoning_tokens,
+    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.images END AS images,
+    CASE WHEN v.covered IS NULL THEN s.calls > 0 ELSE v.covered END AS covered
+FROM sums AS s
+FULL JOIN visits_of_steps AS v USING (step)
+ORDER BY step IS NULL, started_at, step;

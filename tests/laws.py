@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from submeter.data.ledger import Ledger
+from submeter.data.ledger import Ledger, named
 from submeter.data.staging import Connection
 
 SUMMED = (
@@ -29,6 +29,7 @@ def assert_sums_agree(ledger: Ledger) -> None:
     """
     with ledger.reading() as connection:
         _assert_sums_agree(connection)
+    assert_steps_of_a_run_are_those_of_the_views(ledger)
 
 
 def _assert_sums_agree(ledger: Connection) -> None:
@@ -45,6 +46,37 @@ def _assert_sums_agree(ledger: Connection) -> None:
         + " FROM calls WHERE run_id IS NOT NULL GROUP BY ALL",
     )
     assert _used(steps) == _used(runs) == calls
+
+
+STEPS_BY_VIEWS = """
+WITH visited AS (
+    SELECT
+        framework,
+        run_id,
+        step,
+        count(*) AS visits,
+        CASE WHEN count(*) = count(ended_at) THEN max(ended_at) END AS ended_at,
+        arg_max(status, visit) AS status
+    FROM steps
+    GROUP BY framework, run_id, step
+)
+SELECT
+    u.framework, u.run_id, u.step, v.visits, u.first_begun_at, v.ended_at, v.status, u.calls, u.creates, u.counted,
+    u.unknown, u.uncovered, u.unbilled, u.input_tokens, u.cached_input_tokens, u.cache_write_tokens, u.output_tokens,
+    u.reasoning_tokens, u.images, u.covered
+FROM step_usage AS u
+LEFT JOIN visited AS v ON v.step = u.step AND v.run_id = u.run_id AND v.framework IS NOT DISTINCT FROM u.framework
+ORDER BY u.framework, u.run_id, u.step IS NULL, u.first_begun_at, u.step
+"""
+
+
+def assert_steps_of_a_run_are_those_of_the_views(ledger: Ledger) -> None:
+    """`list_steps` asks for one run, in a way of its own, what `step_usage` and `steps` say of all."""
+    with ledger.reading() as connection:
+        expected = connection.rows(STEPS_BY_VIEWS)
+        for framework, run_id in {(row[0], row[1]) for row in expected}:
+            steps = connection.rows(named("list_steps"), {"framework": framework, "run_id": run_id})
+            assert steps == [row[2:] for row in expected if row[:2] == (framework, run_id)]
 
 
 def assert_calls_are_whole(ledger: Ledger) -> None:
