@@ -2,9 +2,13 @@
 
     python bench/bench_proxy.py [--pairs 5] [--calls 2000] [--connections 16] [--kind json|sse|both]
 
-Three processes: an upstream that answers from memory, a proxy, and this load. The two proxies take turns (A B B A ...)
-so that a machine whose speed drifts drifts under both. CPU is the operating system's own count for the proxy's
-process, user and system. `bare` is the engine with the same addons and options, streaming, and no tap. All loopback.
+An upstream that answers from memory, three proxies, and this load. The proxies take turns (A B C C B A ...) so that a
+machine whose speed drifts drifts under all. CPU is the operating system's own count for a proxy's process, user and
+system, the carrying of rows into DuckDB included. All loopback.
+
+    submeter   as it is
+    bare       the engine as it comes, with the same addons and options, streaming, and no tap
+    lean       the engine with our changes to it (`proxy/engine_changes.py`), and no tap: what recording alone costs
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ JSON_ANSWER = (
     b"Date: Sun, 22 Nov 2026 10:00:00 GMT\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 )
 CHUNKS = 40
+PROXIES = ("submeter", "bare", "lean")
 
 
 def _event(value: dict[str, object]) -> bytes:
@@ -111,7 +116,9 @@ def serve_submeter(upstream_url: str) -> None:
         sys.stdin.read()
 
 
-def serve_bare(upstream_url: str) -> None:
+def serve_engine(upstream_url: str, *, lean: bool) -> None:
+    from contextlib import ExitStack
+
     from mitmproxy import http
     from mitmproxy.addons.core import Core
     from mitmproxy.addons.next_layer import NextLayer
@@ -120,6 +127,7 @@ def serve_bare(upstream_url: str) -> None:
     from mitmproxy.master import Master
     from mitmproxy.options import Options
 
+    from submeter.proxy.engine_changes import LeanMaster, engine_changed
     from submeter.proxy.serve import _engine_logging_aside
 
     class Bare:
@@ -138,7 +146,7 @@ def serve_bare(upstream_url: str) -> None:
 
     async def main() -> None:
         options = Options(mode=[f"reverse:{upstream_url}"], listen_host="127.0.0.1", listen_port=0)
-        master = Master(options)
+        master = LeanMaster(options) if lean else Master(options)
         master._legacy_log_events.uninstall()
         proxyserver = Proxyserver()
         master.addons.add(Core(), proxyserver, NextLayer(), TlsConfig(), Bare(proxyserver))
@@ -146,7 +154,10 @@ def serve_bare(upstream_url: str) -> None:
         asyncio.get_running_loop().run_in_executor(None, lambda: (sys.stdin.read(), master.shutdown()))
         await master.run()
 
-    with _engine_logging_aside():
+    with ExitStack() as stack:
+        stack.enter_context(_engine_logging_aside())
+        if lean:
+            stack.enter_context(engine_changed())
         asyncio.run(main())
 
 
@@ -205,15 +216,15 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=1600)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--kind", choices=("json", "sse", "both"), default="both")
-    parser.add_argument("--serve", choices=("upstream", "submeter", "bare"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=("upstream", *PROXIES), help=argparse.SUPPRESS)
     parser.add_argument("--upstream", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve == "upstream":
         asyncio.run(upstream(socket.create_server(("127.0.0.1", 0), backlog=512)))
     elif options.serve == "submeter":
         serve_submeter(options.upstream)
-    elif options.serve == "bare":
-        serve_bare(options.upstream)
+    elif options.serve in PROXIES:
+        serve_engine(options.upstream, lean=options.serve == "lean")
     else:
         compare(options)
 
@@ -223,29 +234,33 @@ def compare(options: argparse.Namespace) -> None:
     assert source.stdout
     upstream_port = int(source.stdout.readline())
     url = f"http://127.0.0.1:{upstream_port}"
-    proxies = {"submeter": Proxy("submeter", url), "bare": Proxy("bare", url)}
+    proxies = {name: Proxy(name, url) for name in PROXIES}
     try:
         for kind in ("json", "sse") if options.kind == "both" else (options.kind,):
-            calls = options.calls if kind == "json" else options.calls // 8
+            calls = options.calls if kind == "json" else options.calls // 4
             for proxy in proxies.values():
                 proxy.measure(calls // 4 or options.connections, options.connections, kind)
-            ratios, rows = [], []
+            rows = []
             for pair in range(options.pairs):
-                order = ("submeter", "bare") if pair % 2 == 0 else ("bare", "submeter")
-                got = {name: proxies[name].measure(calls, options.connections, kind)[0] for name in order}
-                ratios.append(got["submeter"] / got["bare"])
-                rows.append(got)
+                order = PROXIES if pair % 2 == 0 else PROXIES[::-1]
+                rows.append({name: proxies[name].measure(calls, options.connections, kind)[0] for name in order})
             alone = {name: proxies[name].measure(max(200, calls // 8), 1, kind)[1] for name in proxies}
             direct = statistics.median(asyncio.run(load(upstream_port, max(200, calls // 8), 1, kind))) * 1000
-            ours, bare = (statistics.median(row[name] for row in rows) for name in ("submeter", "bare"))
             print(
-                f"{kind}: CPU per call submeter {ours:.3f} ms, bare engine {bare:.3f} ms; "
-                f"ratio median {statistics.median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f}, "
-                f"{options.pairs} pairs of {calls} calls, {options.connections} connections)"
+                f"{kind}: CPU per call "
+                + ", ".join(f"{name} {statistics.median(row[name] for row in rows):.3f} ms" for name in PROXIES)
+                + f" ({options.pairs} rounds of {calls} calls, {options.connections} connections)"
             )
+            for other in PROXIES[1:]:
+                ratios = [row["submeter"] / row[other] for row in rows]
+                print(
+                    f"{kind}: submeter / {other}: median {statistics.median(ratios):.3f} "
+                    f"(min {min(ratios):.3f}, max {max(ratios):.3f})"
+                )
             print(
-                f"{kind}: added latency p50 at 1 connection: submeter {alone['submeter'] - direct:.2f} ms, "
-                f"bare engine {alone['bare'] - direct:.2f} ms, over {direct:.2f} ms direct"
+                f"{kind}: added latency p50 at 1 connection: "
+                + ", ".join(f"{name} {alone[name] - direct:.2f} ms" for name in PROXIES)
+                + f", over {direct:.2f} ms direct"
             )
     finally:
         for proxy in proxies.values():

@@ -120,6 +120,9 @@ class Attempt:
 
     def end(self) -> None:
         """The response is whole."""
+        if self.settled and self._settled_reading is None:
+            # The engine says so up to three times; there is nothing left to be told.
+            return
         if self._meter is not None:
             self._guard(self._meter.finish)
         if self.settled:
@@ -174,6 +177,14 @@ class Attempt:
         if self._request_facts is None:
             self._request_facts = self._request.facts()
 
+    def _read_response(self) -> Reading:
+        if self._meter is not None and not self._meter_failed:
+            try:
+                return self._meter.reading()
+            except Exception as error:
+                self._note_failure(error)
+        return Reading()
+
     def _guard(self, step: Callable[[], object]) -> None:
         """Whatever goes wrong in reading costs a reading, never a byte."""
         try:
@@ -198,13 +209,9 @@ class Attempt:
         self.settled = True
         recorder = self._recorder
         now_us = recorder.closing(self, self._labels)
-        self._guard(self._read_request)
-        reading = Reading()
-        if self._meter is not None and not self._meter_failed:
-            try:
-                reading = self._meter.reading()
-            except Exception as failure:
-                self._note_failure(failure)
+        if self._request_facts is None:
+            self._guard(self._read_request)
+        reading = self._read_response()
         if reading.streamed and broke is None:
             self._settled_reading = reading
         if broke is Break.CLIENT_LEFT and reading.usage is None:
@@ -239,13 +246,13 @@ class Attempt:
             server_date=_server_date_us(headers.get("date")),
             status_code=self._status_code,
             streamed=reading.streamed if self._meter is not None else None,
-            request_model=as_text(facts.model) if facts else None,
-            response_model=as_text(reading.response_model),
-            response_status=as_text(reading.response_status),
-            response_id=as_text(reading.response_id),
+            request_model=facts.model if facts else None,
+            response_model=reading.response_model,
+            response_status=reading.response_status,
+            response_id=reading.response_id,
             request_id=as_text(headers.get("x-request-id")),
-            batch_id=as_text(reading.batch_id),
-            service_tier=as_text(reading.service_tier),
+            batch_id=reading.batch_id,
+            service_tier=reading.service_tier,
             usage_counts=reading.usage_counts if reading.tells_usage or reading.batch_id is None else Usage(),
             usage=reading.usage,
             tool_usage=reading.tool_usage,
@@ -264,10 +271,10 @@ def read_line(call_id: str, reading: Reading) -> dict[str, Any]:
     fields = {
         "call_id": call_id,
         "source": UsageSource.REPORTED,
-        "response_id": as_text(reading.response_id),
-        "response_model": as_text(reading.response_model),
-        "response_status": as_text(reading.response_status),
-        "service_tier": as_text(reading.service_tier),
+        "response_id": reading.response_id,
+        "response_model": reading.response_model,
+        "response_status": reading.response_status,
+        "service_tier": reading.service_tier,
         "completed_at": reading.completed_at,
         "usage": reading.usage,
         **asdict(reading.usage_counts),

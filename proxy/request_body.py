@@ -218,4 +218,6 @@ def _text(value: Any) -> str | None:
     """A short string that can be written down; None where the wire has something else."""
     if not isinstance(value, str):
         return None
+    if value.isascii() and len(value) <= _TEXT_CHARS_MAX:
+        return value
     return value[:_TEXT_CHARS_MAX].encode("utf-8", "replace").decode("utf-8")

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..data.cadence import Cadence
 from ..data.clock import Clock
 from ..data.error import SubmeterError
 from ..data.journal import Journal, submeter_version
@@ -57,7 +58,6 @@ logger = logging.getLogger("submeter.proxy")
 
 DRAIN_S = 10.0
 SYNC_EVERY_S = 0.5
-INGEST_EVERY_S = 1.0
 START_S_MAX = 30.0
 KEY_BITS = 2048
 SILENCE_S_MAX = 24 * 3600
@@ -173,15 +173,10 @@ class ProxyServer:
             if not journal.begun:
                 journal.path.unlink(missing_ok=True)
             raise self._start_error(self._problem) from self._problem
-        self._threads = [
-            engine,
-            threading.Thread(target=self._repeat, args=(SYNC_EVERY_S, journal.sync), name="submeter-sync", daemon=True),
-            threading.Thread(
-                target=self._repeat, args=(INGEST_EVERY_S, self._ledger.ingest), name="submeter-ingest", daemon=True
-            ),
-        ]
-        for thread in self._threads[1:]:
-            thread.start()
+        self._threads = [engine]
+        carrying = Cadence(self._ledger.ingest)
+        self._repeat("submeter-sync", journal.sync, wait_s=lambda: SYNC_EVERY_S)
+        self._repeat("submeter-ingest", carrying.turn, wait_s=carrying.wait_s)
 
     def stop(self, drain_s: float = DRAIN_S) -> None:
         """Close the listener, wait up to `drain_s` for open calls, cut and journal the rest, ingest. Idempotent."""
@@ -361,13 +356,20 @@ class ProxyServer:
             "lines_waiting": recorder.journal.lines_waiting,
         }
 
-    def _repeat(self, every_s: float, act: Callable[[], object]) -> None:
-        while not self._stopping.wait(every_s):
-            try:
-                act()
-            except Exception as error:
-                # The journal holds everything; the next turn tries again.
-                logger.warning("%s did not work this time (%s)", threading.current_thread().name, type(error).__name__)
+    def _repeat(self, name: str, act: Callable[[], object], *, wait_s: Callable[[], float]) -> None:
+        """Start a thread that acts again and again until the proxy stops."""
+
+        def repeat() -> None:
+            while not self._stopping.wait(wait_s()):
+                try:
+                    act()
+                except Exception as error:
+                    # The journal holds everything; the next turn tries again.
+                    logger.warning("%s did not work this time (%s)", name, type(error).__name__)
+
+        thread = threading.Thread(target=repeat, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
 
 @contextlib.contextmanager
