@@ -308,15 +308,13 @@ def _set_aside(book: Sequence[BookRow], bill: Sequence[BillRow]) -> tuple[tuple[
         for row in book
         if row.model is not None and row.standing in (Standing.COUNTED, Standing.UNKNOWN)
     }
-    uncovered = {
-        plain_name(row.model) for row in book if row.model is not None and row.standing is Standing.UNCOVERED
-    } - compared
+    uncovered = {row.model for row in book if row.model is not None and row.standing is Standing.UNCOVERED}
     rest: list[BillRow] = []
     groups: dict[tuple[AsideBecause, UsageEndpoint, str], list[BillRow]] = {}
     for row in bill:
         if row.batch:
             groups.setdefault((AsideBecause.BATCH, row.usage_endpoint, row.model), []).append(row)
-        elif plain_name(row.model) in uncovered:
+        elif plain_name(row.model) not in compared and any(same_model(row.model, name) for name in uncovered):
             groups.setdefault((AsideBecause.UNCOVERED_MODEL, row.usage_endpoint, row.model), []).append(row)
         else:
             rest.append(row)
