@@ -222,7 +222,8 @@ def _without_usage(before: list[bytes], after: list[bytes]) -> bool:
 
 def _is_for_usage_alone(event: list[bytes]) -> bool:
     chunk = _loads(_data(event), lenient=True)
-    return isinstance(chunk, dict) and isinstance(chunk.get("usage"), dict) and not chunk.get("choices")
+    nothing: tuple[Any, ...] = (None, False, "", [], {}, _as_written("0"), _as_written("-0"), _as_written("0.0"))
+    return isinstance(chunk, dict) and isinstance(chunk.get("usage"), dict) and chunk.get("choices") in nothing
 
 
 def events_are_those_of_the_grammar(given: Input) -> None:
