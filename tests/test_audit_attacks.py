@@ -211,6 +211,25 @@ def test_a_gap_without_a_call_near_it_is_no_proof_that_nothing_happened(here: Wo
     assert verdict(here) == (Verdict.INCOMPLETE, None)
 
 
+@pytest.mark.parametrize("skew_min", [-10, 10])
+def test_a_gap_in_the_journal_of_a_clock_that_is_minutes_off_explains_the_minutes_it_was_in(
+    here: World, skew_min: int
+) -> None:
+    here.at(20 * MINUTE)
+    begun(here)
+    for lost in (False, True, False):
+        at = here.clock.now_us()
+        if lost:
+            here.journal.append("gap", {"from": at, "to": at + 1, "calls": 1, "lines": 2})
+        else:
+            server_date = (at // 1_000_000 + 60 * skew_min) * 1_000_000
+            here.call(run="r-1", billed=False, first_byte_at=at, server_date=server_date)
+        here.post("baes", counts((100, 40, 10)), ended=here.second + skew_min * MINUTE)
+        here.at(here.second + MINUTE)
+    ended(here)
+    assert verdict(here) == (Verdict.INCOMPLETE, None)
+
+
 def test_one_response_that_is_in_the_book_twice_is_over_and_said_to_be_seen_twice(here: World) -> None:
     begun(here)
     here.call(run="r-1", request_id="req_1", response_id="resp_1")
