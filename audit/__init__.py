@@ -21,7 +21,8 @@ parts a span where what lies before is closed. `unclaimed` finds the bill outsid
 that come out.
 
 `explain` shows a run's arithmetic from stored reads; `residual` says where a difference can lie and who could explain
-it, with `named_calls` to point at. `certificate` makes one document of a verdict that can be derived again offline.
+it, with `named_calls` to point at. `certificate` makes one document of a verdict, of `certified` calls and raw pages;
+`certificate_check` derives it again offline, its reads by `certificate_pages`.
 
 Nothing here imports the proxy: the two books meet in the ledger alone.
 """
