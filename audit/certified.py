@@ -79,8 +79,10 @@ class CertifiedCall:
 
     @property
     def open_minutes(self) -> tuple[int, int]:
-        """First and last minute in which it was open, by our clock: which part of a span is its run's."""
-        return minute_of(self.started_us), minute_of(max(self.started_us, self.ended_us))
+        """First and last minute in which it was open: which part of a span is its run's."""
+        if self.unended:
+            return minute_of(self.begin_us), minute_of(self.ended_us)
+        return minute_of(self.begin_us), minute_of(max(self.started_us, self.ended_us) + self.skew_us)
 
 
 _NAMES = tuple(field.name for field in fields(CertifiedCall))

@@ -15,5 +15,5 @@ SELECT
     CAST(detail ->> 'stable_reads' AS INTEGER) AS stable_reads
 FROM run_audit
 WHERE run_id = $run_id AND framework IS NOT DISTINCT FROM $framework
-ORDER BY audited_at DESC, audit_id DESC
+ORDER BY audited_at DESC, attempt DESC, audit_id DESC
 LIMIT 1;

@@ -230,6 +230,23 @@ def test_a_gap_in_the_journal_of_a_clock_that_is_minutes_off_explains_the_minute
     assert verdict(here) == (Verdict.INCOMPLETE, None)
 
 
+def test_the_unknown_call_of_a_clock_that_is_minutes_off_is_the_one_that_is_named(here: World) -> None:
+    """Ours is ten minutes late, so that the part's minutes are not those in which the calls say they began."""
+    here.at(20 * MINUTE)
+    begun(here)
+    lost = ""
+    for aborted in (False, True, False):
+        at = here.clock.now_us()
+        told: dict[str, Any] = {"first_byte_at": at, "server_date": (at // 1_000_000 + 600) * 1_000_000}
+        lost_now = here.call(run="r-1", billed=False, outcome=Outcome.ABORTED if aborted else None, **told)
+        lost = lost_now if aborted else lost
+        here.post("baes", counts((100, 40, 10)), ended=here.second + 600)
+        here.at(here.second + 5)
+    ended(here)
+    assert verdict(here) == (Verdict.INCOMPLETE, None)
+    assert here.ledger.query("SELECT DISTINCT call_id, input_tokens FROM inferred").rows == [(lost, 100)]
+
+
 def test_one_response_that_is_in_the_book_twice_is_over_and_said_to_be_seen_twice(here: World) -> None:
     begun(here)
     here.call(run="r-1", request_id="req_1", response_id="resp_1")

@@ -130,6 +130,7 @@ def test_what_was_inferred_is_no_longer_shown_once_the_call_has_told_its_usage(h
             "output_tokens": 4,
         },
     )
+    here.at(here.second + 1)
     here.audit("r-1")
     document = json.loads(explain(here, "--json").stdout)
     assert document["last_audit"]["verdict"] == "verified"
