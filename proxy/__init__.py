@@ -23,8 +23,8 @@ the engine cannot be imported beside the program's libraries, `environment` what
 `intercept` is the second door, for programs that hard-code their URL: `forwarding` says what may pass it, `authority`
 keeps its certificates. `listen` says where the doors are; `control_client` asks a proxy from outside.
 
-Only `tap`, `socket_tap`, `intercept` and `serve` know the engine; `engine_changes` is what we change in it. Nothing
-here knows DuckDB or the Usage API.
+Only `tap`, `held`, `socket_tap`, `intercept` and `serve` know the engine; `engine_changes` is what we change in it.
+Nothing here knows DuckDB or the Usage API.
 """
 
 from .in_process import Run, Step, Submeter

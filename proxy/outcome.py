@@ -22,6 +22,10 @@ class Break(StrEnum):
     STOPPED = "stopped"
 
 
+STOPPED = "the proxy was stopped"
+"""What a row says of a call that a stop cut, whatever the engine calls that."""
+
+
 def decide_outcome(
     *,
     status_code: int | None,

@@ -33,7 +33,7 @@ from .authority import BASENAME, authority_folder, prepare_authority
 from .control import Control
 from .listen import INTERCEPT_HOST, Listen
 from .open_runs import take_up_open_runs
-from .outcome import Break
+from .outcome import STOPPED, Break
 from .recorder import Recorder
 from .rewrite_request import BODY_BYTES_MAX as HELD_BYTES_MAX
 from .upstream_url import Upstream
@@ -189,7 +189,7 @@ class ProxyServer:
         self._threads = []
         try:
             for attempt in list(self._recorder.open.values()):
-                attempt.break_off(Break.STOPPED, error="the proxy was stopped")
+                attempt.break_off(Break.STOPPED, error=STOPPED)
             self._recorder.journal.close()
             self._ledger.ingest()
         except SubmeterError as error:

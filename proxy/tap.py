@@ -26,9 +26,10 @@ from .asking import Asking, Way, is_mute
 from .attempt import Attempt, begin_attempt
 from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
 from .head import REQUEST_NAMES, RESPONSE_NAMES, body_bytes, plain_headers
+from .held import Passing, hold
 from .intercept import Intercept, is_intercepted
 from .labels import OUR_HEADERS, PLAIN_HEADER, TOKEN_HEADER, PathLabels, join_labels, split_path
-from .outcome import Break, without_quotes
+from .outcome import STOPPED, Break, without_quotes
 from .receipts import CARRIED, receipt_path
 from .recorder import Recorder
 from .rewrite_request import may_ask
@@ -143,6 +144,7 @@ class Tap:
         may = self._asks and not plain and request.http_version != "HTTP/1.0"
         if may and may_ask(request.method, attempt.start.endpoint, headers):
             flow.metadata[_ASKING] = Asking(attempt, path, fields)
+            hold(request, self._request_tap(attempt))
         else:
             request.stream = self._request_tap(attempt)
 
@@ -168,7 +170,9 @@ class Tap:
                 if not flow.request.is_http2:
                     response.headers["transfer-encoding"] = "chunked"
             response.stream = self._hiding_tap(attempt, UsageHider())
-        elif response.status_code != 101 and way is not Way.HOLD:
+        elif way is Way.HOLD:
+            hold(response, self._response_tap(attempt))
+        elif response.status_code != 101:
             response.stream = self._response_tap(attempt)
 
     @_passing_on
@@ -202,7 +206,7 @@ class Tap:
             return
         says = without_quotes(flow.error.msg if flow.error else "") or "the call broke off"
         broke, flags = self._why_broke(flow)
-        attempt.break_off(broke, error=says, flags=flags)
+        attempt.break_off(broke, error=STOPPED if broke is Break.STOPPED else says, flags=flags)
         if self._receipts and not self._stopping() and (path := receipt_path(attempt)):
             self._look_up(path, flow.request.headers.fields)
 
@@ -332,7 +336,7 @@ class Tap:
             return Break.CLIENT_LEFT, never_sent
         return (Break.UPSTREAM_BROKE if reached else Break.UPSTREAM_UNREACHABLE), never_sent
 
-    def _request_tap(self, attempt: Attempt) -> Callable[[bytes], bytes | list[bytes]]:
+    def _request_tap(self, attempt: Attempt) -> Passing:
         def passed(data: bytes) -> bytes | list[bytes]:
             began_ns = perf_counter_ns()
             try:
@@ -345,7 +349,7 @@ class Tap:
 
         return passed
 
-    def _response_tap(self, attempt: Attempt) -> Callable[[bytes], bytes | list[bytes]]:
+    def _response_tap(self, attempt: Attempt) -> Passing:
         def passed(data: bytes) -> bytes | list[bytes]:
             began_ns = perf_counter_ns()
             try:
@@ -360,7 +364,7 @@ class Tap:
 
         return passed
 
-    def _hiding_tap(self, attempt: Attempt, hider: UsageHider) -> Callable[[bytes], bytes | list[bytes]]:
+    def _hiding_tap(self, attempt: Attempt, hider: UsageHider) -> Passing:
         """As `_response_tap`; what goes on is without the usage that we asked for."""
         read = self._response_tap(attempt)
 

@@ -82,5 +82,8 @@ def test_a_stop_during_50_open_streams_leaves_50_rows(tmp_path: Path, number: si
             assert json.loads(row["usage"])["prompt_tokens"] == 100 + mine
         else:
             assert (row["standing"], row["input_tokens"]) == ("unknown", None)
-            assert row["error"]
-    assert Ledger(ledger, clock=SystemClock()).check().clean
+            assert row["error"] == "the proxy was stopped"
+    opened = Ledger(ledger, clock=SystemClock())
+    whys = opened.query("SELECT why, count(*) FROM unknown_calls GROUP BY why").rows
+    assert whys == [("the proxy was stopped before the usage came", STREAMS - ENDING)]
+    assert opened.check().clean
