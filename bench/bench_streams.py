@@ -1,0 +1,147 @@
+"""How late a chunk of a stream is, when many streams run at once: submeter, the bare engine, and no proxy at all.
+
+    python bench/bench_streams.py [--streams 75] [--per-second 100] [--seconds 10] [--pairs 3]
+
+An upstream sends each stream a chunk every so many milliseconds with the time it was sent in it (CLOCK_MONOTONIC, one
+clock for all processes of a machine); a client in a process of its own reads it off. The proxy is held to one
+processor. Lag is what the proxy and two hops over loopback add; `direct` is one hop. All loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from bench_proxy import REQUEST_BODY, SSE_HEAD, USAGE, Proxy, cpu_s
+
+PROXIES = ("submeter", "bare")
+_CHUNK = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "model": "gpt-4o-mini-2024-07-18"}
+_SENT = b'"sent": '
+
+
+def event(value: dict[str, object]) -> bytes:
+    data = b"data: " + json.dumps(value).encode() + b"\n\n"
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def request(seconds: float, per_second: float, offset: float) -> bytes:
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sk-bench\r\n"
+        b"X-Shape: %f %f %f\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (seconds, per_second, offset, len(REQUEST_BODY), REQUEST_BODY)
+    )
+
+
+async def upstream(listener: socket.socket) -> None:
+    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = next(
+            int(line.split(":")[1]) for line in head.lower().split("\r\n") if line.startswith("content-length")
+        )
+        await reader.readexactly(length)
+        seconds, per_second, offset = map(float, head.split("X-Shape: ")[1].split("\r\n")[0].split())
+        writer.write(SSE_HEAD)
+        await asyncio.sleep(offset)
+        began = time.monotonic()
+        for n in range(int(seconds * per_second)):
+            await asyncio.sleep(max(0.0, began + n / per_second - time.monotonic()))
+            choices = [{"index": 0, "delta": {"content": f" word{n}"}}]
+            writer.write(event({**_CHUNK, "choices": choices, "usage": None, "sent": time.monotonic_ns()}))
+        writer.write(event({**_CHUNK, "choices": [], "usage": USAGE}) + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(connection, sock=listener)
+    print(listener.getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def sent_times(data: bytes) -> Iterator[int]:
+    """When each chunk that is whole in these bytes was sent, in nanoseconds."""
+    at = data.find(_SENT)
+    while at >= 0:
+        end = data.index(b"}", at)
+        yield int(data[at + len(_SENT) : end])
+        at = data.find(_SENT, end)
+
+
+async def lags_ms(port: int, streams: int, per_second: float, seconds: float) -> list[float]:
+    """Milliseconds from send to arrival, chunk by chunk; the first second, in which streams begin, is left out."""
+    lags: list[float] = []
+
+    async def stream(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(seconds, per_second, number / streams))
+        held = b""
+        from_ns = time.monotonic_ns() + 1_000_000_000
+        while data := await reader.read(65536):
+            now_ns = time.monotonic_ns()
+            held += data
+            whole = held.rfind(b"\n\n") + 2
+            if now_ns >= from_ns:
+                lags.extend((now_ns - sent) / 1e6 for sent in sent_times(held[:whole]))
+            held = held[whole:]
+            if b"[DONE]" in data:
+                break
+        writer.close()
+
+    await asyncio.gather(*(stream(number) for number in range(streams)))
+    return lags
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, default=75)
+    parser.add_argument("--per-second", type=float, default=100)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--serve", choices=("upstream",), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        asyncio.run(upstream(socket.create_server(("127.0.0.1", 0), backlog=512)))
+    else:
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    source = subprocess.Popen([sys.executable, __file__, "--serve", "upstream"], stdout=subprocess.PIPE, text=True)
+    assert source.stdout
+    upstream_port = int(source.stdout.readline())
+    proxies = {name: Proxy(name, f"http://127.0.0.1:{upstream_port}") for name in PROXIES}
+    one = min(os.sched_getaffinity(0))
+    for proxy in proxies.values():
+        for thread in os.listdir(f"/proc/{proxy.process.pid}/task"):
+            os.sched_setaffinity(int(thread), {one})
+    try:
+        for pair in range(options.pairs):
+            names = ("direct", *(PROXIES if pair % 2 == 0 else PROXIES[::-1]))
+            for name in names:
+                process = proxies[name].process if name != "direct" else source
+                port = proxies[name].port if name != "direct" else upstream_port
+                before, began = cpu_s(process.pid), time.monotonic()
+                lags = asyncio.run(lags_ms(port, options.streams, options.per_second, options.seconds))
+                core = (cpu_s(process.pid) - before) / (time.monotonic() - began)
+                cuts = statistics.quantiles(lags, n=1000)
+                print(
+                    f"{name:9s} {options.streams} streams at {options.per_second:.0f} chunks/s: "
+                    f"lag p50 {cuts[499]:.2f} ms, p99 {cuts[989]:.2f} ms, p99.9 {cuts[998]:.2f} ms, {len(lags)} chunks; "
+                    f"{core:.0%} of a core{' (the upstream)' if name == 'direct' else ''}"
+                )
+    finally:
+        for proxy in proxies.values():
+            proxy.stop()
+        source.terminate()
+        source.wait(10)
+
+
+if __name__ == "__main__":
+    main()
