@@ -133,7 +133,8 @@ def compare(options: argparse.Namespace) -> None:
                 cuts = statistics.quantiles(lags, n=1000)
                 print(
                     f"{name:9s} {options.streams} streams at {options.per_second:.0f} chunks/s: "
-                    f"lag p50 {cuts[499]:.2f} ms, p99 {cuts[989]:.2f} ms, p99.9 {cuts[998]:.2f} ms, {len(lags)} chunks; "
+                    f"lag p50 {cuts[499]:.2f} ms, p99 {cuts[989]:.2f} ms, p99.9 {cuts[998]:.2f} ms, "
+                    f"{len(lags)} chunks; "
                     f"{core:.0%} of a core{' (the upstream)' if name == 'direct' else ''}"
                 )
     finally:
