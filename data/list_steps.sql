@@ -17,7 +17,7 @@ WITH used AS MATERIALIZED (
         output_tokens,
         reasoning_tokens,
         images
-    FROM calls
+    FROM standings
     WHERE run_id = $run_id AND framework IS NOT DISTINCT FROM $framework
 ),
 marked AS MATERIALIZED (

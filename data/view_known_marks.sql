@@ -8,7 +8,7 @@ WITH declared AS (
     FROM marks
     WHERE framework IS NOT NULL
     GROUP BY run_id
-    HAVING count(DISTINCT framework) = 1
+    HAVING min(framework) = max(framework)
 ),
 used AS (
     SELECT run_id, min(framework) AS framework
@@ -16,7 +16,7 @@ used AS (
     WHERE framework IS NOT NULL
       AND run_id IN (SELECT undeclared.run_id FROM marks AS undeclared WHERE undeclared.framework IS NULL)
     GROUP BY run_id
-    HAVING count(DISTINCT framework) = 1
+    HAVING min(framework) = max(framework)
 ),
 told AS (
     SELECT

@@ -38,7 +38,7 @@ WITH events AS (
         '' AS file_id,
         0 AS line_offset,
         bool_or(outcome = 'open') AS open
-    FROM calls
+    FROM standings
     WHERE run_id IS NOT NULL
     GROUP BY framework, run_id, date_trunc('minute', started_at)
 ),

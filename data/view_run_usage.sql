@@ -26,7 +26,7 @@ parts AS (
         reasoning_tokens,
         images,
         NULL AS covered
-    FROM calls
+    FROM standings
     WHERE run_id IS NOT NULL
     UNION ALL
     SELECT
@@ -42,12 +42,18 @@ parts AS (
         NULL AS output_tokens,
         NULL AS reasoning_tokens,
         NULL AS images,
-        EXISTS (
-            SELECT 1 FROM watched_times AS w WHERE w.from_at <= m.begun_at AND w.to_at >= m.last_marked_at
-        )
-        AND NOT EXISTS (
-            SELECT 1 FROM gaps AS g WHERE g.to_at >= m.begun_at AND g.from_at <= m.last_marked_at
-        ) AS covered
+        len(
+            list_filter(
+                coalesce((SELECT list({'from_at': from_at, 'to_at': to_at}) FROM watched_times), []),
+                lambda watched: watched.from_at <= m.begun_at AND watched.to_at >= m.last_marked_at
+            )
+        ) > 0
+        AND len(
+            list_filter(
+                coalesce((SELECT list({'from_at': from_at, 'to_at': to_at}) FROM gaps), []),
+                lambda gap: gap.to_at >= m.begun_at AND gap.from_at <= m.last_marked_at
+            )
+        ) = 0 AS covered
     FROM marked AS m
 ),
 sums AS (

@@ -21,7 +21,7 @@ WITH parts AS (
         reasoning_tokens,
         images,
         NULL AS covered
-    FROM calls
+    FROM standings
     WHERE run_id IS NOT NULL
     UNION ALL
     SELECT

@@ -12,17 +12,16 @@ WITH told_by_calls AS (
         min(c.started_at) AS started_at,
         max(greatest(c.started_at, coalesce(c.ended_at, c.started_at))) AS last_active_at,
         bool_or(c.outcome = 'open') AS open
-    FROM calls AS c
-    WHERE c.run_id IS NOT NULL
-      AND c.step IS NOT NULL
-      AND NOT EXISTS (
-          SELECT 1
-          FROM known_marks AS m
-          WHERE m.run_id = c.run_id
-            AND m.step = c.step
-            AND m.edge = 'begin'
-            AND m.framework IS NOT DISTINCT FROM c.framework
-      )
+    FROM standings AS c
+    LEFT JOIN (
+        SELECT DISTINCT framework, run_id, step
+        FROM known_marks
+        WHERE step IS NOT NULL AND edge = 'begin'
+    ) AS m
+        ON m.run_id = c.run_id
+        AND m.step = c.step
+        AND m.framework IS NOT DISTINCT FROM c.framework
+    WHERE c.run_id IS NOT NULL AND c.step IS NOT NULL AND m.run_id IS NULL
     GROUP BY c.framework, c.run_id, c.step
 )
 SELECT

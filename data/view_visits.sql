@@ -17,30 +17,17 @@ WITH edges AS (
         "at",
         file_id,
         line_offset,
-        count(*) FILTER (edge = 'begin' OR kind = 'run') OVER (
-            PARTITION BY run_id, framework
-            ORDER BY marked_at, "at", file_id, line_offset
-            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-        ) AS turn
+        count(*) FILTER (edge = 'begin' OR kind = 'run') OVER so_far AS turn,
+        last_value(
+            CASE WHEN kind = 'run' THEN '' WHEN edge = 'begin' THEN step END IGNORE NULLS
+        ) OVER so_far AS begun_step
     FROM known_marks
     WHERE kind = 'step' OR edge = 'end'
-),
-turns AS (
-    SELECT
-        framework,
-        run_id,
-        step,
-        kind,
-        edge,
-        marked_by,
-        marked_at,
-        "at",
-        file_id,
-        line_offset,
-        turn,
-        max(step) FILTER (kind = 'step' AND edge = 'begin') OVER (PARTITION BY run_id, framework, turn) AS begun_step,
-        status
-    FROM edges
+    WINDOW so_far AS (
+        PARTITION BY run_id, framework
+        ORDER BY marked_at, "at", file_id, line_offset
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    )
 ),
 closed AS (
     SELECT
@@ -56,7 +43,7 @@ closed AS (
         arg_min(status, marked_at) FILTER (
             kind = 'step' AND edge = 'end' AND step = begun_step AND status IS NOT NULL
         ) AS status
-    FROM turns
+    FROM edges
     GROUP BY framework, run_id, turn
 ),
 followed AS (

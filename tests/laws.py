@@ -33,6 +33,9 @@ def assert_sums_agree(ledger: Ledger) -> None:
 
 
 def _assert_sums_agree(ledger: Connection) -> None:
+    of_calls = ", ".join(name for (name,) in ledger.rows("SELECT column_name FROM (DESCRIBE standings)"))
+    for one, other in (("calls", "standings"), ("standings", "calls")):
+        assert ledger.rows(f"SELECT {of_calls} FROM {one} EXCEPT ALL SELECT {of_calls} FROM {other}") == []
     steps = _by_run(
         ledger, f"SELECT framework, run_id, {', '.join(f'sum({name})' for name in SUMMED)} FROM step_usage GROUP BY ALL"
     )
