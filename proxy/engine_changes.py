@@ -1,4 +1,4 @@
-"""What we change in the engine itself. Five things, each with its reason; never here: anything it can be asked for.
+"""What we change in the engine itself, each with its reason. Never here: anything the engine can be asked for.
 
 A WebSocket that broke on one side breaks on the other. Where a connection ends without a closing handshake the engine
 says to the other side that all is well (close code 1000, measured on 11.0.2 and 12.2.3). A client would then take the
@@ -7,22 +7,23 @@ half of a response that it has for the whole, where without a proxy it sees the 
 TLS works in a host program that makes warnings errors. On 11.0.2 the engine's own use of pyOpenSSL warns in the
 middle of a handshake, which then fails.
 
-Hooks are asked only of addons that have them. The engine looks through every addon anew at every hook, and once more
-at an `update` hook for its own screens, which nobody listens to here: 13 % of its CPU per call.
+The rest is CPU that a call need not cost; `bench/bench_proxy.py` measures against the engine without it.
 
-Messages are not checked for their types. The engine does so for each one that it has itself just parsed, unless
-Python runs with -O: another 13 %.
-
-What one read of a socket makes the engine send goes out in one write, not one for each chunk of a body: a fast
-stream has several in a read, and a write costs more than all else that is done for a chunk.
-
-(All three by `bench/bench_proxy.py`, which measures against the engine without them.)
+- A hook is asked of the addons that listen to it. The engine looks through all of them at every hook, and once more at
+  an `update` hook for its own screens, which nobody has here.
+- A hook that nobody waits in is answered at once. The engine makes a task for each, and comes back to it later.
+- Messages are not checked for their types. The engine does so for each one it has just parsed, unless Python runs
+  with -O.
+- What one event makes the engine send goes out in one write. A fast stream has many chunks in a read, and a write
+  costs more than all else that is done for a chunk.
+- A header is looked for in one pass. The engine calls three functions for every header there is, and OpenAI sends 30.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,8 +38,8 @@ with warnings.catch_warnings():
     from mitmproxy.master import Master
     from mitmproxy.options import Options
     from mitmproxy.proxy import mode_servers
-    from mitmproxy.proxy.commands import Command, SendData
-    from mitmproxy.proxy.events import Event
+    from mitmproxy.proxy.commands import Command, SendData, StartHook
+    from mitmproxy.proxy.events import Event, HookCompleted
     from mitmproxy.proxy.layer import Layer
     from mitmproxy.proxy.layers import websocket
     from mitmproxy.tls import TlsData
@@ -75,6 +76,8 @@ class _ListeningAddons(AddonManager):
     def __init__(self, master: Master) -> None:
         super().__init__(master)
         self._listeners: dict[str, list[Callable[..., Any]]] = {}
+        self._begun: dict[Hook, tuple[Awaitable[object], Iterator[Callable[..., Any]]]] = {}
+        """Hooks that somebody waits in: what is waited for, and who has not been asked yet."""
 
     def add(self, *addons: object) -> None:
         self._listeners.clear()
@@ -88,25 +91,61 @@ class _ListeningAddons(AddonManager):
         self._listeners.clear()
         super().clear()
 
+    def answer(self, event: Hook) -> bool:
+        """Ask a hook of all who listen; False where one of them waits: then `trigger_event` is to do the rest."""
+        begun = self._ask(event, iter(self._listening(event)))
+        if begun is None:
+            return True
+        self._begun[event] = begun
+        return False
+
     async def trigger_event(self, event: Hook) -> None:
+        begun = self._begun.pop(event, None) or self._ask(event, iter(self._listening(event)))
+        while begun is not None:
+            waits, others = begun
+            if not await _is_done(waits):
+                return
+            begun = self._ask(event, others)
+
+    def _listening(self, event: Hook) -> list[Callable[..., Any]]:
         listeners = self._listeners.get(event.name)
         if listeners is None:
             listeners = [listen for addon in self.chain for _, listen in self._iter_hooks(addon, event)]
             self._listeners[event.name] = listeners
-        if not listeners:
-            return
-        arguments = event.args()
+        return listeners
+
+    def _ask(
+        self, event: Hook, listeners: Iterator[Callable[..., Any]]
+    ) -> tuple[Awaitable[object], Iterator[Callable[..., Any]]] | None:
+        """Ask one after the other, until one has to be waited for."""
+        arguments: list[Any] | None = None
         for listen in listeners:
+            if arguments is None:
+                arguments = event.args()
             try:
                 waits = listen(*arguments)
-                if waits is not None:
-                    await waits
             except AddonHalt:
-                return
+                return None
             except Exception:
                 # As the engine itself would: into its log, and the next one is asked all the same.
                 with safecall():
                     raise
+            else:
+                if waits is not None:
+                    return waits, listeners
+        return None
+
+
+async def _is_done(waits: Awaitable[object]) -> bool:
+    """Wait; False where the others are not to be asked."""
+    try:
+        await waits
+    except AddonHalt:
+        return False
+    except Exception:
+        with safecall():
+            raise
+    return True
 
 
 class LeanMaster(Master):
@@ -117,17 +156,18 @@ class LeanMaster(Master):
         self.addons = _ListeningAddons(self)
 
 
-class OneWrite:
-    """A layer, and with it all below, whose consecutive pieces for one connection become one."""
+class AtOnce:
+    """The engine's top layer: hooks that nobody waits in are answered, and pieces for one connection are one."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, answer: Callable[[StartHook], bool]) -> None:
         self._layer = layer
+        self._answer = answer
 
     def handle_event(self, event: Event) -> Iterator[Command]:
         connection: Connection | None = None
         pieces: list[bytes] = []
         try:
-            for command in self._layer.handle_event(event):
+            for command in self._commands(event):
                 if connection is not None and not (isinstance(command, SendData) and command.connection is connection):
                     yield SendData(connection, b"".join(pieces))
                     connection, pieces = None, []
@@ -144,10 +184,19 @@ class OneWrite:
         if connection is not None:
             yield SendData(connection, b"".join(pieces))
 
+    def _commands(self, event: Event) -> Iterator[Command]:
+        events = deque([event])
+        while events:
+            for command in self._layer.handle_event(events.popleft()):
+                if not isinstance(command, StartHook) or not self._answer(command):
+                    yield command
+                elif command.blocking:
+                    events.append(HookCompleted(command))
+
 
 class _Handler(mode_servers.ProxyConnectionHandler):
     async def handle_client(self) -> None:
-        self.layer = OneWrite(self.layer)  # type: ignore[assignment]
+        self.layer = AtOnce(self.layer, self.master.addons.answer)  # type: ignore[assignment, attr-defined]
         await super().handle_client()
 
 
@@ -155,20 +204,42 @@ def _unchecked(_message: http.MessageData) -> None:
     """In the place of a check of types."""
 
 
+def _get_all(headers: http.Headers, name: str | bytes) -> list[str]:
+    wanted = (name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")).lower()
+    return [value.decode("utf-8", "surrogateescape") for key, value in headers.fields if key.lower() == wanted]
+
+
+def _get(headers: http.Headers, name: str | bytes, default: Any = None) -> Any:
+    values = _get_all(headers, name)
+    return ", ".join(values) if values else default
+
+
+def _has(headers: http.Headers, name: object) -> bool:
+    return isinstance(name, str | bytes) and bool(_get_all(headers, name))
+
+
+_CHANGES: tuple[tuple[Any, str, Any], ...] = (
+    (websocket, "WebsocketConnection", _Connection),
+    (mode_servers, "ProxyConnectionHandler", _Handler),
+    (http.MessageData, "__post_init__", _unchecked),
+    (http.Headers, "get_all", _get_all),
+    (http.Headers, "get", _get),
+    (http.Headers, "__contains__", _has),
+)
+_ABSENT = object()
+
+
 @contextmanager
 def engine_changed() -> Iterator[None]:
-    """Within it the engine passes a broken socket on as one, writes once, and takes its own messages as they are."""
-    handler_before = mode_servers.ProxyConnectionHandler
-    socket_before = websocket.WebsocketConnection
-    check_before = getattr(http.MessageData, "__post_init__", None)
-    mode_servers.ProxyConnectionHandler = _Handler  # type: ignore[misc]
-    websocket.WebsocketConnection = _Connection  # type: ignore[misc]
-    if check_before is not None:
-        http.MessageData.__post_init__ = _unchecked  # type: ignore[method-assign]
+    """Within it the engine is as it is described above; afterwards it is as it came."""
+    before = [vars(owner).get(name, _ABSENT) for owner, name, _ in _CHANGES]
+    for owner, name, ours in _CHANGES:
+        setattr(owner, name, ours)
     try:
         yield
     finally:
-        mode_servers.ProxyConnectionHandler = handler_before  # type: ignore[misc]
-        websocket.WebsocketConnection = socket_before  # type: ignore[misc]
-        if check_before is not None:
-            http.MessageData.__post_init__ = check_before  # type: ignore[method-assign]
+        for (owner, name, _), was in zip(_CHANGES, before, strict=True):
+            if was is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, was)
