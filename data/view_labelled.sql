@@ -265,6 +265,7 @@ LEFT JOIN (
     SELECT run_id, min(framework) AS framework
     FROM marks
     WHERE framework IS NOT NULL
+      AND run_id IN (SELECT unnamed.run_id FROM open_calls AS unnamed WHERE unnamed.framework IS NULL)
     GROUP BY run_id
     HAVING min(framework) = max(framework)
 ) AS d ON d.run_id = o.run_id AND o.framework IS NULL
