@@ -19,15 +19,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import orjson
-
 from ..data.clock import Clock
 from ..data.error import SubmeterError
 from ..data.journal import submeter_version
 from ..data.ledger import Ledger
 from . import questions
 from .bucket import UsageEndpoint
-from .certificate_check import FORMAT, said, seal, units_of, verify_certificate
+from .certificate_check import FORMAT, said, units_of, verify_certificate
+from .certificate_seal import seal, written
 from .certified import CALLS_MAX, CertifiedCall, call_record, certified_calls, minute_book
 from .choice import AuditRequest, find_run
 from .judge import PLACED_CALLS_MAX, Judge, Judged
@@ -103,8 +102,7 @@ def make_certificate(
         "spans": spans,
         "pages": pages,
     }
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
-    data = orjson.dumps({**document, "seal": seal(document)}, option=options)
+    data = written({**document, "seal": seal(document)})
     problems = verify_certificate(data).problems
     if problems:
         raise SubmeterError(

@@ -27,6 +27,7 @@ from ..data.clock import utc
 from ..data.error import SubmeterError
 from .bucket import UsageEndpoint
 from .certificate_pages import Read, read_of
+from .certificate_seal import seal, written
 from .certified import CertifiedCall, minute_book, placed_whole, read_call
 from .cut import cut
 from .history import SeenRead, make_history
@@ -87,12 +88,6 @@ class _Rules:
         return f"shift {self.shift_min} min, settle {settle} min, {self.stable_reads} equal reads {interval} min apart"
 
 
-def seal(document: Mapping[str, Any]) -> str:
-    """SHA-256 of a document without its seal, keys in order."""
-    rest = {name: value for name, value in document.items() if name != "seal"}
-    return hashlib.sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
 def said(verdict: Verdict, reason: object) -> str:
     """A verdict with its reason."""
     return f"{verdict} ({reason})" if reason else str(verdict)
@@ -122,6 +117,11 @@ def verify_certificate(data: bytes) -> Verification:
         problems: list[str] = []
         if document["seal"] != seal(document):
             problems.append("It was changed after it was made: its seal does not fit.")
+        if written(document) != data:
+            problems.append(
+                "It is not written as certificates are: a name is given twice, or it was laid out anew, "
+                "and what a reader sees in it need not be what is sealed."
+            )
         rules = _rules(document["settings"], problems)
         return Verification(
             run=str(document["run"]),

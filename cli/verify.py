@@ -22,8 +22,9 @@ def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
     """Derive a certificate's verdict again, offline, without any key.
 
     Minute book, span, cut and parts are made again from the calls and pages in the file; a change of anything else
-    breaks its seal. This shows a wrong derivation, not a forgery: whoever writes a certificate can make up both books
-    together and seal them. Against that, publish the SHA-256 where it cannot be changed later, and compare it.
+    breaks its seal, and a file laid out anew, or with a name given twice, is refused. This shows a wrong derivation,
+    not a forgery: whoever writes a certificate can make up both books together and seal them. Against that, publish the
+    SHA-256 where it cannot be changed later, and compare it.
 
     Exit code 0: the verdict follows from what the file holds; 1: it does not; 2: this is no certificate.
 

@@ -13,6 +13,7 @@ from audit_world import World, world
 
 from submeter.audit.certificate import make_certificate
 from submeter.audit.certificate_check import verify_certificate
+from submeter.audit.certificate_seal import written
 from submeter.audit.choice import AuditRequest
 from submeter.audit.reads import PageStore
 from submeter.audit.settings import AuditSettings
@@ -57,7 +58,7 @@ def test_a_verdict_is_derived_again_from_its_certificate_alone_and_a_changed_one
     def changed(change: Callable[[dict[str, Any]], object]) -> tuple[str, ...]:
         document = orjson.loads(data)
         change(document)
-        return verify_certificate(orjson.dumps(document)).problems
+        return verify_certificate(written(document)).problems
 
     assert changed(lambda d: d.update(verdict="short")) == (
         "It was changed after it was made: its seal does not fit.",
@@ -73,6 +74,25 @@ def test_a_short_run_has_a_certificate_too(here: World) -> None:
     audited(here, "r-1")
     got = verify_certificate(certified(here, "r-1"))
     assert (got.verdict, got.good) == ("short", True)
+
+
+def test_a_name_given_twice_or_another_layout_does_not_pass_for_what_is_sealed(here: World) -> None:
+    here.a_run()
+    audited(here, "r-1")
+    data = certified(here, "r-1")
+    another = b'"api_key_id": "key_of_another",'
+    deep = data.index(b'"api_key_id"')
+    others = {
+        "at the top": data.replace(b"{", b'{"verdict": "short",', 1),
+        "below": data[:deep] + another + data[deep:],
+        "escaped": data.replace(b"{", b'{"verd\\u0069ct": "short",', 1),
+        "laid out anew": orjson.dumps(orjson.loads(data)),
+        "something after it": data + b" ",
+    }
+    for where, other in others.items():
+        assert orjson.loads(other) == orjson.loads(data), where
+        (problem,) = verify_certificate(other).problems
+        assert "a name is given twice" in problem, where
 
 
 def test_only_a_final_verdict_with_real_waiting_gets_a_certificate(here: World) -> None:

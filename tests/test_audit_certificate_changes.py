@@ -13,7 +13,8 @@ import pytest
 from audit_world import world
 
 from submeter.audit.certificate import make_certificate
-from submeter.audit.certificate_check import seal, verify_certificate
+from submeter.audit.certificate_check import verify_certificate
+from submeter.audit.certificate_seal import seal, written
 from submeter.audit.certified import CertifiedCall, certified_calls, minute_book, read_call
 from submeter.audit.choice import AuditRequest
 from submeter.audit.questions import asking, book
@@ -101,7 +102,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def problems(document: Document) -> tuple[str, ...]:
     """What is seen; a document that is no certificate any more is one thing seen."""
     try:
-        return verify_certificate(orjson.dumps(document)).problems
+        return verify_certificate(written(document)).problems
     except SubmeterError as error:
         return (error.why,)
 
