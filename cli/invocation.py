@@ -15,7 +15,7 @@ import click
 
 from ..data.clock import Clock, SystemClock
 from ..data.error import SubmeterError
-from ..data.paths import DEFAULT_LEDGER, journal_folder, ledger_path
+from ..data.paths import DEFAULT_LEDGER, check_ledger_path, journal_folder, ledger_path
 from .output import say
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ class Invocation:
 
     ledger: Path = field(default_factory=ledger_path)
     clock: Clock = field(default_factory=SystemClock)
+
+    def __post_init__(self) -> None:
+        check_ledger_path(self.ledger)
 
     def closed_ledger(self) -> Ledger:
         """The ledger as it is, not even looked into. Raises `SubmeterError` where there is none."""
@@ -84,7 +87,8 @@ def named_environment() -> dict[str, str]:
 
 def _choose_ledger(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
     if value is not None:
-        context.obj = replace(context.find_object(Invocation) or Invocation(), ledger=value)
+        known = context.find_object(Invocation)
+        context.obj = Invocation(ledger=value) if known is None else replace(known, ledger=value)
 
 
 def ledger_option(command: Command) -> Command:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -18,7 +20,7 @@ from .audit import audit
 from .demo import demo
 from .doctor import doctor
 from .explain import explain
-from .invocation import Invocation, ledger_option
+from .invocation import ledger_option
 from .ledger import ledger
 from .metrics import metrics
 from .output import say
@@ -27,6 +29,7 @@ from .run import run
 from .runs import runs, steps
 from .sql import sql
 from .step import step
+from .streams import guard_streams
 from .verify import verify
 
 SIGPIPE_EXIT = 128 + 13
@@ -37,25 +40,41 @@ SIGINT_EXIT = 128 + 2
 class Commands(click.Group):
     """The group of all commands, which knows how each of them may end."""
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        with _ending():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _ending():
             return super().invoke(ctx)
-        except SubmeterError as error:
-            # What another program said (DuckDB, the system) may have lines of its own; here there are three.
-            for line in (error.what, error.why, error.next_step):
-                say(" ".join(line.split()))
-            ctx.exit(error.exit_code)
-        except BrokenPipeError:
-            _leave_quietly(SIGPIPE_EXIT)
-        except KeyboardInterrupt:
-            _leave_quietly(SIGINT_EXIT)
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    try:
+        yield
+    except SubmeterError as error:
+        raise click.exceptions.Exit(_tell(error)) from error
+    except BrokenPipeError:
+        _leave_quietly(SIGPIPE_EXIT)
+    except KeyboardInterrupt:
+        _leave_quietly(SIGINT_EXIT)
+
+
+def _tell(error: SubmeterError) -> int:
+    """Three lines; the exit code."""
+    # What another program said (DuckDB, the system) may have lines of its own; here there are three.
+    for line in (error.what, error.why, error.next_step):
+        say(" ".join(line.split()))
+    return error.exit_code
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110})
 @ledger_option
 @click.version_option(version("submeter"), prog_name="submeter")
-@click.pass_context
-def cli(context: click.Context) -> None:
+def cli() -> None:
     """The independent meter for OpenAI tokens.
 
     A local proxy writes down the usage of every call, exactly, by framework, run and step. An audit sets the sums
@@ -69,7 +88,6 @@ def cli(context: click.Context) -> None:
         OPENAI_BASE_URL=http://127.0.0.1:8787/run/r-1/step/1/v1 python my_framework.py
         submeter steps r-1
     """
-    context.obj = context.obj or Invocation()
 
 
 for command in (demo, proxy, run, step, runs, steps, audit, explain, verify, sql, metrics, ledger, doctor):
@@ -78,11 +96,14 @@ for command in (demo, proxy, run, step, runs, steps, audit, explain, verify, sql
 
 def main() -> None:
     """Run the command line and leave the process."""
+    guard_streams()
     try:
         try:
             cli()
         finally:
             sys.stdout.flush()
+    except SubmeterError as error:
+        sys.exit(_tell(error))
     except BrokenPipeError:
         _leave_quietly(SIGPIPE_EXIT)
 

@@ -123,3 +123,32 @@ def test_the_ledger_is_that_of_the_environment_else_the_default(monkeypatch: pyt
     assert Invocation().ledger == Path("submeter.duckdb")
     monkeypatch.setenv("SUBMETER_LEDGER", "other.duckdb")
     assert Invocation().ledger == Path("other.duckdb")
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", "a" * 300])
+@pytest.mark.parametrize("before", [True, False])
+def test_what_can_be_no_ledger_is_refused_in_three_lines(
+    path: str, before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    option = ["--ledger", path]
+    for words in (["runs"], ["sql", "FROM calls"], ["step", "begin", "1", "--run", "r-1"], ["proxy"], ["doctor"]):
+        at = 0 if before else 2 if words[0] == "step" else 1
+        result = CliRunner().invoke(cli, [*words[:at], *option, *words[at:]])
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3), result.output
+        assert result.stderr.startswith("There can be no ledger at ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_environment_is_no_ledger_and_hinders_only_who_needs_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SUBMETER_LEDGER", str(tmp_path))
+    result = CliRunner().invoke(cli, ["runs"])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3)
+    assert CliRunner().invoke(cli, ["runs", "--help"]).exit_code == 0
+    named = CliRunner().invoke(cli, ["runs", "--ledger", "a.duckdb"])
+    assert named.stderr.startswith("There is no ledger at a.duckdb")
+    (tmp_path / "none.json").write_text("{}")
+    assert "not a certificate" in CliRunner().invoke(cli, ["verify", "none.json"]).stderr
