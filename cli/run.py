@@ -22,13 +22,13 @@ from ..data.call import Edge, MarkedBy
 from ..data.error import SubmeterError
 from ..data.journal import new_call_id
 from ..data.keys import KeyRing, read_keys
-from ..data.marks import Mark, check_run_id, check_step, run_name
+from ..data.marks import Mark, check_framework, check_run_id, check_step, run_name
 from ..proxy.control_client import read_health, tell
 from ..proxy.listen import Listen
 from ..proxy.upstream_url import DEFAULT_UPSTREAM, parse_upstream
 from .invocation import ENV_FILE, Invocation, ledger_option, pass_invocation
 from .output import records, say
-from .run_environment import PROFILES, Label, Metered, Profile, check_keys_of, child_environment
+from .run_environment import PROFILES, Label, Metered, Profile, check_keys_of, check_variables, child_environment
 from .running import running_proxies
 from .runs import NO_STEP
 from .spawn import find_program, run_command, signals_held
@@ -93,10 +93,11 @@ def run(
         submeter run --framework ghspec --profile ghspec -- ./run_ghspec.sh
     """
     label = Label(
-        framework=framework.lower(),
+        framework=check_framework(framework.lower()),
         run_id=check_run_id(run_id if run_id is not None else new_call_id(invocation.clock.now_us())),
         step=check_step(step) if step is not None else None,
     )
+    check_variables(extra)
     chosen = PROFILES[profile] if profile else Profile()
     intercept = intercept or chosen.intercept
     program = find_program(command, os.environ)

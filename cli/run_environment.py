@@ -87,6 +87,17 @@ def child_environment(
     return environment
 
 
+def check_variables(names: Iterable[str]) -> None:
+    """Raise a `SubmeterError` for what can be the name of no environment variable."""
+    for name in names:
+        if not name or "=" in name or "\0" in name:
+            raise SubmeterError(
+                f"--env {name[:40]!r} is not the name of a variable.",
+                "It holds an equals sign or a NUL." if name else "It is empty.",
+                "Give the name alone, the base URL is put into it: --env MY_BASE_URL",
+            )
+
+
 def check_keys_of(environment: Mapping[str, str], framework: str, keys: KeyRing) -> None:
     """Raise a `SubmeterError` where this framework's calls could not be told from another's by their key."""
     keys.check_apart(framework)

@@ -15,7 +15,7 @@ from ..data.call import Edge, MarkedBy
 from ..data.error import SubmeterError
 from ..data.journal import Journal
 from ..data.keys import read_keys
-from ..data.marks import Mark, check_step, run_name
+from ..data.marks import Mark, check_framework, check_step, run_name
 from ..proxy.control import checked_status, named_run
 from ..proxy.control_client import tell
 from .invocation import ENV_FILE, Invocation, ledger_option, pass_invocation
@@ -98,7 +98,7 @@ def mark_step(invocation: Invocation, mark: Mark) -> None:
 
 
 def _read(invocation: Invocation, edge: Edge, step: str, run: str, framework: str | None, status: str | None) -> Mark:
-    named, run_id = named_run(run, framework)
+    named, run_id = named_run(run, framework if framework is None else check_framework(framework))
     return Mark(
         kind="step",
         framework=named,

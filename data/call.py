@@ -16,6 +16,7 @@ from typing import Any
 COUNT_MAX = 1_000_000_000
 """A larger token count is flagged and not believed (DESIGN.md section 5): no model has a billion-token call."""
 
+FRAMEWORK_CHARS_MAX = 128
 STEP_CHARS_MAX = 128
 RUN_ID_CHARS_MAX = 256
 

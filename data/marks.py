@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from .call import RUN_ID_CHARS_MAX, STEP_CHARS_MAX, Edge, MarkedBy
+from .call import FRAMEWORK_CHARS_MAX, RUN_ID_CHARS_MAX, STEP_CHARS_MAX, Edge, MarkedBy
 from .clock import US_PER_MINUTE
 from .error import SubmeterError
 
@@ -64,6 +64,17 @@ def check_label(what: str, value: str, chars_max: int) -> str:
             "Choose a shorter name, such as: submeter step begin 4.7 --run test_run_123",
         )
     return value
+
+
+def check_framework(value: str) -> str:
+    """The framework itself, or a `SubmeterError`: a label without a slash, which in a run's name ends it."""
+    if "/" in value:
+        raise SubmeterError(
+            f"Framework {value[:40]!r} cannot be used as a label.",
+            "A run is written FRAMEWORK/ID, so no framework has a slash in it.",
+            "Choose another name, such as: submeter run --framework chatdev -- python run.py",
+        )
+    return check_label("Framework", value, FRAMEWORK_CHARS_MAX)
 
 
 def check_run_id(value: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from laws import assert_sums_agree
 
-from submeter.cli.run_environment import PROFILES, Label, Metered, check_keys_of, child_environment
+from submeter.cli.run_environment import PROFILES, Label, Metered, check_keys_of, check_variables, child_environment
 from submeter.data.clock import SystemClock
 from submeter.data.error import SubmeterError
 from submeter.data.keys import read_keys
@@ -303,6 +303,32 @@ def test_one_key_under_two_frameworks_is_an_error_before_the_run(environment: di
         check_keys_of(environment, "chatdev", read_keys(environment))
     assert "baes" in error.value.what
     assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--framework", "a/b"],
+        ["--framework", ""],
+        ["--framework", "a\nb"],
+        ["--framework", "f" * 129],
+        ["--env", "A=B"],
+        ["--env", ""],
+        ["--env", "FINE", "--env", "="],
+    ],
+)
+def test_what_can_be_no_framework_or_no_variable_is_refused_before_the_run(
+    words: list[str], place: dict[str, str], tmp_path: Path
+) -> None:
+    done = submeter_run(place, *words, "--", "touch", "ran")
+    assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (2, 3, b""), done.stderr
+    assert list(tmp_path.iterdir()) == [], "no run, no journal, no command"
+
+
+@pytest.mark.parametrize("name", ["", "A=B", "=", "A\0B"])
+def test_a_name_that_no_variable_can_have_is_an_error(name: str) -> None:
+    with pytest.raises(SubmeterError, match="is not the name of a variable"):
+        check_variables(["FINE", name])
 
 
 def test_one_key_under_two_frameworks_leaves_no_trace(place: dict[str, str]) -> None:

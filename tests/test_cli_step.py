@@ -132,3 +132,11 @@ def test_one_key_under_two_frameworks_is_said_at_a_step_s_begin_and_the_mark_is_
     assert "Note: One key is used for baes and chatdev." in result.stderr
     assert [line["edge"] for line in lines(ledger) if line["kind"] == "step"] == ["begin"]
     assert "Note" not in run(ledger, "step", "begin", "1", "--run", "ghspec/r-1").stderr
+
+
+@pytest.mark.parametrize("framework", ["a/b", "", "/", "a\nb"])
+def test_what_can_be_no_framework_is_refused_and_leaves_no_mark(framework: str, tmp_path: Path) -> None:
+    for edge in ("begin", "end"):
+        result = run(tmp_path / "l.duckdb", "step", edge, "1", "--run", "r-1", "--framework", framework)
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3)
+    assert list(tmp_path.iterdir()) == []
