@@ -127,8 +127,7 @@ def serve_engine(upstream_url: str, *, lean: bool) -> None:
     from mitmproxy.master import Master
     from mitmproxy.options import Options
 
-    from submeter.proxy.engine_changes import LeanMaster, engine_changed
-    from submeter.proxy.serve import _engine_logging_aside
+    from submeter.proxy.engine_changes import LeanMaster, engine_changed, engine_logging_aside
 
     class Bare:
         def __init__(self, proxyserver: Proxyserver) -> None:
@@ -155,7 +154,7 @@ def serve_engine(upstream_url: str, *, lean: bool) -> None:
         await master.run()
 
     with ExitStack() as stack:
-        stack.enter_context(_engine_logging_aside())
+        stack.enter_context(engine_logging_aside())
         if lean:
             stack.enter_context(engine_changed())
         asyncio.run(main())

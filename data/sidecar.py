@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .error import SubmeterError
@@ -24,6 +24,21 @@ POLL_S_MAX = 0.05
 
 _in_process: dict[str, threading.Lock] = {}
 _in_process_guard = threading.Lock()
+_held: set[int] = set()
+"""Descriptors of lock files that are open here."""
+
+
+def _let_go_after_fork() -> None:
+    """A forked child is another process: the locks are its parent's, and so is the thread that would release them."""
+    global _in_process_guard
+    _in_process_guard = threading.Lock()
+    _in_process.clear()
+    while _held:
+        with suppress(OSError):
+            os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 class LockHeldError(Exception):
@@ -72,6 +87,7 @@ def sidecar(ledger: Path, *, exclusive: bool, patience: Patience) -> Iterator[No
                 f"Its lock {path.name} cannot be made: {error.strerror or error}.",
                 "Choose a place you can write to, with --ledger PATH or SUBMETER_LEDGER.",
             ) from error
+        _held.add(descriptor)
         try:
             mode = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
             while True:
@@ -83,6 +99,9 @@ def sidecar(ledger: Path, *, exclusive: bool, patience: Patience) -> Iterator[No
                         raise LockHeldError(_holder(descriptor)) from None
             yield
         finally:
+            # Said, and not left to the closing: a child that was forked in between would hold it on.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            _held.discard(descriptor)
             os.close(descriptor)
     finally:
         mutex.release()

@@ -1,7 +1,8 @@
 """Bytes to readings: a proxy that passes responses untouched and writes down what they say of usage.
 
 A request comes in at `tap`, the engine's hooks. `labels` reads run and step from its path and headers, `endpoint` what
-kind of call it is; `attempt` writes its start line. `upstream_url` says where it goes.
+kind of call it is; `recorder` writes its start line, `attempt` follows it to its end. `upstream_url` says where it
+goes.
 
 The response's chunks pass through the `attempt` into a `Meter` and on to the client. `meter` is sans-I/O: `decode`
 undoes compression on a copy, `sse` makes events of a stream, `json_body` finds the wanted members of a JSON body,
@@ -16,9 +17,10 @@ what happened on the wire.
 A WebSocket has hooks of its own, `socket_tap`. `socket_meter`, sans-I/O, says which message begins and ends which
 response, and `socket_calls` writes their lines.
 
-`serve` starts and stops the engine, `control` answers the proxy's own paths, `open_runs` picks up where an earlier
-proxy stopped. `in_process` is the meter inside a Python program, `child` its proxy where
-the engine cannot be imported beside the program's libraries, `environment` what a client needs to be pointed here.
+`serve` starts and stops the engine (`forking`: a forked child lets go of it), `control` answers the proxy's own paths,
+`open_runs` picks up where an earlier proxy stopped. `in_process` is the meter inside a Python program, `child` its
+proxy where the engine cannot be imported beside the program's libraries, `environment` what a client needs to be
+pointed here.
 
 `intercept` is the second door, for programs that hard-code their URL: `forwarding` says what may pass it, `authority`
 keeps its certificates. `listen` says where the doors are; `control_client` asks a proxy from outside.

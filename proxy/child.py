@@ -131,9 +131,29 @@ class ChildProxy:
             _end(process, drain_s + STOP_S_MAX)
             ChildProxy._running = None
 
+    def let_go_after_fork(self) -> None:
+        """In a forked child of the program: this proxy is its parent's, and ends when the parent says so."""
+        process, self._process = self._process, None
+        if process is not None:
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            # Not ours to wait for.
+            process.returncode = 0
+
     def mark(self, mark: Mark) -> None:
         """Journal a mark, by the child's control path."""
         tell(self.url, mark)
+
+
+def _leave_to_parent() -> None:
+    running, ChildProxy._running = ChildProxy._running, None
+    ChildProxy._one_at_a_time = threading.Lock()
+    if running is not None:
+        running.let_go_after_fork()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _end(process: subprocess.Popen[bytes], seconds: float) -> None:

@@ -5,7 +5,8 @@ says to the other side that all is well (close code 1000, measured on 11.0.2 and
 half of a response that it has for the whole, where without a proxy it sees the break (the openai SDK connects again).
 
 TLS works in a host program that makes warnings errors. On 11.0.2 the engine's own use of pyOpenSSL warns in the
-middle of a handshake, which then fails.
+middle of a handshake, which then fails. pyOpenSSL is kept from warning, as long as the engine runs: the list of what
+is to be warned of is the host program's, and cannot be changed for one thread.
 
 The rest is CPU that a call need not cost; `bench/bench_proxy.py` measures against the engine without it.
 
@@ -21,6 +22,7 @@ The rest is CPU that a call need not cost; `bench/bench_proxy.py` measures again
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -31,7 +33,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from mitmproxy import http
     from mitmproxy.addonmanager import AddonManager, safecall
-    from mitmproxy.addons.tlsconfig import TlsConfig
     from mitmproxy.connection import Connection
     from mitmproxy.exceptions import AddonHalt
     from mitmproxy.hooks import Hook
@@ -42,24 +43,18 @@ with warnings.catch_warnings():
     from mitmproxy.proxy.events import Event, HookCompleted
     from mitmproxy.proxy.layer import Layer
     from mitmproxy.proxy.layers import websocket
-    from mitmproxy.tls import TlsData
+    from OpenSSL import SSL
     from wsproto.events import CloseConnection
     from wsproto.events import Event as SocketEvent
     from wsproto.frame_protocol import CloseReason
 
 
-class QuietTlsConfig(TlsConfig):
-    """The engine's own TLS, without the warnings that are nobody's here."""
+class _Quiet:
+    """In the place of the module `warnings`."""
 
-    def tls_start_client(self, tls_start: TlsData) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            super().tls_start_client(tls_start)
-
-    def tls_start_server(self, tls_start: TlsData) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            super().tls_start_server(tls_start)
+    @staticmethod
+    def warn(*_said: object, **_how: object) -> None:
+        pass
 
 
 class _Connection(websocket.WebsocketConnection):
@@ -219,6 +214,7 @@ def _has(headers: http.Headers, name: object) -> bool:
 
 
 _CHANGES: tuple[tuple[Any, str, Any], ...] = (
+    (SSL, "warnings", _Quiet),
     (websocket, "WebsocketConnection", _Connection),
     (mode_servers, "ProxyConnectionHandler", _Handler),
     (http.MessageData, "__post_init__", _unchecked),
@@ -243,3 +239,20 @@ def engine_changed() -> Iterator[None]:
                 delattr(owner, name)
             else:
                 setattr(owner, name, was)
+
+
+@contextmanager
+def engine_logging_aside() -> Iterator[None]:
+    """The engine's log goes nowhere while it runs: what matters is in the rows, and the host's log is the host's."""
+    engine = logging.getLogger("mitmproxy")
+    before = engine.propagate, engine.level
+    silence = logging.NullHandler()
+    engine.propagate = False
+    engine.setLevel(logging.CRITICAL)
+    engine.addHandler(silence)
+    try:
+        yield
+    finally:
+        engine.removeHandler(silence)
+        engine.propagate, engine.level = before
+        engine.setLevel(before[1])

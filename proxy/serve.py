@@ -18,7 +18,7 @@ import os
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from ..data.ledger import Ledger
 from ..data.marks import Mark, MarkBook
 from .authority import BASENAME, authority_folder, prepare_authority
 from .control import Control
+from .forking import let_go_of_sockets
 from .listen import INTERCEPT_HOST, Listen
 from .open_runs import take_up_open_runs
 from .outcome import STOPPED, Break
@@ -45,11 +46,12 @@ with warnings.catch_warnings():
     from mitmproxy.addons.core import Core
     from mitmproxy.addons.next_layer import NextLayer
     from mitmproxy.addons.proxyserver import Proxyserver
+    from mitmproxy.addons.tlsconfig import TlsConfig
     from mitmproxy.certs import CertStore
     from mitmproxy.master import Master
     from mitmproxy.options import Options
 
-    from .engine_changes import LeanMaster, QuietTlsConfig, engine_changed
+    from .engine_changes import LeanMaster, engine_changed, engine_logging_aside
     from .intercept import Intercept
     from .socket_tap import SocketTap
     from .tap import Tap
@@ -199,6 +201,13 @@ class ProxyServer:
             self._url = None
             ProxyServer._running = None
 
+    def let_go_after_fork(self) -> None:
+        """In a forked child: the proxy goes on in the parent, where `url` still leads, and nothing of it is ours."""
+        servers = self._proxyserver.servers if self._proxyserver is not None else ()
+        let_go_of_sockets(self._loop, [one for server in servers for one in getattr(server, "_servers", ())])
+        self._threads = []
+        self._recorder = None
+
     def wait(self, seconds: float | None = None) -> bool:
         """Block until the engine has ended by itself (True) or `seconds` have passed (False)."""
         if self._threads:
@@ -224,7 +233,7 @@ class ProxyServer:
             self._master.should_exit.set()
 
     def _run_engine(self) -> None:
-        with _engine_logging_aside(), engine_changed():
+        with engine_logging_aside(), engine_changed():
             try:
                 asyncio.run(self._engine())
             except BaseException as error:
@@ -234,6 +243,8 @@ class ProxyServer:
 
     async def _engine(self) -> None:
         self._loop = asyncio.get_running_loop()
+        # Connections that a stop cuts would each be a traceback in the host's log (3.11); the rows tell of them.
+        self._loop.set_exception_handler(lambda _loop, _context: None)
         authority = self._authority = authority_folder()
         prepare_authority(
             authority,
@@ -266,7 +277,7 @@ class ProxyServer:
         sockets = SocketTap(self.recorder, stopping=self._stopping.is_set)
         doors = [intercept] if intercept is not None else []
         try:
-            master.addons.add(Core(), self._proxyserver, *doors, NextLayer(), QuietTlsConfig(), tap, sockets)
+            master.addons.add(Core(), self._proxyserver, *doors, NextLayer(), TlsConfig(), tap, sockets)
             master.options.update(**self._addon_options(master))
             if timeout_before is not None:
                 mitmproxy.proxy.server.TCP_TIMEOUT = self._silence_s_max
@@ -372,24 +383,17 @@ class ProxyServer:
         thread.start()
 
 
-@contextlib.contextmanager
-def _engine_logging_aside() -> Iterator[None]:
-    """The engine's log goes nowhere while it runs: what matters is in the rows, and the host's log is the host's."""
-    engine = logging.getLogger("mitmproxy")
-    before = engine.propagate, engine.level
-    silence = logging.NullHandler()
-    engine.propagate = False
-    engine.setLevel(logging.CRITICAL)
-    engine.addHandler(silence)
-    try:
-        yield
-    finally:
-        engine.removeHandler(silence)
-        engine.propagate, engine.level = before
-        engine.setLevel(before[1])
-
-
 def _free_port(host: str) -> int:
     """A port that is free now. The engine takes two listeners on port 0 of one host for the same address."""
     with socket.create_server((host, 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def _leave_to_parent() -> None:
+    running, ProxyServer._running = ProxyServer._running, None
+    ProxyServer._one_at_a_time = threading.Lock()
+    if running is not None:
+        running.let_go_after_fork()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
