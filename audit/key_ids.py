@@ -11,7 +11,7 @@ elsewhere.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,17 +43,22 @@ class CanaryCall:
 
     started_us: int
     ended_us: int
+    model: str
+    """As the response named it, which is how it is billed."""
     input_tokens: int
     output_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """Under which ids the Usage API shows exactly a canary's tokens."""
+    """Under which ids the Usage API shows a canary, or may."""
 
     api_key_ids: tuple[str, ...] = ()
+    """Those with one request in a minute, of exactly its model and tokens."""
     without_id: bool = False
-    """They are shown under no id: the key is older than the tracking of keys (openai-usage.md C.4)."""
+    """Such a one is shown under no id: the key is older than the tracking of keys (openai-usage.md C.4)."""
+    merged: tuple[str | None, ...] = ()
+    """Others in whose rows it may be summed up with other calls; None: those without an id."""
 
 
 def list_project_keys(client: UsageApi) -> tuple[ProjectKey, ...]:
@@ -102,12 +107,59 @@ def decide(ends: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
     }
 
 
-def sight_canary(client: UsageApi, call: CanaryCall, *, now_us: int) -> Sighting:
-    """Look for a canary in the bill of all keys, in its own minutes. Raises `BadRead` where that cannot be read."""
+def check_readable(client: UsageApi, *, now_us: int) -> None:
+    """Read one minute of the past. Raises `BadRead` where no canary could be looked for."""
+    end_us = minute_floor(now_us) - US_PER_MINUTE
+    _bill(client, end_us - US_PER_MINUTE, end_us)
+
+
+def sight_canary(
+    client: UsageApi,
+    call: CanaryCall,
+    *,
+    now_us: int,
+    among: Collection[str] = (),
+    others: Collection[str] = (),
+) -> Sighting:
+    """Look for a canary in the bill of all keys, in its own minutes. Raises `BadRead` where that cannot be read.
+
+    `among`: the only ids that it can have, where that is known; `others`: ids that are known to be of other keys. A
+    row of one request is that request and no other; a row of more may be the sum of the canary and of others, and
+    while there is such a row of another id, an equal single request may as well be a neighbour's.
+    """
     start_us = minute_floor(call.started_us) - US_PER_MINUTE
     end_us = min(minute_floor(now_us), minute_floor(call.ended_us) + (1 + AFTER_MIN) * US_PER_MINUTE)
     if end_us <= start_us:
         return Sighting()
+    wanted = (call.input_tokens, call.output_tokens)
+    seen: set[str | None] = set()
+    merged: set[str | None] = set()
+    sums: dict[str | None, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for result in _bill(client, start_us, end_us):
+        key = result.get("api_key_id")
+        if result.get("model") != call.model or key in others or (among and key is not None and key not in among):
+            continue
+        counts, requests = _counts(result), result.get("num_model_requests")
+        if requests == 1 and counts == wanted:
+            seen.add(key)
+        elif requests != 1 and _may_hold(counts, wanted):
+            merged.add(key)
+        sums[key] = (sums[key][0] + counts[0], sums[key][1] + counts[1])
+    # A call may be billed in two minutes: then its parts together are what it used.
+    merged |= {key for key, counts in sums.items() if counts == wanted}
+    return Sighting(
+        api_key_ids=tuple(sorted(key for key in seen if key is not None)),
+        without_id=None in seen,
+        merged=tuple(sorted(merged - seen, key=lambda key: key or "")),
+    )
+
+
+def _may_hold(counts: tuple[int, int], wanted: tuple[int, int]) -> bool:
+    return counts[0] >= wanted[0] and counts[1] >= wanted[1]
+
+
+def _bill(client: UsageApi, start_us: int, end_us: int) -> list[dict[str, Any]]:
+    """The completions of all keys in a few minutes, by key and model."""
     query: Query = [
         ("start_time", start_us // US_PER_S),
         ("end_time", end_us // US_PER_S),
@@ -120,16 +172,7 @@ def sight_canary(client: UsageApi, call: CanaryCall, *, now_us: int) -> Sighting
     data = page.get("data")
     if not isinstance(data, list) or page.get("has_more"):
         raise BadRead(Problem.NOT_A_PAGE, "The Usage API did not give these few minutes on one page.")
-    wanted = (call.input_tokens, call.output_tokens)
-    rows = [(result.get("api_key_id"), result.get("model"), _counts(result)) for result in _results(data)]
-    # A call may be billed in two minutes: then its parts together are what it used.
-    sums: dict[tuple[str | None, str | None], tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for key, model, (given, written) in rows:
-        before = sums[key, model]
-        sums[key, model] = (before[0] + given, before[1] + written)
-    shown = {key for key, _, counts in rows if counts == wanted}
-    shown |= {key for (key, _), counts in sums.items() if counts == wanted}
-    return Sighting(api_key_ids=tuple(sorted(key for key in shown if key is not None)), without_id=None in shown)
+    return _results(data)
 
 
 def _results(data: list[Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import http.client
 import json
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 CANARY_MODEL = "gpt-4o-mini"
 CANARY_FRAMEWORK = "_submeter"
 CANARY_RUN = "canary"
-CANARY_WORDS = (200, 1_200)
-"""Least and most words of its question, drawn anew for each, so that its tokens are hardly anyone else's."""
+CANARY_WORDS = range(200, 1_201)
+"""Words of its question, drawn anew for each, so that its tokens are hardly anyone else's."""
+CANARY_OUTPUT = range(16, 129)
+"""Tokens after which its answer is cut off, drawn for the same reason: a question without an end fills them."""
 CANARY_TIMEOUT_S = 120.0
 LOOK_EVERY_S = 60
 SEEN_WITHIN_MIN = 60
@@ -56,7 +58,11 @@ class KeyAnswer:
     """`redacted_value`, `canary`, or None: not found."""
     said: str = ""
     candidates: tuple[str, ...] = ()
-    """The ids that fit, where more than one does."""
+    """The only ids that it can have, by their ends, where more than one key shows these."""
+    looks_like: tuple[str, ...] = ()
+    """The ids under which its canary may be shown, where that does not decide."""
+    refuted: bool = False
+    """The configured id shows other ends than the key has."""
     canary: CanaryCall | None = None
     """One that was made, and is not seen yet."""
 
@@ -66,8 +72,10 @@ class KeyAnswer:
 
     @property
     def set_wrong(self) -> bool:
-        """Whether another id is configured than was found."""
-        return None not in (self.api_key_id, self.key.api_key_id) and self.api_key_id != self.key.api_key_id
+        """Whether another id is configured than was found, or one that cannot be its."""
+        return self.refuted or (
+            None not in (self.api_key_id, self.key.api_key_id) and self.api_key_id != self.key.api_key_id
+        )
 
     @property
     def missing(self) -> bool:
@@ -100,7 +108,7 @@ def find_key_ids(invocation: Invocation, *, upstream: str, model: str, yes: bool
         answers = _by_ends(client, ring)
         answers = _by_earlier_canaries(invocation, client, answers)
         chosen = [each.key for each in answers if each.missing and each.canary is None]
-        if chosen and _may_call(chosen, model, yes):
+        if chosen and _could_be_seen(invocation, client) and _may_call(chosen, model, yes):
             refused = _make_canaries(invocation, chosen, upstream, model)
             answers = [replace(each, said=refused.get(each.key.framework, each.said)) for each in answers]
             answers = _by_earlier_canaries(invocation, client, answers)
@@ -118,7 +126,7 @@ def find_key_ids(invocation: Invocation, *, upstream: str, model: str, yes: bool
             click.echo(f"{each.variable}={each.api_key_id}")
     if any(each.set_wrong for each in answers):
         return DIFFER
-    return CANNOT_TELL if any(each.missing for each in answers) else FINE
+    return CANNOT_TELL if any(each.api_key_id is None for each in answers) else FINE
 
 
 def _by_ends(client: UsageApi, ring: KeyRing) -> list[KeyAnswer]:
@@ -133,6 +141,7 @@ def _by_ends(client: UsageApi, ring: KeyRing) -> list[KeyAnswer]:
         why = f"the keys of projects cannot be listed with this admin key ({bad.message})"
         return [_not_by_ends(key, why, ()) for key in ring.keys]
     ends: dict[str, list[str]] = {}
+    readable = {each.api_key_id for each in listed if shows(each.redacted_value, each.redacted_value)}
     for key in ring.keys:
         secret = named_secret(key, os.environ, ENV_FILE) or ""
         ends[key.fingerprint] = [each.api_key_id for each in listed if shows(each.redacted_value, secret)]
@@ -142,22 +151,24 @@ def _by_ends(client: UsageApi, ring: KeyRing) -> list[KeyAnswer]:
         fitting, found = tuple(ends[key.fingerprint]), decided[key.fingerprint]
         if found is not None:
             answers.append(_found(KeyAnswer(key=key), found, "redacted_value"))
-        elif len(fitting) > 1:
+            continue
+        if len(fitting) > 1:
             why = f"{len(fitting)} keys show these two ends ({', '.join(fitting)}), so they do not tell which it is"
-            answers.append(_not_by_ends(key, why, fitting))
         elif fitting:
             why = f"{fitting[0]} shows two ends that another framework's key has too, so they do not tell whose it is"
-            answers.append(_not_by_ends(key, why, fitting))
         else:
             why = "no key of the projects that this admin key can list shows its two ends"
-            answers.append(_not_by_ends(key, why, ()))
+        refuted = key.api_key_id in readable and key.api_key_id not in fitting
+        answers.append(_not_by_ends(key, why, fitting, refuted=refuted))
     return answers
 
 
-def _not_by_ends(key: FrameworkKey, why: str, candidates: tuple[str, ...]) -> KeyAnswer:
-    answer = KeyAnswer(key=key, candidates=candidates)
-    if not answer.missing:
-        why = f"{answer.variable} is set to {key.api_key_id}; {why}"
+def _not_by_ends(key: FrameworkKey, why: str, candidates: tuple[str, ...], *, refuted: bool = False) -> KeyAnswer:
+    answer = KeyAnswer(key=key, candidates=candidates, refuted=refuted)
+    if refuted:
+        why = f"{answer.variable} is {key.api_key_id}, which is wrong: that key shows other ends; {why}"
+    elif not answer.missing:
+        why = f"{answer.variable} is set to {key.api_key_id}, which could not be confirmed: {why}"
     return replace(answer, said=why)
 
 
@@ -181,43 +192,83 @@ def _by_earlier_canaries(invocation: Invocation, client: UsageApi, answers: Sequ
     ):
         return list(answers)
     last: dict[str, CanaryCall] = {}
-    for fingerprint, started_us, ended_us, given, written in invocation.open_ledger().query("canary_calls").rows:
+    for fingerprint, started_us, ended_us, model, given, written in invocation.open_ledger().query("canary_calls").rows:
         if invocation.clock.now_us() - started_us < ASKED_AGAIN_AFTER_MIN * US_PER_MINUTE:
-            call = CanaryCall(started_us=started_us, ended_us=ended_us, input_tokens=given, output_tokens=written)
+            call = CanaryCall(
+                started_us=started_us, ended_us=ended_us, model=model, input_tokens=given, output_tokens=written
+            )
             last.setdefault(fingerprint, call)
-    return [
-        _look(invocation, client, replace(each, canary=last[each.key.fingerprint]))
-        if each.missing and each.key.fingerprint in last
-        else each
-        for each in answers
-    ]
+    return _look_for_all(
+        invocation,
+        client,
+        [replace(each, canary=last.get(each.key.fingerprint)) if each.missing else each for each in answers],
+    )
 
 
-def _look(invocation: Invocation, client: UsageApi, answer: KeyAnswer) -> KeyAnswer:
+def _look_for_all(invocation: Invocation, client: UsageApi, answers: Sequence[KeyAnswer]) -> list[KeyAnswer]:
+    """Look for every canary that is not seen yet; what is found of one key cannot be another's."""
+    found = list(answers)
+    for number, each in enumerate(found):
+        if each.canary is not None and each.missing:
+            others = {other.api_key_id for other in found if other.api_key_id is not None}
+            found[number] = _look(invocation, client, each, others)
+    return found
+
+
+def _could_be_seen(invocation: Invocation, client: UsageApi) -> bool:
+    """Whether the Usage API can be read: a call that cannot be looked for is not paid for."""
+    from ..audit.bucket import BadRead
+    from ..audit.key_ids import check_readable
+
+    try:
+        check_readable(client, now_us=invocation.clock.now_us())
+    except BadRead as bad:
+        say(f"No call is offered or made: the Usage API could not be asked for it afterwards ({bad.message})")
+        return False
+    return True
+
+
+def _look(invocation: Invocation, client: UsageApi, answer: KeyAnswer, others: Collection[str]) -> KeyAnswer:
     """Whether the Usage API shows a key's canary by now."""
     from ..audit.bucket import BadRead
     from ..audit.key_ids import sight_canary
 
-    assert answer.canary is not None
+    canary = answer.canary
+    assert canary is not None
     now_us = invocation.clock.now_us()
     try:
-        seen = sight_canary(client, answer.canary, now_us=now_us)
+        seen = sight_canary(client, canary, now_us=now_us, among=answer.candidates, others=others)
     except BadRead as bad:
         return replace(answer, said=f"its canary call cannot be looked for: {bad.message}")
-    ids = tuple(each for each in seen.api_key_ids if not answer.candidates or each in answer.candidates)
-    if len(ids) == 1:
+    ids = seen.api_key_ids
+    merged = tuple(each or "no key id" for each in seen.merged)
+    answer = replace(answer, looks_like=(*ids, *(each for each in seen.merged if each is not None)))
+    if len(ids) == 1 and not seen.without_id and not merged:
         return _found(answer, ids[0], "canary")
+    if ids and (merged or seen.without_id):
+        unclear = ", ".join([*merged, *(["no key id"] if seen.without_id else [])])
+        return replace(
+            answer,
+            said=f"its canary call looks like one of {', '.join(ids)}, but may as well be one of the calls of "
+            f"{unclear}: cannot tell; try again in a day, when other calls pause",
+        )
     if ids:
-        return replace(answer, said=f"its canary call looks like one of each of {', '.join(ids)}", candidates=ids)
-    if seen.without_id:
+        return replace(answer, said=f"its canary call looks like one of each of {', '.join(ids)}")
+    if seen.without_id and not merged:
         return replace(
             answer, said="the Usage API shows its canary call under no key id: make a new key, this one is not tracked"
         )
-    if now_us - answer.canary.ended_us < SEEN_WITHIN_MIN * US_PER_MINUTE:
+    if now_us - canary.ended_us < SEEN_WITHIN_MIN * US_PER_MINUTE:
         return replace(
             answer,
             said="the Usage API does not show its canary call yet, which can take minutes up to an hour; "
             "look again with: submeter doctor --find-key-ids (--wait stays until then)",
+        )
+    if merged:
+        return replace(
+            answer,
+            said=f"its canary call is among other calls of its minute, of {', '.join(merged)}, if of any: cannot tell; "
+            "try again in a day, when other calls pause",
         )
     return replace(
         answer,
@@ -249,19 +300,19 @@ def _make_canaries(invocation: Invocation, keys: Sequence[FrameworkKey], upstrea
         Submeter(invocation.ledger, upstream=upstream, clock=invocation.clock) as meter,
         meter.run(CANARY_FRAMEWORK, run_id=CANARY_RUN),
     ):
-        for key in keys:
-            if (said := _make_canary(meter.url, key, model)) is not None:
+        # No two of them alike either.
+        for key, words in zip(keys, random.SystemRandom().sample(CANARY_WORDS, len(keys)), strict=True):
+            if (said := _make_canary(meter.url, key, model, words)) is not None:
                 refused[key.framework] = f"its canary call was refused: {said}"
     return refused
 
 
-def _make_canary(url: str, key: FrameworkKey, model: str) -> str | None:
+def _make_canary(url: str, key: FrameworkKey, model: str, words: int) -> str | None:
     """One small chat completion; None if it went well, else what was said."""
-    words = random.SystemRandom().randint(*CANARY_WORDS)
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": "Answer with the one word ok." + " meter" * words}],
-        "max_completion_tokens": 16,
+        "messages": [{"role": "user", "content": "Repeat these words without an end." + " meter" * words}],
+        "max_completion_tokens": random.SystemRandom().choice(CANARY_OUTPUT),
     }
     at = urlsplit(url)
     headers = {
@@ -309,9 +360,7 @@ def _await_canaries(invocation: Invocation, client: UsageApi, answers: Sequence[
             summary="The Usage API does not show them yet, which can take minutes",
             clock=clock,
         )
-        found = [
-            _look(invocation, client, each) if each.canary is not None and each.missing else each for each in found
-        ]
+        found = _look_for_all(invocation, client, found)
 
 
 def _record(answer: KeyAnswer) -> dict[str, object]:
@@ -321,6 +370,6 @@ def _record(answer: KeyAnswer) -> dict[str, object]:
         "api_key_id": answer.api_key_id,
         "found_by": answer.found_by,
         "configured": answer.key.api_key_id if KEY_ID.fullmatch(answer.key.api_key_id or "") else None,
-        "candidates": list(answer.candidates),
+        "candidates": list(answer.looks_like or answer.candidates),
         "said": answer.said,
     }

@@ -10,11 +10,19 @@ from audit_world import BEGIN_S
 from replying_server import SECRET, Reply, replying
 
 from submeter.audit.bucket import BadRead, Problem
-from submeter.audit.key_ids import CanaryCall, ProjectKey, Sighting, decide, list_project_keys, sight_canary
+from submeter.audit.key_ids import (
+    CanaryCall,
+    ProjectKey,
+    Sighting,
+    check_readable,
+    decide,
+    list_project_keys,
+    sight_canary,
+)
 from submeter.data.clock import US_PER_S
 
 BEGIN_US = BEGIN_S * US_PER_S
-CALL = CanaryCall(started_us=BEGIN_US, ended_us=BEGIN_US + US_PER_S, input_tokens=700, output_tokens=9)
+CALL = CanaryCall(started_us=BEGIN_US, ended_us=BEGIN_US + US_PER_S, model="m", input_tokens=700, output_tokens=9)
 LATER_US = BEGIN_US + 3600 * US_PER_S
 
 
@@ -23,8 +31,13 @@ def listed(*ids: str, more: bool = False) -> Reply:
     return Reply(body=json.dumps({"object": "list", "data": data, "has_more": more}).encode())
 
 
-def billed(*rows: tuple[str | None, int, int], minute: int = 0) -> dict[str, Any]:
-    results = [{"api_key_id": key, "model": "m", "input_tokens": i, "output_tokens": o} for key, i, o in rows]
+def billed(
+    *rows: tuple[str | None, int, int], minute: int = 0, model: str = "m", requests: int | None = 1
+) -> dict[str, Any]:
+    results = [
+        {"api_key_id": key, "model": model, "input_tokens": i, "output_tokens": o, "num_model_requests": requests}
+        for key, i, o in rows
+    ]
     start = BEGIN_S + 60 * minute
     return {"object": "bucket", "start_time": start, "end_time": start + 60, "results": results}
 
@@ -76,7 +89,7 @@ def test_an_id_is_a_keys_only_where_one_fits_and_no_other_key_claims_it() -> Non
     ("buckets", "seen"),
     [
         ([billed(("k1", 700, 9), ("k2", 701, 9))], Sighting(api_key_ids=("k1",))),
-        ([billed(("k1", 350, 4)), billed(("k1", 350, 5), minute=1)], Sighting(api_key_ids=("k1",))),
+        ([billed(("k1", 350, 4)), billed(("k1", 350, 5), minute=1)], Sighting(merged=("k1",))),
         ([billed(("k1", 700, 9)), billed(("k1", 50, 1), minute=2)], Sighting(api_key_ids=("k1",))),
         ([billed(("k1", 700, 9), ("k2", 700, 9))], Sighting(api_key_ids=("k1", "k2"))),
         ([billed((None, 700, 9))], Sighting(without_id=True)),
@@ -92,6 +105,47 @@ def test_a_canary_is_seen_under_every_id_that_used_exactly_its_tokens(
     (query,) = server.queries()
     assert query[:2] == [("start_time", str(BEGIN_S - 60)), ("end_time", str(BEGIN_S + 7 * 60))]
     assert [value for name, value in query if name == "group_by[]"] == ["api_key_id", "model"]
+
+
+@pytest.mark.parametrize(
+    ("buckets", "seen"),
+    [
+        # The key itself is busy, and a neighbour happens to use exactly the canary's tokens.
+        ([billed(("k1", 5700, 90), requests=8), billed(("k2", 700, 9))], Sighting(api_key_ids=("k2",), merged=("k1",))),
+        ([billed((None, 5700, 90), requests=8), billed(("k2", 700, 9))], Sighting(api_key_ids=("k2",), merged=(None,))),
+        (
+            [billed(("k1", 350, 4), ("k1", 350, 5)), billed(("k2", 700, 9))],
+            Sighting(api_key_ids=("k2",), merged=("k1",)),
+        ),
+        ([billed(("k1", 700, 9), requests=2)], Sighting(merged=("k1",))),
+        ([billed(("k1", 700, 9), requests=None)], Sighting(merged=("k1",))),
+        # What cannot hold it: fewer tokens, one request of other tokens, another model.
+        ([billed(("k1", 700, 8), ("k2", 699, 90), requests=2), billed(("k3", 700, 9))], Sighting(api_key_ids=("k3",))),
+        ([billed(("k1", 5700, 90)), billed(("k3", 700, 9), minute=1)], Sighting(api_key_ids=("k3",))),
+        ([billed(("k1", 5700, 90), requests=8, model="o3"), billed(("k3", 700, 9))], Sighting(api_key_ids=("k3",))),
+        ([billed(("k1", 700, 9), model="o3")], Sighting()),
+    ],
+)
+def test_a_canary_that_may_be_summed_up_with_other_calls_is_said_to_be_and_another_model_is_no_canary(
+    buckets: list[dict[str, Any]], seen: Sighting
+) -> None:
+    with replying(page(*buckets)) as (_, _, client):
+        assert sight_canary(client, CALL, now_us=LATER_US) == seen
+
+
+def test_ids_of_other_keys_and_ids_that_it_cannot_have_hold_no_canary() -> None:
+    bill = page(billed(("k1", 5700, 90), requests=8), billed(("k2", 700, 9)))
+    with replying(bill, bill, bill) as (_, _, client):
+        assert sight_canary(client, CALL, now_us=LATER_US, others={"k1"}) == Sighting(api_key_ids=("k2",))
+        assert sight_canary(client, CALL, now_us=LATER_US, among=["k2", "k3"]) == Sighting(api_key_ids=("k2",))
+        assert sight_canary(client, CALL, now_us=LATER_US, others={"k2"}) == Sighting(merged=("k1",))
+
+
+def test_whether_a_canary_could_be_looked_for_is_known_before_one_is_made() -> None:
+    with replying(page(), Reply(status=403, body=b"{}")) as (_, _, client):
+        check_readable(client, now_us=LATER_US)
+        with pytest.raises(BadRead):
+            check_readable(client, now_us=LATER_US)
 
 
 def test_no_minute_of_the_future_is_asked_for() -> None:

@@ -157,6 +157,63 @@ def test_a_neighbour_with_exactly_the_same_tokens_leaves_it_undecided(world: Wor
     assert "looks like one of each of" in result.stderr
 
 
+def test_a_busy_key_does_not_get_the_id_of_a_neighbour_with_the_same_tokens(world: World) -> None:
+    world.sim.admin_scopes = frozenset({USAGE_SCOPE})
+    Path(".env").unlink()
+    world.find("--yes")
+    world.bill_beside("key_chatdev1", Counts(input_text=50))
+    world.bill_beside("key_other1", Counts())
+    world.clock.sleep(600)
+    result = world.find()
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert (
+        "looks like one of key_other1, but may as well be one of the calls of key_chatdev1: cannot tell"
+        in result.stderr
+    )
+
+
+def test_canaries_are_unlike_in_question_and_answer(world: World) -> None:
+    world.sim.admin_scopes = frozenset({USAGE_SCOPE})
+    world.find("--yes")
+    given = [entry.counts.input_tokens for entry in world.sim.books.entries]
+    assert len(set(given)) == 2
+
+
+def test_an_id_under_which_the_listing_shows_another_key_is_to_be_mended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY_CHATDEV_ID", "key_other2")
+    found = world.find()
+    assert found.exit_code == 1
+    assert "OPENAI_API_KEY_CHATDEV_ID=key_chatdev1" in found.stdout, "the listed id that fits is said"
+    world.sim.keys = [*OTHERS, BAES]
+    unseen = world.find("--yes")
+    assert (unseen.exit_code, unseen.stdout) == (1, "OPENAI_API_KEY_BAES_ID=key_baes1\n")
+    assert "is key_other2, which is wrong: that key shows other ends" in unseen.stderr
+    assert len(world.sim.books) == 0
+
+
+def test_an_id_that_could_not_be_confirmed_is_not_fine(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY_CHATDEV_ID", "key_elsewhere")
+    monkeypatch.setenv("OPENAI_API_KEY_BAES_ID", "key_baes1")
+    world.sim.keys = [*OTHERS, BAES]
+    unlisted = world.find("--yes")
+    assert (unlisted.exit_code, unlisted.stdout) == (3, "")
+    assert "is set to key_elsewhere, which could not be confirmed: no key of the projects" in unlisted.stderr
+    world.sim.admin_scopes = frozenset({USAGE_SCOPE})
+    unread = world.find("--yes")
+    assert (unread.exit_code, unread.stdout) == (3, "")
+    assert len(world.sim.books) == 0
+
+
+def test_no_call_is_paid_for_that_could_not_be_looked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBMETER_USAGE_API_URL", "http://127.0.0.1:9/v1")
+    result = world.find("--yes")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "No call is offered or made: the Usage API could not be asked for it afterwards" in result.stderr
+    assert len(world.sim.books) == 0
+
+
 def test_other_traffic_of_other_keys_in_the_same_minutes_confuses_nothing(world: World) -> None:
     world.sim.admin_scopes = frozenset({USAGE_SCOPE})
     world.find("--yes")
