@@ -61,8 +61,8 @@ class KeyAnswer:
     """The only ids that it can have, by their ends, where more than one key shows these."""
     looks_like: tuple[str, ...] = ()
     """The ids under which its canary may be shown, where that does not decide."""
-    refuted: bool = False
-    """The configured id shows other ends than the key has."""
+    not_its: frozenset[str] = frozenset()
+    """The ids of keys that show other ends than this one has."""
     canary: CanaryCall | None = None
     """One that was made, and is not seen yet."""
 
@@ -73,9 +73,10 @@ class KeyAnswer:
     @property
     def set_wrong(self) -> bool:
         """Whether another id is configured than was found, or one that cannot be its."""
-        return self.refuted or (
-            None not in (self.api_key_id, self.key.api_key_id) and self.api_key_id != self.key.api_key_id
-        )
+        configured = self.key.api_key_id
+        if self.api_key_id is None:
+            return configured in self.not_its
+        return configured not in (None, self.api_key_id)
 
     @property
     def missing(self) -> bool:
@@ -139,7 +140,7 @@ def _by_ends(client: UsageApi, ring: KeyRing) -> list[KeyAnswer]:
         listed = list_project_keys(client)
     except BadRead as bad:
         why = f"the keys of projects cannot be listed with this admin key ({bad.message})"
-        return [_not_by_ends(key, why, ()) for key in ring.keys]
+        return [_not_by_ends(key, why) for key in ring.keys]
     ends: dict[str, list[str]] = {}
     readable = {each.api_key_id for each in listed if shows(each.redacted_value, each.redacted_value)}
     for key in ring.keys:
@@ -158,14 +159,15 @@ def _by_ends(client: UsageApi, ring: KeyRing) -> list[KeyAnswer]:
             why = f"{fitting[0]} shows two ends that another framework's key has too, so they do not tell whose it is"
         else:
             why = "no key of the projects that this admin key can list shows its two ends"
-        refuted = key.api_key_id in readable and key.api_key_id not in fitting
-        answers.append(_not_by_ends(key, why, fitting, refuted=refuted))
+        answers.append(_not_by_ends(key, why, fitting, readable.difference(fitting)))
     return answers
 
 
-def _not_by_ends(key: FrameworkKey, why: str, candidates: tuple[str, ...], *, refuted: bool = False) -> KeyAnswer:
-    answer = KeyAnswer(key=key, candidates=candidates, refuted=refuted)
-    if refuted:
+def _not_by_ends(
+    key: FrameworkKey, why: str, candidates: tuple[str, ...] = (), not_its: Collection[str] = ()
+) -> KeyAnswer:
+    answer = KeyAnswer(key=key, candidates=candidates, not_its=frozenset(not_its))
+    if answer.set_wrong:
         why = f"{answer.variable} is {key.api_key_id}, which is wrong: that key shows other ends; {why}"
     elif not answer.missing:
         why = f"{answer.variable} is set to {key.api_key_id}, which could not be confirmed: {why}"
@@ -211,7 +213,7 @@ def _look_for_all(invocation: Invocation, client: UsageApi, answers: Sequence[Ke
     for number, each in enumerate(found):
         if each.canary is not None and each.missing:
             others = {other.api_key_id for other in found if other.api_key_id is not None}
-            found[number] = _look(invocation, client, each, others)
+            found[number] = _look(invocation, client, each, others | each.not_its)
     return found
 
 

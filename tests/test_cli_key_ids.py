@@ -15,7 +15,7 @@ from submeter.cli.main import cli
 from submeter.data.clock import FixedClock
 from submeter.sim import Counts, Fault, FaultKind, Key, Sim
 from submeter.sim.books import State
-from submeter.sim.settings import USAGE_SCOPE
+from submeter.sim.settings import MANAGEMENT_SCOPE, USAGE_SCOPE
 
 NOW_US = 1_795_000_000_000_000
 CHATDEV = Key(secret="sk-proj-chatdev-000000-aaaa", api_key_id="key_chatdev1", project_id="proj_a")
@@ -170,6 +170,21 @@ def test_a_busy_key_does_not_get_the_id_of_a_neighbour_with_the_same_tokens(worl
         "looks like one of key_other1, but may as well be one of the calls of key_chatdev1: cannot tell"
         in result.stderr
     )
+
+
+def test_a_key_that_shows_other_ends_is_not_taken_for_the_canary_s(world: World) -> None:
+    Path(".env").unlink()
+    world.sim.admin_scopes = frozenset({USAGE_SCOPE})
+    world.find("--yes")
+    world.bill_beside("key_other1", Counts())
+    world.clock.sleep(600)
+    both = world.find()
+    assert (both.exit_code, both.stdout) == (3, "")
+    world.sim.admin_scopes = frozenset({USAGE_SCOPE, MANAGEMENT_SCOPE})
+    world.sim.keys = [*OTHERS, BAES]
+    found = world.find()
+    assert (found.exit_code, found.stdout) == (0, "OPENAI_API_KEY_CHATDEV_ID=key_chatdev1\n"), found.output
+    assert "by its canary call" in found.stderr
 
 
 def test_canaries_are_unlike_in_question_and_answer(world: World) -> None:
