@@ -262,14 +262,14 @@ class Tap:
         request.data.path = self._upstream.join(path.path).encode("utf-8", "surrogateescape")
         request.data.authority = b""
         host = self._host
-        # In their order, without ours, and with the upstream's own `Host`.
-        request.headers.fields = tuple(
-            [
-                (name, host if lower == b"host" else value)
-                for name, value in request.headers.fields
-                if (lower := name.lower()) not in _OURS
-            ]
-        )
+        # In their order, without ours, and with the upstream's own `Host`, also where HTTP/1.0 did without one.
+        fields = [
+            (name, host if lower == b"host" else value)
+            for name, value in request.headers.fields
+            if (lower := name.lower()) not in _OURS
+        ]
+        named = any(value is host for _, value in fields)
+        request.headers.fields = tuple(fields) if named else ((b"Host", host), *fields)
         if self._upstream.scheme == "https":
             flow.server_conn.sni = self._upstream.host
 

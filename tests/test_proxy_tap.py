@@ -368,6 +368,15 @@ def test_a_smuggling_request_that_the_engine_refuses_is_an_unbilled_row(tmp_path
     assert (call["outcome"], call["standing"]) == ("refused", "unbilled")
 
 
+@pytest.mark.parametrize("target", ["/v1/chat/completions", "http://elsewhere.example/v1/chat/completions"])
+def test_a_request_without_a_host_goes_on_with_the_upstream_s(tmp_path: Path, target: str) -> None:
+    raw = f"POST {target} HTTP/1.0\r\nAuthorization: Bearer {SECRET}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+    with proxied(tmp_path, always(framed(200, JSON, CHAT_BODY))) as (port, upstream, _):
+        assert exchange(port, raw).status == 200
+        [request] = upstream.requests
+        assert request.header("host") == upstream.url.removeprefix("http://")
+
+
 def test_a_stop_waits_for_open_calls_and_then_cuts_and_records_the_rest(tmp_path: Path) -> None:
     async def silent(request: RawRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
