@@ -20,12 +20,11 @@ import orjson
 from ..data.call import Edge, MarkedBy
 from ..data.clock import Clock
 from ..data.error import SubmeterError
-from ..data.marks import Mark, check_label, check_run_id, check_step, split_run
+from ..data.marks import Mark, check_framework, check_label, check_run_id, check_step, split_run
 from .labels import TOKEN_HEADER
 
 PREFIX = "/_submeter"
 BODY_BYTES_MAX = 64 * 1024
-FRAMEWORK_CHARS_MAX = 128
 STATUS_CHARS_MAX = 256
 _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -130,7 +129,7 @@ def named_run(run: str, framework: str | None) -> tuple[str | None, str]:
             "Such as: submeter step begin 4.7 --run chatdev/r-1",
         )
     if named is not None:
-        check_label("Framework", named, FRAMEWORK_CHARS_MAX)
+        check_framework(named)
     return named, check_run_id(run_id)
 
 

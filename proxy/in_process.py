@@ -23,7 +23,7 @@ from ..data.clock import Clock, SystemClock
 from ..data.error import SubmeterError
 from ..data.journal import new_call_id
 from ..data.keys import read_keys
-from ..data.marks import Mark, check_run_id, check_step, run_name
+from ..data.marks import Mark, check_framework, check_run_id, check_step, run_name
 from ..data.paths import ledger_path
 from .authority import authority_certificate, authority_folder
 from .child import ChildProxy
@@ -158,9 +158,12 @@ class Submeter:
         await _in_thread(self.stop)
 
     def run(self, framework: str, *, run_id: str | None = None) -> Run:
-        """A run of `framework`, begun on entering it and ended on leaving it; without an id it gets a new one."""
+        """A run of `framework`, begun on entering it and ended on leaving it; without an id it gets a new one.
+
+        Raises `SubmeterError` for a framework or an id that cannot be a label.
+        """
         chosen = check_run_id(run_id if run_id is not None else new_call_id(self._clock.now_us()))
-        return Run(self, framework.lower(), chosen)
+        return Run(self, check_framework(framework.lower()), chosen)
 
     def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
         """The environment, pointed at the proxy, without a run."""

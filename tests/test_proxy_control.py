@@ -134,6 +134,7 @@ def test_a_mark_that_another_proxy_journals_is_followed_and_not_written_again() 
     "said",
     [
         {"framework": "x" * 129},
+        {"framework": "a/b"},
         {"framework": "chat\ndev"},
         {"status": "x" * 60_000},
         {"status": "two\nlines"},
