@@ -122,7 +122,7 @@ def test_the_next_calls_on_the_connection_are_unharmed(tmp_path: Path) -> None:
     [
         (json.dumps(CHAT).encode(), {"Accept-Encoding": "gzip"}),
         (json.dumps({**STREAM, "stream_options": {"include_usage": True}}).encode(), {"Accept-Encoding": "gzip"}),
-        (gzip.compress(json.dumps(CHAT).encode()), {"Content-Encoding": "gzip", "Accept-Encoding": "br"}),
+        (gzip.compress(json.dumps(CHAT).encode(), mtime=0), {"Content-Encoding": "gzip", "Accept-Encoding": "br"}),
         (b"{broken", {}),
     ],
 )

@@ -414,7 +414,7 @@ def test_compressed_bodies_are_read_from_a_copy() -> None:
     [
         (b"\x1f\x8b\x08garbage", "gzip", "broken_gzip"),
         (
-            gzip.compress(b'{"usage":{"prompt_tokens":5},"x":"' + bytes(range(35, 92)) * 9 + b'"}')[:-20],
+            gzip.compress(b'{"usage":{"prompt_tokens":5},"x":"' + bytes(range(35, 92)) * 9 + b'"}', mtime=0)[:-20],
             "gzip",
             "trunc",
         ),
