@@ -1,129 +1,197 @@
-"""What a row of reads proves: when a bill is confirmed, when it fell.
+"""What the reads of one key prove, minute by minute: the bill now, where it is confirmed, where it fell.
 
-All good reads of one usage endpoint that cover one window, each reduced to its `state`: a digest of its rows in that
-window, so that two reads are identical row by row exactly if their states are equal. A read that was not good is no
-number and is not here, but the latest attempt is kept with its problem.
+A minute is confirmed when the last `stable_reads` good reads that hold it agree on its rows, each at least the interval
+after the one counted before it, none differing between, the last at least the settling time after the minute. A read
+that was not good is no number and proves nothing, but the latest attempt is remembered with its problem.
 
-Pure; reads are ascending by `asked_at`, microseconds UTC.
+Pure. Reads are ascending by `asked_us`, microseconds UTC.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..data.clock import US_PER_MINUTE
 from .bucket import UsageEndpoint
-from .unit import FIELDS, BillRow, Field, bill_amount
+from .unit import FIELDS, BillRow, Field
+from .window import Window
+
+FALL_US = 24 * 3600 * 1_000_000
+"""A bill that fell is believed once good reads over this time since the fall agree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GoodRead:
-    """One good read, as seen through one window."""
+class Read:
+    """One read of one usage endpoint of one key, good or not."""
 
     read_id: str
-    asked_at: int
-    state: str
-    """Digest of the rows in the window."""
-    holes: int = 0
-    """Minutes without a bucket, in the whole read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """The latest read, good or not."""
-
-    read_id: str
-    asked_at: int
+    asked_us: int
+    window: Window
     good: bool
     problem: str | None = None
     status_code: int | None = None
     message: str | None = None
-    """The provider's own words."""
+    """The provider's own words, or what broke."""
     request_id: str | None = None
+    holes: int = 0
+    """Minutes that no bucket came for."""
+
+
+Rows = Mapping[int, tuple[BillRow, ...]]
+"""The rows of one read by minute, in one order for equal rows; a minute without rows is not here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """How strictly minutes are confirmed."""
+
+    stable_reads: int = 2
+    interval_us: int = 30 * US_PER_MINUTE
+    settle_us: int = 60 * US_PER_MINUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """One usage endpoint's reads of one window."""
+    """The reads of one usage endpoint that hold minutes of one chain."""
 
     usage_endpoint: UsageEndpoint
-    latest: Attempt | None = None
-    """None: never read."""
-    reads: tuple[GoodRead, ...] = ()
-    states: Mapping[str, Sequence[BillRow]] = field(default_factory=dict)
-    """The rows of each state that `reads` name."""
+    reads: tuple[Read, ...] = ()
+    rows: Mapping[str, Rows] = field(default_factory=dict)
+    """By read_id; good reads alone have rows."""
 
-    @property
-    def bill(self) -> Sequence[BillRow]:
-        """The rows of the latest good read; none if there is none."""
-        return self.states[self.reads[-1].state] if self.reads else ()
+    def latest(self, window: Window) -> Read | None:
+        """The last read, good or not, that holds a minute of this window."""
+        return next((read for read in reversed(self.reads) if read.window.overlaps(window)), None)
+
+
+def rows_by_minute(rows: Iterable[BillRow]) -> dict[int, tuple[BillRow, ...]]:
+    """The rows of one read, so that equal minutes compare as equal."""
+    found: dict[int, list[BillRow]] = defaultdict(list)
+    for row in rows:
+        found[row.minute].append(row)
+    return {minute: tuple(sorted(each, key=_order)) for minute, each in found.items()}
+
+
+def _order(row: BillRow) -> tuple[object, ...]:
+    counts = (row.input_tokens, row.cached_input_tokens, row.cache_write_tokens, row.output_tokens, row.images)
+    counts = (*counts, row.num_model_requests)
+    return (row.model, row.batch, row.service_tier or "", tuple(-1 if count is None else count for count in counts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenRead:
-    """One stored read, good or not, as seen through one window."""
+class Minutes:
+    """What is known of one endpoint's minutes in one window."""
 
-    attempt: Attempt
-    state: str = ""
-    """Digest of its rows in the window; of no meaning unless it is good."""
-    holes: int = 0
+    bill: tuple[BillRow, ...]
+    """By the latest good read of each minute."""
+    confirmed: frozenset[int]
+    unread: frozenset[int]
+    """Minutes that no good read holds."""
+    fell: frozenset[int]
+    """Minutes in which a unit was higher in an earlier good read, and too little time has agreed since."""
+    counted: tuple[str, ...]
+    """The reads that confirm some minute, oldest first."""
+    asked_us: int | None
+    """When the latest good read of the least recently read minute was asked for; None: some minute was never read."""
 
 
-def make_history(endpoint: UsageEndpoint, seen: Sequence[SeenRead], states: Mapping[str, Sequence[BillRow]]) -> History:
-    """The history of one window: only good reads are numbers, but the last of all is remembered with its problem."""
-    good = [read for read in seen if read.attempt.good]
-    return History(
-        usage_endpoint=endpoint,
-        latest=seen[-1].attempt if seen else None,
-        reads=tuple(
-            GoodRead(read_id=read.attempt.read_id, asked_at=read.attempt.asked_at, state=read.state, holes=read.holes)
-            for read in good
-        ),
-        states=states,
+def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
+    """Fold the reads of a window, minute by minute."""
+    good = [read for read in history.reads if read.good and read.window.overlaps(window)]
+    bill: list[BillRow] = []
+    confirmed: set[int] = set()
+    unread: set[int] = set()
+    fallen: set[int] = set()
+    counted: dict[str, None] = {}
+    asked: list[int] = []
+    nothing: tuple[BillRow, ...] = ()
+    for minute in range(window.start, window.end):
+        told = [
+            (read, history.rows.get(read.read_id, {}).get(minute, nothing)) for read in good if minute in read.window
+        ]
+        if not told:
+            unread.add(minute)
+            continue
+        bill.extend(told[-1][1])
+        asked.append(told[-1][0].asked_us)
+        proof = _confirming(told, (minute + 1) * US_PER_MINUTE + waiting.settle_us, waiting)
+        if proof:
+            confirmed.add(minute)
+            counted.update(dict.fromkeys(proof))
+        if _fell(told):
+            fallen.add(minute)
+    order = {read.read_id: place for place, read in enumerate(good)}
+    return Minutes(
+        bill=tuple(bill),
+        confirmed=frozenset(confirmed),
+        unread=frozenset(unread),
+        fell=frozenset(fallen),
+        counted=tuple(sorted(counted, key=order.__getitem__)),
+        asked_us=min(asked) if asked and not unread else None,
     )
 
 
-def confirmed(
-    reads: Sequence[GoodRead], *, stable_reads: int, interval_us: int, not_before_us: int
-) -> tuple[GoodRead, ...]:
-    """The reads that confirm the bill, oldest first; none if it is not confirmed.
+_Told = Sequence[tuple[Read, tuple[BillRow, ...]]]
+"""Each good read of one minute and its rows, oldest first."""
 
-    The latest reads that are all alike (none differing between them), of which `stable_reads` lie at least
-    `interval_us` apart, the last at `not_before_us` or later. A read too soon after a counted one is not counted.
-    """
-    counted: list[GoodRead] = []
-    for read in reversed(reads):
-        if read.state != reads[-1].state:
+
+def _confirming(told: _Told, not_before_us: int, waiting: Waiting) -> tuple[str, ...]:
+    """The reads that confirm a minute, latest first; none if it is not confirmed."""
+    found: list[Read] = []
+    now = told[-1][1]
+    for read, rows in reversed(told):
+        if rows != now:
             break
-        if counted and counted[-1].asked_at - read.asked_at < interval_us:
+        if found and found[-1].asked_us - read.asked_us < waiting.interval_us:
             continue
-        if not counted and read.asked_at < not_before_us:
+        if not found and read.asked_us < not_before_us:
             break
-        counted.append(read)
-        if len(counted) == stable_reads:
-            return tuple(reversed(counted))
+        found.append(read)
+        if len(found) == waiting.stable_reads:
+            return tuple(read.read_id for read in found)
     return ()
 
 
-def fell(history: History) -> bool:
-    """Whether any unit of any minute ever went down from one good read to the next."""
-    return any(
-        _lower(history.states[before.state], history.states[after.state])
-        for before, after in zip(history.reads, history.reads[1:], strict=False)
-        if before.state != after.state
-    )
+def _fell(told: _Told) -> bool:
+    """Whether a unit was once higher than now, and good reads over a day since the fall do not yet agree."""
+    if all(rows == told[-1][1] for _, rows in told):
+        return False
+    now = amounts(told[-1][1])
+    higher = [
+        place
+        for place, (_, rows) in enumerate(told)
+        if any(now.get(unit, 0) < amount for unit, amount in amounts(rows).items())
+    ]
+    if not higher:
+        return False
+    since = told[higher[-1] + 1 :]
+    agreed = all(rows == told[-1][1] for _, rows in since)
+    return not (agreed and since[-1][0].asked_us - since[0][0].asked_us >= FALL_US)
 
 
-def _lower(before: Sequence[BillRow], after: Sequence[BillRow]) -> bool:
-    later = _minute_units(after)
-    return any(later.get(unit, 0) < amount for unit, amount in _minute_units(before).items())
-
-
-def _minute_units(rows: Sequence[BillRow]) -> dict[tuple[int, str, Field], int]:
-    sums: dict[tuple[int, str, Field], int] = defaultdict(int)
+def amounts(rows: Iterable[BillRow]) -> dict[tuple[str, Field], int]:
+    """What rows of one minute bill, by model and field, batch left out."""
+    sums: dict[tuple[str, Field], int] = defaultdict(int)
     for row in rows:
         if not row.batch:
             for each in FIELDS[row.usage_endpoint]:
-                sums[row.minute, row.model, each] += bill_amount(row, each)
+                sums[row.model, each] += row.amount(each)
     return sums
+
+
+def differs_since(history: History, window: Window, us: int) -> bool:
+    """Whether a minute of a window shows other rows now than in its latest good read of then or before."""
+    good = [read for read in history.reads if read.good and read.window.overlaps(window)]
+    nothing: tuple[BillRow, ...] = ()
+    if not good or good[-1].asked_us <= us:
+        return False
+    for minute in range(window.start, window.end):
+        told = [
+            (read, history.rows.get(read.read_id, {}).get(minute, nothing)) for read in good if minute in read.window
+        ]
+        then = [rows for read, rows in told if read.asked_us <= us]
+        if then and then[-1] != told[-1][1]:
+            return True
+    return False

@@ -1,8 +1,9 @@
 """Calls whose usage nobody stated, and what of a bill they may explain.
 
-An unknown call is a create that stands as `unknown`: aborted, broken off, unreadable, unsettled background work; a gap
-in a journal counts as one whose model is not known either. They are never given a number here. They only answer: could
-this difference be theirs, in model and in minutes?
+An unknown call is a create that stands as `unknown`: aborted, broken off, unreadable, never told; a gap in a journal
+counts as one whose model is not known either. A hosted tool may be billed for content it read, beside what its call
+reports. None of them is ever given a number here. They answer one question: could an excess of this model in this
+minute be theirs?
 
 Pure.
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ..data.call import Standing
-from .unit import BookRow, ModelPair, same_model
+from .pair import ModelPair
+from .unit import BookRow, RunName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,72 +28,106 @@ class Gap:
     calls: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
-    """Unknown calls alike in active minutes and model."""
+class Because(StrEnum):
+    """Why a call may be billed beside what the book has of it."""
 
+    UNKNOWN = "unknown"
+    """Its usage is not known; the model is."""
+    UNKNOWN_ENDPOINT = "unknown_endpoint"
+    """Neither its usage nor what it may be billed as is known."""
+    GAP = "gap"
+    HOSTED = "hosted"
+    OPTIONAL = "optional"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Able:
+    """Calls that may be billed beside the book, alike in active minutes and in what they may have used."""
+
+    because: Because
     first_minute: int
     last_minute: int
     usage_endpoint: str | None
     """None: any."""
-    model: str | None
-    """None: any."""
+    models: frozenset[str]
+    """Every name they may be billed under; empty: any."""
+    run: RunName | None
     calls: int
 
 
-def unknown_calls(book: Iterable[BookRow], gaps: Iterable[Gap]) -> tuple[Unknown, ...]:
-    """Everything in a part that may have been billed without being in the book."""
-    return (
-        *(
-            Unknown(
-                first_minute=row.first_minute,
-                last_minute=row.last_minute,
-                usage_endpoint=None if row.any_model else row.usage_endpoint,
-                model=None if row.any_model else row.model,
-                calls=row.calls,
-            )
-            for row in book
-            if row.standing is Standing.UNKNOWN
-        ),
-        *(
-            Unknown(
-                first_minute=gap.first_minute,
-                last_minute=gap.last_minute,
-                usage_endpoint=None,
-                model=None,
-                calls=gap.calls,
-            )
-            for gap in gaps
-        ),
-    )
+def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair], able: Sequence[Able]) -> bool:
+    """Whether an excess of this model may be theirs.
 
-
-def may_have_used(unknown: Sequence[Unknown], pair: ModelPair, pairs: Sequence[ModelPair]) -> tuple[Unknown, ...]:
-    """Those of the unknown calls that may have used this model.
-
-    A name that is known on neither side may be the one model that the bill alone knows, as with counted calls.
+    A name that is known on neither side may be the one model that the bill alone knows, if it is the only such name.
     """
-    return tuple(call for call in unknown if _may(call, pair, pairs, unknown))
-
-
-def _may(call: Unknown, pair: ModelPair, pairs: Sequence[ModelPair], unknown: Sequence[Unknown]) -> bool:
-    if call.usage_endpoint not in (None, pair.usage_endpoint):
+    if each.usage_endpoint not in (None, pair.usage_endpoint):
         return False
-    if call.model is None or _names(pair, call.model):
+    if not each.models or any(pair.names(model) for model in each.models):
         return True
     beside = [other for other in pairs if other.usage_endpoint == pair.usage_endpoint]
-    if pair.book_models or any(_names(other, call.model) for other in beside):
-        return False
     only_bill = [other for other in beside if not other.book_models]
+    if pair.book_models or len(only_bill) != 1 or _placed(each, beside):
+        return False
     unplaced = {
-        other.model
-        for other in unknown
-        if other.usage_endpoint == pair.usage_endpoint
-        and other.model is not None
-        and not any(_names(each, other.model) for each in beside)
+        other.models
+        for other in able
+        if other.usage_endpoint == pair.usage_endpoint and other.models and not _placed(other, beside)
     }
-    return len(only_bill) == 1 and len(unplaced) == 1
+    return len(unplaced) == 1
 
 
-def _names(pair: ModelPair, model: str) -> bool:
-    return any(name is not None and same_model(model, name) for name in pair.book_models | pair.bill_models)
+def _placed(each: Able, pairs: Sequence[ModelPair]) -> bool:
+    return any(pair.names(model) for pair in pairs for model in each.models)
+
+
+def able_calls(book: Iterable[BookRow], gaps: Iterable[Gap]) -> tuple[Able, ...]:
+    """Everything in a chain that may have been billed without being in the book."""
+    found: list[Able] = []
+    for row in book:
+        because = _because(row)
+        if because is None:
+            continue
+        names = frozenset(name for name in {row.model, *row.models} if name is not None)
+        anything = row.any_model and row.standing is Standing.UNKNOWN
+        found.append(
+            Able(
+                because=because,
+                first_minute=row.first_minute,
+                last_minute=row.last_minute,
+                usage_endpoint=None if anything else row.usage_endpoint,
+                models=frozenset() if anything else names,
+                run=row.run,
+                calls=row.calls,
+            )
+        )
+    found += [
+        Able(
+            because=Because.GAP,
+            first_minute=gap.first_minute,
+            last_minute=gap.last_minute,
+            usage_endpoint=None,
+            models=frozenset(),
+            run=None,
+            calls=gap.calls,
+        )
+        for gap in gaps
+    ]
+    return tuple(found)
+
+
+def _because(row: BookRow) -> Because | None:
+    if row.standing is Standing.UNKNOWN:
+        return Because.UNKNOWN_ENDPOINT if row.any_model and not row.hosted else Because.UNKNOWN
+    if row.standing is Standing.OPTIONAL:
+        return Because.OPTIONAL
+    return Because.HOSTED if row.hosted and row.standing is Standing.COUNTED else None
+
+
+def explained_minutes(able: Sequence[Able], pair: ModelPair, pairs: Sequence[ModelPair]) -> frozenset[int]:
+    """The minutes in which an excess of this model may be some such call's."""
+    return frozenset(
+        minute
+        for each in able
+        if may_be(each, pair, pairs, able)
+        for minute in range(each.first_minute, each.last_minute + 1)
+    )

@@ -55,6 +55,7 @@ class Standing(StrEnum):
     COUNTED = "counted"
     UNBILLED = "unbilled"
     UNCOVERED = "uncovered"
+    OPTIONAL = "optional"
     UNKNOWN = "unknown"
 
 

@@ -1,0 +1,200 @@
+"""Least amount: which minutes of a chain hold the error in some least solution, and which in every one.
+
+A solution is a path through the gates from nothing to an end; its amount is the sum of all steps, over fields. For a
+fixed end every path has at least the end's absolute value, and a path of one sign reaches it; so as long as a chain's
+errors have one sign in each unit the truth is itself a least solution, and what no least solution changes is clean
+(DESIGN.md section 6; proof and figures: facts/least-amount.md). Each end is judged on its own, never the least over
+ends, and amounts are tokens, never numbers of steps.
+
+Boxes: field by field a path is a row of clamps, and a minute is dirty iff the clamp from the left and the clamp from
+the right differ. Lists: the same with a few apexes instead of one. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from .gate import Borders, Gate, Vector, cut_to
+
+APEXES_MAX = 400
+"""Apexes of one gate; a list that leaves more is taken as its box."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dirty:
+    """A minute in which some least solution changes the error of one field."""
+
+    minute: int
+    place: int
+    """Which field."""
+    more: bool
+    """Excess, or (False) deficit."""
+
+
+def dirty_of(borders: Borders, *, closed: bool) -> frozenset[Dirty]:
+    """Every minute that some least solution changes, for some end.
+
+    A closed chain has one end. While a chain goes on both extreme ends of the last gate stand for all.
+    """
+    last = borders.gates[-1]
+    if not closed:
+        return frozenset(
+            _dirty_boxes(borders, borders.gates, last.low) | _dirty_boxes(borders, borders.gates, last.high)
+        )
+    end = last.low
+    if last.low != last.high:
+        raise ValueError("a closed chain has one end")
+    least = [_least(borders.gates, end[place], place) for place in range(len(end))]
+    if least != [abs(amount) for amount in end]:
+        # No path of one sign: the errors have two, and boxes say less than lists but nothing wrong.
+        return frozenset(_dirty_boxes(borders, borders.gates, end))
+    if not any(end):
+        return frozenset()
+    gates = cut_to(borders, end)
+    listed = _dirty_lists(borders, gates, end)
+    return frozenset(_dirty_boxes(borders, gates, end) if listed is None else listed)
+
+
+def least_amounts(borders: Borders) -> Vector:
+    """The least amount of each field, for the end of a closed chain."""
+    end = borders.gates[-1].low
+    return tuple(_least(borders.gates, end[place], place) for place in range(len(end)))
+
+
+def in_every_least(borders: Borders, place: int, minutes: Collection[int], *, more: bool) -> bool:
+    """Whether every least solution, for every end, has an excess (`more`) or deficit of a field in these minutes."""
+    free = _reach(borders, place, (), more=more)
+    barred = _reach(borders, place, minutes, more=more)
+    if free is None:
+        raise ValueError("gates without a path")
+    if barred is None:
+        return True
+    ends = {free.low, free.high, *(end for end in (free.apex, barred.apex, barred.low, barred.high) if end in free)}
+    return all(barred.at(end) is None or barred.at(end) != free.at(end) for end in ends)
+
+
+def least_without(borders: Borders, place: int, minutes: Collection[int], *, more: bool) -> bool:
+    """Whether some least solution, for some end, has no excess (`more`) or deficit of a field in these minutes."""
+    free = _reach(borders, place, (), more=more)
+    barred = _reach(borders, place, minutes, more=more)
+    if free is None:
+        raise ValueError("gates without a path")
+    if barred is None:
+        return False
+    ends = {free.low, free.high, *(end for end in (free.apex, barred.apex, barred.low, barred.high) if end in free)}
+    return any(barred.at(end) is not None and barred.at(end) == free.at(end) for end in ends)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reach:
+    """The least amount of all paths to each value of the last gate: `amount + |value - apex|` on [low, high]."""
+
+    amount: int
+    apex: int
+    low: int
+    high: int
+
+    def __contains__(self, value: int) -> bool:
+        return self.low <= value <= self.high
+
+    def at(self, value: int) -> int | None:
+        """None: no path ends there."""
+        return self.amount + abs(value - self.apex) if value in self else None
+
+
+def _reach(borders: Borders, place: int, barred: Collection[int], *, more: bool) -> _Reach | None:
+    """Forward through the boxes of one field, without an excess (`more`) or a deficit in the barred minutes."""
+    at = _Reach(amount=0, apex=0, low=0, high=0)
+    for step, gate in enumerate(borders.gates[1:]):
+        low, high = gate.low[place], gate.high[place]
+        if borders.start + step in barred:
+            # The step may not go up (down): what was within reach before bounds what is now.
+            low, high = (low, min(high, at.high)) if more else (max(low, at.low), high)
+        if low > high:
+            return None
+        apex = min(max(at.apex, low), high)
+        at = _Reach(amount=at.amount + abs(apex - at.apex), apex=apex, low=low, high=high)
+    return at
+
+
+def _least(gates: Sequence[Gate], end: int, place: int) -> int:
+    value = amount = 0
+    for gate in gates[1:]:
+        clamped = min(max(value, gate.low[place]), gate.high[place])
+        amount += abs(clamped - value)
+        value = clamped
+    return amount + abs(end - value)
+
+
+def _dirty_boxes(borders: Borders, gates: Sequence[Gate], end: Vector) -> set[Dirty]:
+    """By clamps from both sides, field by field."""
+    found: set[Dirty] = set()
+    steps = len(gates) - 1
+    for place, last in enumerate(end):
+        forward = [0]
+        for gate in gates[1:-1]:
+            forward.append(min(max(forward[-1], gate.low[place]), gate.high[place]))
+        value = last
+        for step in range(steps - 1, -1, -1):
+            if forward[step] != value:
+                found.add(Dirty(minute=borders.minute(step), place=place, more=value > forward[step]))
+            value = min(max(value, gates[step].low[place]), gates[step].high[place])
+    return found
+
+
+_Apex = tuple[int, Vector]
+"""An amount and the vector it is least at."""
+
+
+def _dirty_lists(borders: Borders, gates: Sequence[Gate], end: Vector) -> set[Dirty] | None:
+    """By apexes from both sides; None where the lists leave no path or too many apexes."""
+    start: Vector = (0,) * len(end)
+    steps = len(gates) - 1
+    forward: list[list[_Apex]] = [[(0, start)]]
+    for gate in gates[1:-1]:
+        forward.append(_through(forward[-1], gate))
+        if not 0 < len(forward[-1]) <= APEXES_MAX:
+            return None
+    least = min(amount + _distance(vector, end) for amount, vector in forward[-1])
+    found: set[Dirty] = set()
+    backward: list[_Apex] = [(0, end)]
+    for step in range(steps - 1, -1, -1):
+        for amount, vector in forward[step]:
+            for more, other in backward:
+                if vector != other and amount + more + _distance(vector, other) == least:
+                    found.update(
+                        Dirty(minute=borders.minute(step), place=place, more=b > a)
+                        for place, (a, b) in enumerate(zip(vector, other, strict=True))
+                        if a != b
+                    )
+        if step:
+            backward = _through(backward, gates[step])
+            if not 0 < len(backward) <= APEXES_MAX:
+                return None
+    return found
+
+
+def _through(apexes: Sequence[_Apex], gate: Gate) -> list[_Apex]:
+    """The apexes after a gate; one that another is never worse than changes nothing and is left out."""
+    if gate.points is None:
+        out = [_clamped(apex, gate) for apex in apexes]
+    elif len(apexes) == 1 and apexes[0][1] in gate.points:
+        return list(apexes)
+    else:
+        out = [(min(amount + _distance(vector, point) for amount, vector in apexes), point) for point in gate.points]
+    kept: list[_Apex] = []
+    for amount, vector in sorted(out):
+        if all(less + _distance(other, vector) > amount for less, other in kept):
+            kept.append((amount, vector))
+    return kept
+
+
+def _clamped(apex: _Apex, gate: Gate) -> _Apex:
+    amount, vector = apex
+    point = tuple(min(max(v, a), b) for v, a, b in zip(vector, gate.low, gate.high, strict=True))
+    return amount + _distance(vector, point), point
+
+
+def _distance(one: Iterable[int], other: Iterable[int]) -> int:
+    return sum(abs(a - b) for a, b in zip(one, other, strict=True))

@@ -1,0 +1,170 @@
+"""One chain's two books against each other: for each model the gates, the dirty minutes, and what is compared at all.
+
+Models share no unit, so each is solved alone. Cached tokens are left out of a model's comparison in the whole chain
+where a counted call or a bill row of it says nothing of them.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..data.call import Standing
+from .bucket import UsageEndpoint
+from .chain import Chain
+from .gate import Borders, Item, Vector, make_borders
+from .least import Dirty, dirty_of, in_every_least, least_without
+from .pair import ModelPair, PairedBy
+from .unit import FIELDS, BillRow, BookRow, Field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """One model of one chain, known to some minute."""
+
+    pair: ModelPair
+    fields: tuple[Field, ...]
+    """Those that are compared."""
+    silent: bool
+    """Cached tokens are left out: one side does not state them."""
+    borders: Borders
+    dirty: frozenset[Dirty]
+    rows: tuple[BookRow, ...]
+    """The calls that the book counts."""
+    bill: tuple[BillRow, ...]
+
+    @property
+    def clean(self) -> bool:
+        return not self.dirty
+
+    @property
+    def total(self) -> Vector:
+        """bill - book through the last minute that is known."""
+        return self.borders.differences[-1]
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the two names were paired for want of any other."""
+        return self.pair.paired_by is PairedBy.RENAMED
+
+    def excess(self, minutes: Collection[int]) -> frozenset[Dirty]:
+        """Where in these minutes some least solution has an excess."""
+        return frozenset(each for each in self.dirty if each.more and each.minute in minutes)
+
+    def deficit(self, minutes: Collection[int]) -> frozenset[Dirty]:
+        return frozenset(each for each in self.dirty if not each.more and each.minute in minutes)
+
+    def certain(self, minutes: Collection[int], *, more: bool) -> bool:
+        """Whether every least solution, for every end, has an excess (deficit) of some field in these minutes."""
+        inside = [minute for minute in minutes if self.borders.start <= minute < self.borders.until]
+        return bool(inside) and any(
+            in_every_least(self.borders, place, frozenset(inside), more=more) for place in range(len(self.fields))
+        )
+
+    def avoidable(self, minutes: Collection[int], *, more: bool) -> bool:
+        """Whether in each field some least solution has no excess (deficit) in these minutes."""
+        inside = frozenset(minute for minute in minutes if self.borders.start <= minute < self.borders.until)
+        return not inside or all(
+            least_without(self.borders, place, inside, more=more) for place in range(len(self.fields))
+        )
+
+
+def solve(
+    chain: Chain,
+    bill: Sequence[BillRow],
+    *,
+    until: int,
+    counted: Iterable[BookRow],
+) -> tuple[Solved, ...]:
+    """Every model that either book knows. `bill`: what is compared of it; `counted`: the rows that the book counts.
+
+    `until`: the first minute that is not confirmed, at most the chain's end.
+    """
+    counted = list(counted)
+    waiting = [row for row in chain.rows if row.open]
+    closed = until >= chain.window.end
+    found: list[Solved] = []
+    for pair in chain.facts.pairs:
+        ours = [row for row in counted if row.usage_endpoint == pair.usage_endpoint and row.model in pair.book_models]
+        theirs = [row for row in bill if row.usage_endpoint is pair.usage_endpoint and row.model in pair.bill_models]
+        if not ours and not theirs:
+            continue
+        silent = any(row.cached_silent for row in ours) or any(row.cached_input_tokens is None for row in theirs)
+        fields = tuple(each for each in FIELDS[pair.usage_endpoint] if not (silent and each is Field.CACHED))
+        items = [_item(row, fields) for row in ours if row.first_minute < until]
+        items += [_open_item(row, len(fields)) for row in waiting if row.first_minute < until and _may_be(row, pair)]
+        borders = make_borders(
+            start=chain.window.start,
+            until=until,
+            width=len(fields),
+            billed=billed_by_minute(theirs, fields, until),
+            items=items,
+            known=until,
+        )
+        found.append(
+            Solved(
+                pair=pair,
+                fields=fields,
+                silent=silent and Field.CACHED in FIELDS[pair.usage_endpoint],
+                borders=borders,
+                dirty=dirty_of(borders, closed=closed),
+                rows=tuple(ours),
+                bill=tuple(theirs),
+            )
+        )
+    return tuple(found)
+
+
+def counted_rows(chain: Chain, billed: Mapping[str, bool]) -> list[BookRow]:
+    """The rows that the book counts, if these classes of optional amounts are billed."""
+    facts = {**chain.facts.optional, **billed}
+    return [
+        row
+        for row in chain.rows
+        if row.standing is Standing.COUNTED
+        or (row.standing is Standing.OPTIONAL and facts.get(row.optional_class or "", False))
+    ]
+
+
+def billed_by_minute(rows: Iterable[BillRow], fields: Sequence[Field], until: int) -> dict[int, Vector]:
+    sums: dict[int, list[int]] = defaultdict(lambda: [0] * len(fields))
+    for row in rows:
+        if row.minute < until:
+            for place, each in enumerate(fields):
+                sums[row.minute][place] += row.amount(each)
+    return {minute: tuple(each) for minute, each in sums.items()}
+
+
+def _item(row: BookRow, fields: Sequence[Field]) -> Item:
+    share = row.calls if row.apart else 1
+    return Item(
+        first=row.first_minute,
+        end=row.end_minute,
+        last=row.last_minute,
+        amounts=tuple(row.amount(each) // share for each in fields),
+        calls=row.calls,
+        apart=row.apart,
+        loose=row.loose,
+    )
+
+
+def _open_item(row: BookRow, width: int) -> Item:
+    return Item(
+        first=row.first_minute,
+        end=row.end_minute,
+        last=row.last_minute,
+        amounts=(0,) * width,
+        calls=row.calls,
+        loose=True,
+        open=True,
+    )
+
+
+def _may_be(row: BookRow, pair: ModelPair) -> bool:
+    """Whether an open call may be of this model: what it asked for is often not known before it ends."""
+    if row.usage_endpoint not in (None, pair.usage_endpoint) and row.usage_endpoint in set(UsageEndpoint):
+        return False
+    return row.model is None or row.any_model or pair.names(row.model)
