@@ -1,8 +1,8 @@
 """The way into the audit: `audit_runs` reads, judges and journals; `pending_runs` says who waits for it.
 
-One audit: take in every journal, choose runs and the windows of their keys, read all three usage endpoints for what is
-not final, take in what was read, judge every part from stored reads, write the verdicts. A verdict is a row and is
-never replaced. A final verdict on the same minutes and the same book is left as it is, unless `force` asks again.
+One audit: take in every journal, choose runs, read all three usage endpoints where something is due, take in what was
+read, judge every chain from stored reads, write the verdicts. A verdict is a row and is never replaced. A final verdict
+whose ground is what it was is left as it is, unless `force` asks again.
 
 Raises `SubmeterError` for what a user can mend (an unknown run, a ledger held by another program, a full disk).
 """
@@ -17,32 +17,33 @@ from ..data.clock import Clock
 from ..data.error import SubmeterError
 from ..data.journal import Journal
 from ..data.ledger import Ledger
-from . import questions
 from .bucket import UsageEndpoint
+from .chain import Share
 from .choice import AuditRequest, choose, run_standings
 from .judge import Judge
-from .keybook import Books, read_books
-from .questions import Asking, RunName, asking
+from .look import Look, look
+from .questions import Asking, asking
 from .reads import PageStore, take_read
 from .report import AuditReport, PartLine, RunLine, RunStanding, run_verdict
+from .schedule import WAITS_FOR_CHAIN
 from .settings import AuditSettings
-from .span import MARGIN_MIN, UNCLAIMED_MIN, Window, minute_of, read_windows
 from .unclaimed import find_unclaimed
+from .unit import RunName
 from .usage_api import UsageApi
+from .window import UNCLAIMED_MIN, Window, minute_of, read_windows
 from .write import VerdictWriter
 
-Parts = Mapping[str, Sequence[Window]]
-"""Windows by key id."""
+Parts = Sequence[tuple[str, Share]]
+"""What runs have to do with keys, chain by chain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scene:
-    books: Books
-    judge: Judge
-    parts: Parts
-    """Every window that was asked for."""
-    runs: Sequence[RunName]
-    skipped: Sequence[RunStanding]
+class Pending:
+    """Every run and where it stands, and the calls that belong to none."""
+
+    standings: tuple[RunStanding, ...]
+    unlabelled: int
+    """Creates that belong to no run."""
 
 
 def audit_runs(
@@ -57,33 +58,49 @@ def audit_runs(
     """Audit what was asked for and write the verdicts down."""
     if request.settle_min is not None:
         settings = replace(settings, settle_min=request.settle_min)
-    journal.begin()
     store = PageStore(journal.path.parent / "reads")
     take_in(ledger)
     with asking(ledger) as asked:
-        scene = _look(asked, request, settings, store, clock, before=None)
-        due = _due(scene, request)
+        seen = _look(asked, request, settings, clock)
+        judge = Judge(asked, seen, store=store, settings=settings)
+        runs, skipped = choose(seen, judge, request)
+        parts = _parts(seen, runs, request)
+        due = _due(seen, judge, parts, request)
+    if not parts and not due:
+        return AuditReport(
+            skipped=tuple(skipped),
+            unlabelled=seen.unlabelled,
+            timing=settings.timing,
+            settings=VerdictWriter.settings_of(settings, request.shift_min),
+        )
+    journal.begin()
     reads = _read(client, journal, due, clock)
     take_in(ledger)
     with asking(ledger) as asked:
-        scene = _look(asked, request, settings, store, clock, before=scene)
-        report = _judged(asked, scene, due, request, settings, journal, clock)
+        seen = _look(asked, request, settings, clock)
+        judge = Judge(asked, seen, store=PageStore(store.folder), settings=settings)
+        report = _judged(asked, seen, judge, runs, due, request, settings, journal, clock)
     journal.sync()
     take_in(ledger)
-    return replace(report, reads=reads)
+    return replace(report, reads=reads, skipped=tuple(skipped))
 
 
 def pending_runs(
     ledger: Ledger, *, request: AuditRequest, settings: AuditSettings, clock: Clock, reads_folder: PageStore
 ) -> tuple[RunStanding, ...]:
     """Every run (of `request.framework`, if given) and whether it needs an audit; nothing is read or written."""
+    return pending(ledger, request=request, settings=settings, clock=clock, reads_folder=reads_folder).standings
+
+
+def pending(
+    ledger: Ledger, *, request: AuditRequest, settings: AuditSettings, clock: Clock, reads_folder: PageStore
+) -> Pending:
+    """The same, and the calls that belong to no run."""
     take_in(ledger)
     with asking(ledger) as asked:
-        books = read_books(
-            asked, now_us=clock.now_us(), shift_min=request.shift_min, configured=settings.framework_key_ids
-        )
-        judge = _judge(asked, books, settings, reads_folder)
-        return run_standings(books, judge, request)
+        seen = _look(asked, request, settings, clock)
+        judge = Judge(asked, seen, store=reads_folder, settings=settings)
+        return Pending(standings=run_standings(seen, judge, request), unlabelled=seen.unlabelled)
 
 
 def take_in(ledger: Ledger) -> None:
@@ -99,75 +116,73 @@ def take_in(ledger: Ledger) -> None:
         )
 
 
-def _judge(asked: Asking, books: Books, settings: AuditSettings, store: PageStore) -> Judge:
-    return Judge(asked, books, reads=questions.reads(asked, list(books.keys)), store=store, settings=settings)
-
-
-def _look(
-    asked: Asking,
-    request: AuditRequest,
-    settings: AuditSettings,
-    store: PageStore,
-    clock: Clock,
-    *,
-    before: _Scene | None,
-) -> _Scene:
-    """The state of the ledger and what of it is asked for. `before`: what was seen and chosen before the reads."""
-    if before is not None and before.books.at_rest and before.books.state == questions.state(asked):
-        books = replace(before.books, now_us=clock.now_us())
-    else:
-        books = read_books(
-            asked,
-            now_us=clock.now_us(),
-            shift_min=request.shift_min,
-            configured=settings.framework_key_ids,
-            api_key_ids=questions.key_ids_in_use(asked) if request.of_period else (),
-        )
-    judge = _judge(asked, books, settings, store)
-    runs, skipped = (before.runs, before.skipped) if before is not None else choose(books, judge, request)
-    parts: dict[str, set[Window]] = defaultdict(set)
-    for run in runs:
-        for key in books.key_ids.get(run, ()):
-            parts[key].update(judge.parts_of(run, key))
-    if request.of_period:
-        for key, book in books.keys.items():
-            if request.framework is None or any(
-                key in ids for run, ids in books.key_ids.items() if run[0] == request.framework
-            ):
-                spans = [span for span in book.windows if request.in_period(span)]
-                parts[key].update(part for span in spans for part in judge.parts(key, span))
-    return _Scene(
-        books=books,
-        judge=judge,
-        parts={key: sorted(windows) for key, windows in sorted(parts.items()) if windows},
-        runs=runs,
-        skipped=skipped,
+def _look(asked: Asking, request: AuditRequest, settings: AuditSettings, clock: Clock) -> Look:
+    period = request.period
+    return look(
+        asked,
+        now_us=clock.now_us(),
+        shift_min=request.shift_min,
+        configured=settings.framework_key_ids,
+        period=None if period is None else (period, request.framework),
     )
 
 
-def _due(scene: _Scene, request: AuditRequest) -> dict[str, list[Window]]:
-    """What to read: the spans that hold a part that is not final (or forced), as far as they are over.
+def _parts(seen: Look, runs: Sequence[RunName], request: AuditRequest) -> Parts:
+    """Everything that is to have a verdict: of the runs, and of the period on every key."""
+    found = [part for run in runs for part in seen.parts_of(run)]
+    if request.of_period:
+        found += [
+            (key, share)
+            for key, each in seen.keys.items()
+            for chain in each.chains
+            for share in each.shares_in(chain)
+            if share.run is None or (share not in [s for _, s in found] and _inside(share, request))
+        ]
+    return found
 
-    A span that still goes on is read once some run in it is past its active minutes: that part may be cut off it.
+
+def _inside(share: Share, request: AuditRequest) -> bool:
+    """Whether a period holds a run's minutes, so that the run is judged with it."""
+    period = request.period
+    return (
+        period is not None
+        and share.run is not None
+        and request.framework in (None, share.run[0])
+        and period.overlaps(share.window)
+    )
+
+
+def _due(seen: Look, judge: Judge, parts: Parts, request: AuditRequest) -> dict[str, list[Window]]:
+    """The minutes of each key that are to be read: of every part that is due, from the first that is not confirmed.
+
+    A run that goes on is not read for its own sake: no read could end it.
     """
-    now = minute_of(scene.books.now_us)
-    due: dict[str, list[Window]] = {}
-    for key, parts in scene.parts.items():
-        for span in scene.books.keys[key].windows:
-            waiting = [
-                part
-                for part in parts
-                if span.covers(part) and (request.force or scene.judge.standing(key, part) is None)
-            ]
-            ends = [last for _, last in scene.books.episode_minutes(key, span)]
-            past = any(last + MARGIN_MIN + request.shift_min < now for last in ends)
-            if waiting and span.start < now and (span.end <= now or past):
-                due.setdefault(key, []).append(Window(start=span.start, end=min(span.end, now)))
-    return due
+    now_minute = minute_of(seen.now_us)
+    wanted: list[tuple[str, Share]] = []
+    for key, share in parts:
+        if share.open or share.window.start >= now_minute:
+            continue
+        said = seen.keys[key].said(share)
+        named = bool(request.runs) or request.of_period
+        if request.force or judge.standing(key, share) is None:
+            early = said is not None and said.next_read_us is not None and said.next_read_us > seen.now_us
+            # What is final already and rests on other ground now is judged again from the reads there are.
+            derive_only = said is not None and said.final and not named
+            if request.force or named or not (early or derive_only):
+                wanted.append((key, share))
+    judge.gather([(key, seen.keys[key].chain_of(share.window)) for key, share in wanted])
+    due: dict[str, list[Window]] = defaultdict(list)
+    for key, share in wanted:
+        found, finding = judge.finding(key, share)
+        start = found.until if finding.reason in WAITS_FOR_CHAIN else min(found.until, share.window.start)
+        end = min(found.chain.window.end, now_minute)
+        if end > start:
+            due[key].append(Window(start=start, end=end))
+    return dict(due)
 
 
-def _read(client: UsageApi, journal: Journal, due: Parts, clock: Clock) -> int:
-    """Read every due part, and the minutes between and for an hour after them; how many reads were made."""
+def _read(client: UsageApi, journal: Journal, due: Mapping[str, Sequence[Window]], clock: Clock) -> int:
+    """Read every due stretch, and the minutes between and for an hour after them; how many reads were made."""
     made = 0
     for key, windows in due.items():
         last = max(window.end for window in windows)
@@ -181,68 +196,78 @@ def _read(client: UsageApi, journal: Journal, due: Parts, clock: Clock) -> int:
 
 def _judged(
     asked: Asking,
-    scene: _Scene,
-    due: Parts,
+    seen: Look,
+    judge: Judge,
+    runs: Sequence[RunName],
+    due: Mapping[str, Sequence[Window]],
     request: AuditRequest,
     settings: AuditSettings,
     journal: Journal,
     clock: Clock,
 ) -> AuditReport:
-    writer = VerdictWriter(asked, scene.books, settings=settings, journal=journal, clock=clock)
-    lines: dict[tuple[str, Window], PartLine] = {}
-    for key, windows in scene.parts.items():
-        for window in windows:
-            read = any(each.meets(window.start, window.end - 1) for each in due.get(key, ()))
-            forced = request.force and any(each.covers(window) for each in due.get(key, ()))
-            standing = None if forced else scene.judge.standing(key, window)
-            lines[key, window] = (
-                writer.standing(standing, key, window)
-                if standing
-                else writer.write_part(scene.judge.judge(key, window), read=read)
-            )
-    unclaimed, unread = find_unclaimed(asked, scene.books, scene.judge, scene.parts)
-    by_key = defaultdict(list)
-    for each in unclaimed:
-        by_key[each.api_key_id].append(each)
-    runs: list[RunLine] = []
-    spoken_for: set[tuple[str, Window]] = set()
-    for run in _runs_of(scene, request):
-        names = [(key, window) for key in scene.books.key_ids.get(run, ()) for window in scene.judge.parts_of(run, key)]
-        names = [name for name in names if name in lines]
-        spoken_for.update(names)
-        parts = [lines[name] for name in names]
-        keyless = scene.books.keyless(run)
-        verdict, reason = run_verdict(parts, keyless=keyless)
-        bills = [each for key in scene.books.key_ids.get(run, ()) for each in by_key[key]]
-        runs.append(writer.write_run(run, parts, verdict=verdict, reason=reason, keyless=keyless, unclaimed=bills))
-    for name in sorted(lines.keys() - spoken_for):
-        part = lines[name]
-        runs.append(
-            RunLine(
-                run=None,
-                verdict=part.verdict,
-                reason=part.reason,
-                final=part.final,
-                attempt=writer.part_attempts(*name) + (0 if part.stands or part.unchanged else 1),
-                parts=(part,),
-            )
+    writer = VerdictWriter(asked, seen, judge, settings=settings, journal=journal, clock=clock)
+    parts = list(_parts(seen, runs, request))
+    parts += [part for part in _touched(seen, judge, due) if part not in parts]
+    judge.gather([(key, seen.keys[key].chain_of(share.window)) for key, share in parts])
+    lines: dict[tuple[str, RunName | None, Window], PartLine] = {}
+    for key, share in parts:
+        read = any(window.overlaps(share.window) for window in due.get(key, ()))
+        forced = request.force and read
+        standing = None if forced else judge.standing(key, share)
+        lines[key, share.run, share.window] = (
+            writer.standing(standing, key, share, read=read)
+            if standing is not None
+            else writer.write_part(key, share, read=read)
         )
+    windows: dict[str, list[Window]] = defaultdict(list)
+    for key, share in parts:
+        windows[key].append(share.window)
+    unclaimed, unread = find_unclaimed(asked, seen, judge, windows)
+    said: list[RunLine] = []
+    named = dict.fromkeys([*runs, *(share.run for _, share in parts if share.run is not None)])
+    for run in named:
+        places = [(key, share.run, share.window) for key, share in seen.parts_of(run)]
+        own = [lines[place] for place in places if place in lines]
+        if run not in runs and len(own) < len(places):
+            continue
+        keyless = seen.keyless.get(run, 0)
+        verdict, reason = run_verdict(own, keyless=keyless)
+        bills = [each for each in unclaimed if each.api_key_id in {key for key, _ in seen.parts_of(run)}]
+        line = writer.write_run(run, own, verdict=verdict, reason=reason, keyless=keyless, unclaimed=bills)
+        if run in runs or request.of_period or not line.final or not all(part.stands for part in own):
+            said.append(line)
+    said += [
+        RunLine(
+            run=None,
+            verdict=line.verdict,
+            reason=line.reason,
+            final=line.final,
+            attempt=1,
+            parts=(line,),
+        )
+        for (_, run_of, _), line in sorted(lines.items(), key=lambda each: (each[0][0], each[0][2]))
+        if run_of is None
+    ]
     return AuditReport(
-        runs=tuple(runs),
+        runs=tuple(said),
         unclaimed=unclaimed,
         unread=unread,
-        skipped=tuple(scene.skipped),
+        unlabelled=seen.unlabelled,
         timing=settings.timing,
         settings=writer.settings_detail(),
     )
 
 
-def _runs_of(scene: _Scene, request: AuditRequest) -> list[RunName]:
-    """The runs to say a verdict on: those chosen; of a period also those all of whose windows it reaches."""
-    found = dict.fromkeys(scene.runs)
-    if request.of_period:
-        for run, keys in scene.books.key_ids.items():
-            windows = [(key, window) for key in keys for window in scene.judge.parts_of(run, key)]
-            if windows and all(window in scene.parts.get(key, ()) for key, window in windows):
-                found.setdefault(run)
-    return list(found)
+def _touched(seen: Look, judge: Judge, due: Mapping[str, Sequence[Window]]) -> list[tuple[str, Share]]:
+    """Runs whose verdict may be another now, because this audit read along in their minutes or in their chain.
+
+    A final one whose bill was read again, and one that is not final and hangs on what a neighbour shows.
+    """
+    return [
+        (key, share)
+        for key, windows in due.items()
+        for chain in seen.keys[key].chains
+        if any(window.overlaps(chain) for window in windows)
+        for share in seen.keys[key].shares_in(chain)
+        if (said := seen.keys[key].said(share)) is not None and (not said.final or judge.read_since(key, said))
+    ]

@@ -38,8 +38,8 @@ from .reads import PageStore
 from .reconcile import Finding, Proof
 from .report import run_text, run_verdict
 from .settings import INTERVAL, AuditSettings
-from .span import Window
 from .verdict import Reason, Verdict
+from .window import Window
 
 CANNOT_SEE = (
     "work billed to other keys than those audited",

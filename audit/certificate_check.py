@@ -36,9 +36,9 @@ from .place_part import place_part
 from .placement import Placed, Placement
 from .reconcile import Finding, Part, Proof, reconcile
 from .report import run_verdict
-from .span import Window, active_minutes, minute_of, spans
 from .unknown import Gap
 from .verdict import Reason, Verdict
+from .window import Window, active_minutes, minute_of, spans
 
 FORMAT = "submeter certificate 2"
 PAGE_BYTES_MAX = 256 * 1024 * 1024

@@ -14,8 +14,8 @@ from uuid import UUID
 from ..data.clock import US_PER_S
 from .bucket import BadRead, PageReader, UsageEndpoint, UsageRow
 from .history import Attempt
-from .span import Window
 from .unit import BillRow
+from .window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

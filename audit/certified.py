@@ -21,8 +21,8 @@ from ..data.call import Standing
 from .questions import Asking
 from .reconcile import Finding
 from .report import run_text
-from .span import Window, active_minutes, minute_of
 from .unit import FIELDS, BillRow, BookRow, Field, bill_amount
+from .window import Window, active_minutes, minute_of
 
 CALLS_MAX = 100_000
 """Calls of one span that a certificate lists; with more there is none."""

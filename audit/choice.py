@@ -3,21 +3,21 @@
 `--pending` takes the runs that are not final; `--min-age` and `--max-age` bar only those that were never read. A run
 named on the command line ignores both, and no rule of the audit bends for it.
 
-Pure: everything comes from `Books` and from what a `Judge` says stands.
+Nothing is read or written here: everything comes from a `Look` and from what a `Judge` says stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..data.clock import US_PER_MINUTE
 from ..data.error import SubmeterError
 from .judge import Judge
-from .keybook import Books, run_order
-from .questions import RunName, StoredVerdict
+from .look import Look, run_order
 from .report import RunStanding, Waiting, run_text
-from .span import SHIFT_MIN, Window
+from .unit import RunName
+from .verdict import FINAL
+from .window import MARGIN_MIN, SHIFT_MIN, Window, minute_of
 
 MIN_AGE_MIN = 30
 MAX_AGE_MIN = 24 * 60
@@ -36,7 +36,7 @@ class AuditRequest:
     pending: bool = False
     """Runs that are not final and due; also what is meant where neither runs nor a period are given."""
     from_us: int | None = None
-    """With `to_us`: every span that reaches into the period, run or no run."""
+    """With `to_us`: all of the period, judged on every key as an unnamed run."""
     to_us: int | None = None
     min_age_min: int = MIN_AGE_MIN
     max_age_min: int = MAX_AGE_MIN
@@ -67,27 +67,30 @@ class AuditRequest:
     def of_period(self) -> bool:
         return self.from_us is not None
 
-    def in_period(self, window: Window) -> bool:
-        """Whether a window reaches into the period."""
+    @property
+    def period(self) -> Window | None:
+        """The minutes that are judged as an unnamed run; None: no period was asked for."""
         if self.from_us is None or self.to_us is None:
-            return False
-        return window.start_us < self.to_us and self.from_us < window.end_us
+            return None
+        return Window(
+            start=minute_of(self.from_us) - MARGIN_MIN, end=minute_of(self.to_us - 1) + MARGIN_MIN + self.shift_min + 1
+        )
 
 
-def choose(books: Books, judge: Judge, request: AuditRequest) -> tuple[list[RunName], list[RunStanding]]:
+def choose(look: Look, judge: Judge, request: AuditRequest) -> tuple[list[RunName], list[RunStanding]]:
     """The runs to audit, and the standing of those passed over."""
     if request.runs:
-        return [find_run(name, books, framework=request.framework) for name in dict.fromkeys(request.runs)], []
+        return [find_run(name, look, framework=request.framework) for name in dict.fromkeys(request.runs)], []
     if request.of_period and not request.pending:
         return [], []
-    standings = run_standings(books, judge, request)
+    standings = run_standings(look, judge, request)
     due = [each.run for each in standings if each.needs_audit]
     return due, [each for each in standings if not each.needs_audit]
 
 
-def find_run(name: str, books: Books, *, framework: str | None = None) -> RunName:
+def find_run(name: str, look: Look, *, framework: str | None = None) -> RunName:
     """The run a user means. Raises `SubmeterError` where there is none, or more than one."""
-    known = sorted({*books.episodes, *books.uses}, key=run_order)
+    known = look.known_runs
     if framework is not None:
         known = [run for run in known if run[0] == framework.lower()]
     whole = [run for run in known if run_text(run) == name or run_text(run).lower() == name.lower()]
@@ -107,50 +110,72 @@ def find_run(name: str, books: Books, *, framework: str | None = None) -> RunNam
     )
 
 
-def run_standings(books: Books, judge: Judge, request: AuditRequest) -> tuple[RunStanding, ...]:
-    """Every run of the framework asked for (all, if none is), by its begin: whether it needs an audit."""
-    last: dict[RunName, StoredVerdict] = {}
-    attempts: dict[RunName, int] = {}
-    for verdict in books.verdicts:
-        if verdict.scope == "run" and verdict.run is not None:
-            last[verdict.run] = verdict
-            attempts[verdict.run] = attempts.get(verdict.run, 0) + 1
-    wanted = [run for run, each in books.episodes.items() if each and request.framework in (None, run[0])]
+def run_standings(look: Look, judge: Judge, request: AuditRequest) -> tuple[RunStanding, ...]:
+    """Every run of the framework asked for (all, if none is), by its begin: whether it needs an audit.
+
+    Raises `SubmeterError` for a framework that nothing in the ledger names: a misspelt one would always be done.
+    """
+    known = {run[0] for run in look.known_runs}
+    if request.framework is not None and request.framework not in known:
+        named = ", ".join(sorted(name for name in known if name is not None)) or "none"
+        raise SubmeterError(
+            f"There is no run of a framework called {request.framework}.",
+            f"Frameworks with runs in this ledger: {named}.",
+            "See which runs there are with: submeter runs",
+        )
+    wanted = [run for run, each in look.episodes.items() if each and request.framework in (None, run[0])]
     return tuple(
-        _run_standing(run, books, judge, request, last.get(run), attempts.get(run, 0))
-        for run in sorted(wanted, key=lambda run: (books.episodes[run][0].started_us, run_order(run)))
+        _run_standing(run, look, judge, request)
+        for run in sorted(wanted, key=lambda run: (look.episodes[run][0].started_us, run_order(run)))
     )
 
 
-def _run_standing(
-    run: RunName, books: Books, judge: Judge, request: AuditRequest, last: StoredVerdict | None, attempts: int
-) -> RunStanding:
-    ends = [episode.ended_us for episode in books.episodes[run]]
-    ended_us = None if None in ends else max(end for end in ends if end is not None)
-    age_min = None if ended_us is None else max(0, books.now_us - ended_us) // US_PER_MINUTE
+def _run_standing(run: RunName, look: Look, judge: Judge, request: AuditRequest) -> RunStanding:
+    ended_us = look.ended_us(run)
+    age_min = None if ended_us is None else max(0, look.now_us - ended_us) // US_PER_MINUTE
+    waiting, next_read_us = _waiting(run, look, judge, request, age_min)
+    last = look.runs.get(run)
     return RunStanding(
         run=run,
-        waiting=_waiting(run, books, judge, request, last, age_min),
+        waiting=waiting,
         ended_us=ended_us,
         age_min=age_min,
         verdict=last.verdict if last else None,
-        attempts=attempts,
+        attempts=last.attempts if last else 0,
+        next_read_us=next_read_us,
     )
 
 
 def _waiting(
-    run: RunName, books: Books, judge: Judge, request: AuditRequest, last: StoredVerdict | None, age_min: int | None
-) -> Waiting:
+    run: RunName, look: Look, judge: Judge, request: AuditRequest, age_min: int | None
+) -> tuple[Waiting, int | None]:
+    """Where a run stands, and when it is due where it is not yet."""
     if age_min is None:
-        return Waiting.SKIPPED_NOT_ENDED
-    parts: Sequence[tuple[str, Window]] = [
-        (key, window) for key in books.key_ids.get(run, ()) for window in judge.parts_of(run, key)
-    ]
+        return Waiting.NOT_ENDED, None
+    last = look.runs.get(run)
+    parts = look.parts_of(run)
     # A part may be final and its run's row not: an audit that died in between. The next one writes it.
-    if last is not None and last.final and all(judge.standing(key, window) is not None for key, window in parts):
-        return Waiting.SKIPPED_FINAL
-    if last is not None or any(judge.begun(key, window) for key, window in parts):
-        return Waiting.NOT_FINAL
+    if last is not None and last.final and all(judge.standing(key, share) is not None for key, share in parts):
+        return (Waiting.FINAL if last.verdict in FINAL else Waiting.CLOSED), None
+    said = [(key, look.keys[key].said(share)) for key, share in parts]
+    if (
+        last is not None
+        or any(part is not None for _, part in said)
+        or any(judge.was_read(key, share.window) for key, share in parts)
+    ):
+        later = [
+            part.next_read_us
+            for key, part in said
+            if part is not None
+            and not part.final
+            and part.next_read_us is not None
+            and part.next_read_us > look.now_us
+            and not judge.read_since(key, part)
+        ]
+        open_ = [part for _, part in said if part is None or not part.final]
+        if last is not None and open_ and len(later) == len(open_) and not last.final:
+            return Waiting.NOT_DUE, min(later)
+        return Waiting.NOT_FINAL, None
     if age_min < request.min_age_min:
-        return Waiting.SKIPPED_TOO_YOUNG
-    return Waiting.SKIPPED_TOO_OLD if age_min > request.max_age_min else Waiting.NEVER_READ
+        return Waiting.TOO_YOUNG, None
+    return (Waiting.TOO_OLD if age_min > request.max_age_min else Waiting.NEVER_READ), None

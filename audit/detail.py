@@ -13,13 +13,16 @@ import orjson
 
 from ..data.call import Standing
 from ..data.journal import submeter_version
-from .judge import Judged
+from .chain import Chain, Share
+from .history import History
 from .named_calls import UnknownCall
-from .questions import RunName
-from .reconcile import CorridorBreak, Finding, Part
+from .pair import AsideBecause
+from .reconcile import ChainFinding, Finding, Spot, Unit
 from .report import run_text
 from .settings import AuditSettings
-from .unit import Unit
+from .unit import BillRow, BookRow
+from .unknown import Because
+from .verdict import Reason
 
 UNITS_MAX = 60
 LISTED_MAX = 40
@@ -28,76 +31,122 @@ DETAIL_BYTES_MAX = 48 * 1024
 
 
 def part_detail(
-    judged: Judged,
+    found: ChainFinding,
+    finding: Finding,
     *,
     settings: AuditSettings,
-    runs: Sequence[RunName],
     unknown: Sequence[UnknownCall],
 ) -> dict[str, Any]:
     """Everything that a part's verdict rests on, as JSON."""
-    part, finding = judged.part, judged.finding
+    chain, share = found.chain, finding.share
+    own = [row for row in chain.rows if share.owns(row)]
+    others = [other.run for other in chain.shares if other is not share and other.window.overlaps(share.window)]
+    able = [each for each in found.able if share.window.meets(each.first_minute, each.last_minute)]
+    aside = [(why, row) for why, row in found.aside if row.minute in share.window]
     return {
         "submeter": submeter_version(),
         "settings": {
-            "shift_min": part.shift_min,
-            "settle_min": part.settle_us // 60_000_000,
+            "shift_min": chain.shift_min,
+            "settle_min": chain.waiting.settle_us // 60_000_000,
             "interval_min": settings.interval_min,
-            "stable_reads": part.stable_reads,
+            "stable_reads": chain.waiting.stable_reads,
         },
         "bill_known": finding.bill_known,
-        "units": [_unit(unit) for unit in _most_telling(finding.comparison.units)],
-        "units_count": len(finding.comparison.units),
+        "chain": {
+            "start": chain.window.start_us,
+            "end": chain.window.end_us,
+            "known_until": found.until * 60_000_000,
+            "runs": len(chain.shares),
+        },
+        "units": [_unit(unit) for unit in _most_telling(finding.units)],
+        "units_count": len(finding.units),
         "models": [
             {
-                "usage_endpoint": pair.usage_endpoint,
-                "model": pair.model,
-                "book": sorted(name or "" for name in pair.book_models),
-                "bill": sorted(pair.bill_models),
-                "paired_by": pair.paired_by,
+                "usage_endpoint": solved.pair.usage_endpoint,
+                "model": solved.pair.model,
+                "book": sorted(name or "" for name in solved.pair.book_models),
+                "bill": sorted(solved.pair.bill_models),
+                "paired_by": solved.pair.paired_by,
             }
-            for pair in finding.comparison.pairs[:LISTED_MAX]
+            for solved in found.solved[:LISTED_MAX]
         ],
-        "calls": {standing.value: _calls(part, standing) for standing in Standing},
-        "joint": [run_text(run) for run in runs] if len(runs) > 1 else [],
-        "runs": [run_text(run) for run in runs[:LISTED_MAX]],
+        "calls": {standing.value: _calls(own, standing) for standing in Standing},
+        "ambiguous": share.ambiguous,
+        "joint": [run_text(run) for run in finding.joint[:LISTED_MAX]],
+        "named": [run_text(run) for run in finding.named[:LISTED_MAX]],
+        "because": list(finding.because),
+        "closed": finding.closed,
+        "runs": [run_text(run) for run in others[:LISTED_MAX] if run is not None],
+        "spots": [_spot(spot) for spot in finding.spots[:LISTED_MAX]],
+        "spots_count": len(finding.spots),
         "unknown": {
-            "calls": sum(call.calls for call in finding.unknown),
+            "calls": sum(each.calls for each in able if each.because in _UNTOLD),
             "listed": [_unknown(call) for call in unknown[:LISTED_MAX]],
         },
         "gaps": [
             {"first_minute": gap.first_minute, "last_minute": gap.last_minute, "calls": gap.calls}
-            for gap in part.gaps[:LISTED_MAX]
+            for gap in chain.gaps[:LISTED_MAX]
+            if share.window.meets(gap.first_minute, gap.last_minute)
         ],
-        "uncovered": _uncovered(part),
+        "uncovered": _uncovered(own),
         "uncompared": [_unit(unit) for unit in finding.uncompared[:LISTED_MAX]],
-        "set_aside": [
-            {
-                "because": aside.because,
-                "usage_endpoint": aside.usage_endpoint,
-                "model": aside.model,
-                "rows": aside.rows,
-                "input_tokens": aside.input_tokens,
-                "output_tokens": aside.output_tokens,
-                "images": aside.images,
-            }
-            for aside in finding.comparison.aside[:LISTED_MAX]
-        ],
-        "shown": _shown(part),
-        "placement": {"outcome": part.placed.outcome, "late_min": part.placed.late_min} if part.placed else None,
-        "corridor": [_break(each) for each in finding.breaks[:LISTED_MAX]],
+        "set_aside": _set_aside(aside),
+        "shown": _shown(found, share),
+        "placement": {"outcome": found.placed.outcome, "late_min": found.placed.late_min} if found.placed else None,
         "reads": {
             endpoint.value: {
-                "good": len(history.reads),
-                "counted": [read.read_id for read in finding.counted_reads[endpoint]],
-                "holes": history.reads[-1].holes if history.reads else None,
+                "good": sum(read.good and read.window.overlaps(share.window) for read in history.reads),
+                "counted": list(found.minutes[endpoint].counted[-LISTED_MAX:]),
+                "holes": max((read.holes for read in history.reads if read.good), default=None),
             }
-            for endpoint, history in part.histories.items()
+            for endpoint, history in chain.histories.items()
         },
-        "failed_reads": _failed(part),
-        "latest_reads": {endpoint.value: read_id for endpoint, read_id in judged.latest_reads.items()},
-        "book_state": judged.book_state,
-        "changed_since": part.changed_since,
+        "failed_reads": _failed(chain, share),
+        "latest_reads": {
+            endpoint.value: read_id
+            for endpoint, history in chain.histories.items()
+            if (read_id := _latest_good(history, share)) is not None
+        },
+        "changed_since": share.final_us if finding.reason is Reason.CHANGED else None,
     }
+
+
+_UNTOLD = frozenset({Because.UNKNOWN, Because.UNKNOWN_ENDPOINT, Because.GAP})
+
+
+def _latest_good(history: History, share: Share) -> str | None:
+    return next(
+        (read.read_id for read in reversed(history.reads) if read.good and read.window.overlaps(share.window)), None
+    )
+
+
+def _spot(spot: Spot) -> dict[str, Any]:
+    return {
+        "usage_endpoint": spot.pair.usage_endpoint,
+        "model": spot.pair.model,
+        "field": spot.field,
+        "minute": spot.minute,
+        "kind": "excess" if spot.more else "deficit",
+    }
+
+
+def _set_aside(aside: Sequence[tuple[AsideBecause, BillRow]]) -> list[dict[str, Any]]:
+    """Bill rows that are compared with nothing, summed by reason and model."""
+    groups: dict[tuple[AsideBecause, str, str], list[BillRow]] = {}
+    for because, row in aside:
+        groups.setdefault((because, row.usage_endpoint, row.model), []).append(row)
+    return [
+        {
+            "because": because,
+            "usage_endpoint": endpoint,
+            "model": model,
+            "rows": len(rows),
+            "input_tokens": sum(row.input_tokens or 0 for row in rows),
+            "output_tokens": sum(row.output_tokens or 0 for row in rows),
+            "images": sum(row.images or 0 for row in rows),
+        }
+        for (because, endpoint, model), rows in sorted(groups.items())
+    ][:LISTED_MAX]
 
 
 def bounded(detail: dict[str, Any]) -> dict[str, Any]:
@@ -120,9 +169,10 @@ def _unit(unit: Unit) -> dict[str, Any]:
         "model": unit.pair.model,
         "field": unit.field,
         "book": unit.book,
+        "others": unit.others,
         "bill": unit.bill,
         "d": unit.difference,
-        "compared": not unit.uncompared,
+        "compared": unit.compared,
     }
 
 
@@ -131,8 +181,8 @@ def _most_telling(units: Sequence[Unit]) -> list[Unit]:
     return sorted(units, key=lambda unit: (unit.difference == 0, -max(unit.book, unit.bill)))[:UNITS_MAX]
 
 
-def _calls(part: Part, standing: Standing) -> int:
-    return sum(row.calls for row in part.book if row.standing is standing)
+def _calls(rows: Sequence[BookRow], standing: Standing) -> int:
+    return sum(row.calls for row in rows if row.standing is standing)
 
 
 def _unknown(call: UnknownCall) -> dict[str, Any]:
@@ -147,19 +197,24 @@ def _unknown(call: UnknownCall) -> dict[str, Any]:
     }
 
 
-def _uncovered(part: Part) -> list[dict[str, Any]]:
+def _uncovered(rows: Sequence[BookRow]) -> list[dict[str, Any]]:
     calls: dict[tuple[str, str], int] = {}
-    for row in part.book:
+    for row in rows:
         if row.standing is Standing.UNCOVERED:
             name = (row.endpoint or row.usage_endpoint or "", row.model or "")
             calls[name] = calls.get(name, 0) + row.calls
     return [{"endpoint": name, "model": model, "calls": n} for (name, model), n in sorted(calls.items())][:LISTED_MAX]
 
 
-def _shown(part: Part) -> dict[str, Any]:
+def _shown(found: ChainFinding, share: Share) -> dict[str, Any]:
     """What is told and decides nothing: cache writes and requests of both sides."""
-    bill = [row for history in part.histories.values() for row in history.bill if not row.batch]
-    counted = [row for row in part.book if row.standing is Standing.COUNTED]
+    bill = [
+        row
+        for minutes in found.minutes.values()
+        for row in minutes.bill
+        if not row.batch and row.minute in share.window
+    ]
+    counted = [row for row in found.chain.rows if row.standing is Standing.COUNTED and share.owns(row)]
     writes = [row.cache_write_tokens for row in counted if row.cache_write_tokens is not None]
     billed_writes = [row.cache_write_tokens for row in bill if row.cache_write_tokens is not None]
     requests = [row.num_model_requests for row in bill if row.num_model_requests is not None]
@@ -172,45 +227,24 @@ def _shown(part: Part) -> dict[str, Any]:
     }
 
 
-def _break(each: CorridorBreak) -> dict[str, Any]:
-    return {**_unit(each.unit), "minute": each.minute}
-
-
-def _failed(part: Part) -> dict[str, dict[str, Any]]:
+def _failed(chain: Chain, share: Share) -> dict[str, dict[str, Any]]:
+    latest = {endpoint: history.latest(share.window) for endpoint, history in chain.histories.items()}
     return {
         endpoint.value: {
-            "problem": history.latest.problem,
-            "status_code": history.latest.status_code,
-            "message": history.latest.message,
-            "request_id": history.latest.request_id,
+            "problem": read.problem,
+            "status_code": read.status_code,
+            "message": read.message,
+            "request_id": read.request_id,
         }
-        for endpoint, history in part.histories.items()
-        if history.latest is not None and not history.latest.good
+        for endpoint, read in latest.items()
+        if read is not None and not read.good
     }
 
 
-def failure(part: Part) -> tuple[str | None, str | None]:
+def failure(chain: Chain, share: Share) -> tuple[str | None, str | None]:
     """The provider's own words on the latest failed read, and its request id."""
-    for history in part.histories.values():
-        if history.latest is not None and not history.latest.good:
-            return history.latest.message or str(history.latest.problem), history.latest.request_id
+    for history in chain.histories.values():
+        read = history.latest(share.window)
+        if read is not None and not read.good:
+            return read.message or str(read.problem), read.request_id
     return None, None
-
-
-def next_read_us(part: Part, finding: Finding, *, now_us: int) -> int | None:
-    """When another read could bring this part further; None: final, or something must end first."""
-    if finding.final or part.run_open or any(row.open for row in part.book):
-        return None
-    settled_us = part.window.end_us + part.settle_us
-    times = [part.window.end_us]
-    for history in part.histories.values():
-        alike = [read for read in history.reads if read.state == history.reads[-1].state]
-        counted: list[int] = []
-        for read in alike:
-            if not counted or read.asked_at - counted[-1] >= part.interval_us:
-                counted.append(read.asked_at)
-        if len(counted) >= part.stable_reads - 1:
-            times.append(settled_us)
-        if counted:
-            times.append(counted[-1] + part.interval_us)
-    return max([now_us, *times])

@@ -10,22 +10,23 @@ from urllib.parse import quote
 
 from ..data.clock import US_PER_S, Clock
 from ..data.ledger import Ledger
-from . import named_calls, questions
+from . import named_calls
 from .bucket import GROUP_BY, UsageEndpoint
 from .choice import AuditRequest, find_run
 from .judge import Judge
-from .keybook import read_books
+from .look import look
 from .named_calls import InferredCall
-from .questions import RunName, asking
+from .questions import asking
 from .reads import PageStore
 from .reconcile import Finding
 from .report import UnclaimedMinute, run_text
 from .residual import Residual, residuals
 from .settings import AuditSettings
-from .span import Window
 from .unclaimed import find_unclaimed
+from .unit import RunName
 from .usage_api import LIMIT
 from .verdict import Verdict
+from .window import Window
 
 CALLS_MAX = 20_000
 
@@ -37,7 +38,6 @@ class PartExplanation:
     api_key_id: str
     window: Window
     finding: Finding
-    runs: tuple[RunName, ...]
     residuals: tuple[Residual, ...]
     inferred: InferredCall | None
     """What the last audit inferred for the one unknown call, where the part is still incomplete. Summed nowhere."""
@@ -67,41 +67,38 @@ def explain_run(
     """Explain a run by the reads that are stored. Raises `SubmeterError` for a run that there is not."""
     ledger.ingest()
     with asking(ledger) as asked:
-        books = read_books(
-            asked, now_us=clock.now_us(), shift_min=request.shift_min, configured=settings.framework_key_ids
-        )
-        judge = Judge(asked, books, reads=questions.reads(asked, list(books.keys)), store=store, settings=settings)
-        found = find_run(run, books, framework=request.framework)
-        windows = {key: judge.parts_of(found, key) for key in books.key_ids.get(found, ())}
-        windows = {key: parts for key, parts in windows.items() if parts}
-        unclaimed, _ = find_unclaimed(asked, books, judge, windows)
+        seen = look(asked, now_us=clock.now_us(), shift_min=request.shift_min, configured=settings.framework_key_ids)
+        judge = Judge(asked, seen, store=store, settings=settings)
+        name = find_run(run, seen, framework=request.framework)
+        shares = seen.parts_of(name)
+        judge.gather([(key, seen.keys[key].chain_of(share.window)) for key, share in shares])
+        windows: dict[str, list[Window]] = {}
+        for key, share in shares:
+            windows.setdefault(key, []).append(share.window)
+        unclaimed, _ = find_unclaimed(asked, seen, judge, windows)
         parts = []
-        for key, window in ((key, window) for key, parts_of in windows.items() for window in parts_of):
-            judged = judge.judge(key, window)
-            runs = books.runs_in(key, window)
+        for key, share in shares:
+            found, finding = judge.finding(key, share)
+            window = share.window
             parts.append(
                 PartExplanation(
                     api_key_id=key,
                     window=window,
-                    finding=judged.finding,
-                    runs=tuple(runs),
+                    finding=finding,
                     residuals=residuals(
-                        judged.part,
-                        judged.finding,
+                        found,
+                        finding,
                         calls=named_calls.counted_calls(asked, key, window, most=CALLS_MAX),
                         unknown=named_calls.unknown_calls(asked, key, window, most=CALLS_MAX),
-                        neighbours=[each for each in runs if each != found],
                         unclaimed=[each for each in unclaimed if each.api_key_id == key],
                     ),
                     inferred=(
-                        named_calls.inferred_call(asked, key, window)
-                        if judged.finding.verdict is Verdict.INCOMPLETE
-                        else None
+                        named_calls.inferred_call(asked, key, window) if finding.verdict is Verdict.INCOMPLETE else None
                     ),
                     curl=tuple(curl_line(settings.usage_api_url, each, key, window) for each in UsageEndpoint),
                 )
             )
-    return Explanation(run=found, parts=tuple(parts), unclaimed=unclaimed, keyless=books.keyless(found))
+    return Explanation(run=name, parts=tuple(parts), unclaimed=unclaimed, keyless=seen.keyless.get(name, 0))
 
 
 def curl_line(url: str, endpoint: UsageEndpoint, api_key_id: str, window: Window) -> str:

@@ -1,262 +1,265 @@
-"""From the ledger to a verdict on one part: gathers what `reconcile` may rest on, and nothing else.
+"""From the ledger to the verdicts of chains: gathers what `judge_chain` may rest on, and nothing else.
 
-The bill is always read back from the ledger, from stored good reads whose raw pages still vouch for them; so an audit
-that was killed, or that runs beside another, goes on from whatever was kept.
+The bill is always read back from the ledger, from stored good reads whose raw pages are still kept; so an audit that
+was killed, or that runs beside another, goes on from whatever was kept. Chains are gathered many at a time, and each is
+judged once a look.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ..data.call import Standing
 from . import questions
 from .bucket import Problem, UsageEndpoint
-from .cut import cut
-from .history import Attempt, History, SeenRead, make_history
-from .keybook import Books
-from .place_part import place_part
-from .placement import Placed
-from .questions import Asking, RunName, StoredRead, StoredVerdict
+from .chain import Chain, KeyFacts, Share
+from .facts import guesses, key_facts, optional_facts, renaming_holds
+from .history import History, Read, Waiting, rows_by_minute
+from .look import Look
+from .place_chain import PLACED_CALLS_MAX, place_chain
+from .questions import Asking, StoredPart, StoredRead, Stretch
 from .reads import PageStore
-from .reconcile import Finding, Part, reconcile
+from .reconcile import ChainFinding, Finding, judge_chain
+from .rests_on import FactDigests, MarkDigests, RestsOn, bill_digest, gaps_digest, models_of
 from .settings import AuditSettings
-from .span import Window
-from .unit import BillRow
-from .verdict import Reason, Verdict
+from .unit import BillRow, BookRow
+from .verdict import Verdict
+from .window import Window
 
 ATTEMPTS = frozenset({Verdict.NOT_PERMITTED, Verdict.UNAVAILABLE})
 """Verdicts that say nothing of the books: an earlier final one stands beside them."""
-PLACED_CALLS_MAX = 20_000
-"""With more counted calls in a part no placement is searched for; the corridor is the proof."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """A part, its verdict, and where the verdict came from."""
-
-    part: Part
-    finding: Finding
-    latest_reads: Mapping[UsageEndpoint, str]
-    """Usage endpoint to the latest good read."""
-    book_state: str
+PROVING_CHAINS_MAX = 500
+"""Chains of one key that a fact is learned from, the latest."""
 
 
 class Judge:
-    """Judges parts on one state of the ledger. `reads`: every stored read of the keys, oldest first."""
+    """Judges the chains of one look."""
 
-    def __init__(
-        self,
-        asked: Asking,
-        books: Books,
-        *,
-        reads: Iterable[StoredRead],
-        store: PageStore,
-        settings: AuditSettings,
-    ) -> None:
+    def __init__(self, asked: Asking, look: Look, *, store: PageStore, settings: AuditSettings) -> None:
         self._asked = asked
-        self._books = books
+        self._look = look
+        self._store = store
         self._settings = settings
-        self._proven = questions.proven_keys(asked)
-        self._reads: dict[tuple[str, UsageEndpoint], list[StoredRead]] = {}
-        self._parts: dict[tuple[str, Window], tuple[Window, ...]] = {}
-        self._standing: dict[tuple[str, Window], StoredVerdict | None] = {}
-        known = set(UsageEndpoint)
-        for read in reads:
-            if read.usage_endpoint in known:
-                kept = (
-                    read
-                    if not read.good or store.vouches(read)
-                    else replace(read, good=False, problem=Problem.NOT_KEPT)
-                )
-                self._reads.setdefault((read.api_key_id, UsageEndpoint(read.usage_endpoint)), []).append(kept)
+        self._answered = questions.answers(asked)
+        self._uses = questions.model_uses(asked, self._answered)
+        self._billed = questions.billed_models(asked)
+        self._reads = questions.read_windows(asked)
+        self._chains: dict[tuple[str, int], Chain] = {}
+        self._found: dict[tuple[str, int], ChainFinding] = {}
+        self._facts: dict[str, KeyFacts] = {}
+        self._fact_digests: dict[str, FactDigests] = {}
+        self._marks: dict[tuple[str, int], MarkDigests] = {}
+        self._calls: dict[tuple[str, int, int], str] = {}
 
-    def parts(self, api_key_id: str, span: Window) -> tuple[Window, ...]:
-        """The parts that a span is cut into by its latest bill; the span itself where that is not known."""
-        key = (api_key_id, span)
-        if key not in self._parts:
-            self._parts[key] = self._cut(api_key_id, span)
-        return self._parts[key]
-
-    def _cut(self, api_key_id: str, span: Window) -> tuple[Window, ...]:
-        runs = self._books.episode_minutes(api_key_id, span)
-        latest = [
-            next((read for read in self.latest_good(api_key_id, endpoint) if span.start in read.window), None)
-            for endpoint in UsageEndpoint
-        ]
-        found = [read for read in latest if read is not None]
-        if not runs or len(found) < len(latest):
-            return (span,)
-        known = Window(start=span.start, end=min([span.end, *(read.window.end for read in found)]))
-        rows = questions.bill(self._asked, [read.read_id for read in found], known)
-        return cut(
-            span,
-            book=self._books.keys[api_key_id].rows_in(span),
-            gaps=self._books.gaps_in(span),
-            bill=[row for each in rows.values() for row in each],
-            known_until=known.end,
-            runs=runs,
-            shift_min=self._books.shift_min,
-        )
-
-    def parts_of(self, run: RunName, api_key_id: str) -> list[Window]:
-        """The parts on one key that a run has a share in."""
-        times = self._books.minutes(run, api_key_id)
-        return [
-            part
-            for span in self._books.spans_of(run, api_key_id)
-            for part in self.parts(api_key_id, span)
-            if any(part.meets(*each) for each in times)
-        ]
-
-    def judge(self, api_key_id: str, window: Window) -> Judged:
-        """The verdict on one key's window, from its stored good reads."""
-        histories = {endpoint: self._history(api_key_id, endpoint, window) for endpoint in UsageEndpoint}
-        changed, said = self._changed(api_key_id, window)
-        part = Part(
-            api_key_id=api_key_id,
-            window=window,
-            histories=histories,
-            book=self._books.keys[api_key_id].rows_in(window),
-            gaps=self._books.gaps_in(window),
-            run_open=self._books.run_open(api_key_id, window),
-            key_proven=api_key_id in self._proven,
-            changed_since=changed.audit_id if changed else None,
-            change_said=said,
+    @property
+    def waiting(self) -> Waiting:
+        return Waiting(
             stable_reads=self._settings.stable_reads,
             interval_us=self._settings.interval_us,
             settle_us=self._settings.settle_us,
-            shift_min=self._books.shift_min,
-        )
-        finding = reconcile(part)
-        if finding.verdict is Verdict.VERIFIED:
-            part = replace(part, placed=self._place(part, finding))
-            finding = reconcile(part)
-        return Judged(
-            part=part,
-            finding=finding,
-            latest_reads={each: history.reads[-1].read_id for each, history in histories.items() if history.reads},
-            book_state=self._books.book_state(api_key_id, window),
         )
 
-    def _place(self, part: Part, finding: Finding) -> Placed | None:
-        """Search for a placement of every counted call of a part whose books agree; None: too many to begin."""
-        if sum(row.calls for row in part.book if row.standing is Standing.COUNTED) > PLACED_CALLS_MAX:
+    def gather(self, wanted: Iterable[Stretch]) -> None:
+        """Ask the ledger for these chains, all at once."""
+        stretches = [each for each in dict.fromkeys(wanted) if (each[0], each[1].start) not in self._chains]
+        if not stretches:
+            return
+        facts = {key: self.facts(key) for key, _ in stretches}
+        for key, window, chain in self._gathered(stretches):
+            self._chains[key, window.start] = replace(chain, facts=facts[key])
+
+    def _gathered(self, stretches: list[Stretch]) -> list[tuple[str, Window, Chain]]:
+        keys = self._look.keys
+        few = [each for each in stretches if keys[each[0]].creates.get(each[1].start, 0) <= PLACED_CALLS_MAX]
+        many = [each for each in stretches if each not in few]
+        rows = {
+            **self._book(few, apart=True),
+            **self._book(many, apart=False),
+        }
+        reads = questions.reads(self._asked, stretches)
+        kept = [self._kept(read) for read in reads]
+        bill = questions.bill(self._asked, stretches, [read.read_id for read in kept if read.good])
+        by_key: dict[str, list[StoredRead]] = defaultdict(list)
+        for read in kept:
+            by_key[read.api_key_id].append(read)
+        minutes = {read_id: rows_by_minute(rows_of) for read_id, rows_of in bill.items()}
+        found = []
+        for key, window in stretches:
+            histories = {
+                endpoint: _history(endpoint, [read for read in by_key[key] if read.window.overlaps(window)], minutes)
+                for endpoint in UsageEndpoint
+            }
+            chain = Chain(
+                api_key_id=key,
+                window=window,
+                rows=tuple(rows[key, window.start]),
+                gaps=tuple(gap for gap in self._look.gaps if window.meets(gap.first_minute, gap.last_minute)),
+                shares=tuple(keys[key].shares_in(window)),
+                histories=histories,
+                waiting=self.waiting,
+                shift_min=self._look.shift_min,
+                now_us=self._look.now_us,
+            )
+            found.append((key, window, chain))
+        return found
+
+    def _kept(self, read: StoredRead) -> StoredRead:
+        """A read as it is worth anything: one whose raw pages are gone proves nothing."""
+        if not read.good or self._store.held(read.pages):
+            return read
+        return replace(read, good=False, problem=Problem.NOT_KEPT)
+
+    def _book(self, stretches: list[Stretch], *, apart: bool) -> dict[tuple[str, int], list[BookRow]]:
+        if not stretches:
+            return {}
+        return questions.books(
+            self._asked, stretches, shift_min=self._look.shift_min, answered=self._answered, apart=apart
+        )
+
+    def facts(self, api_key_id: str) -> KeyFacts:
+        """What is known of a key whatever the chain."""
+        if api_key_id not in self._facts:
+            self._facts[api_key_id] = self._learn(api_key_id)
+        return self._facts[api_key_id]
+
+    def _learn(self, key: str) -> KeyFacts:
+        uses = self._uses.get(key, [])
+        billed = self._billed.get(key, [])
+        facts = key_facts(
+            uses=uses,
+            billed=[(endpoint, model) for endpoint, model, batch_only in billed if not batch_only],
+            proven=bool(billed),
+        )
+        if any(use.standing is Standing.OPTIONAL for use in uses):
+            facts = replace(facts, optional=optional_facts(self._proving(key, facts)))
+        if guesses(facts):
+            facts = replace(facts, renamed_holds=renaming_holds(map(judge_chain, self._proving(key, facts))))
+        return facts
+
+    def _proving(self, key: str, facts: KeyFacts) -> list[Chain]:
+        """The latest chains of a key, for a fact to be learned from."""
+        look = self._look.keys.get(key)
+        latest = [] if look is None else list(look.chains[-PROVING_CHAINS_MAX:])
+        return [replace(chain, facts=facts) for _, _, chain in self._gathered([(key, window) for window in latest])]
+
+    def chain(self, api_key_id: str, window: Window) -> ChainFinding:
+        """What was found in one chain."""
+        place = (api_key_id, window.start)
+        if place not in self._found:
+            self.gather([(api_key_id, window)])
+            self._found[place] = judge_chain(
+                self._chains[place],
+                place=lambda solved: place_chain(solved, shift_min=self._look.shift_min, now_s=time.monotonic),
+            )
+        return self._found[place]
+
+    def finding(self, api_key_id: str, share: Share) -> tuple[ChainFinding, Finding]:
+        """What was found of one run, and in its chain."""
+        found = self.chain(api_key_id, self._look.keys[api_key_id].chain_of(share.window))
+        return found, next(each for each in found.findings if each.share == share)
+
+    def rests_on(self, api_key_id: str, share: Share) -> RestsOn:
+        """The digests of what a run's verdict rests on now."""
+        found, _ = self.finding(api_key_id, share)
+        start, until = found.chain.window.start, found.until
+        rows = [row for minutes in found.minutes.values() for row in minutes.bill]
+        models = models_of(found)
+        return RestsOn(
+            start=start,
+            until=until,
+            calls=self._calls_text(api_key_id, start, until),
+            marks=self._mark_digests(api_key_id, found.chain.window).until(until),
+            gaps=gaps_digest(self._look.gaps, Window(start=start, end=max(until, start + 1))),
+            bill=bill_digest(rows, until),
+            facts=self._digests_of_facts(api_key_id).of(models),
+            models=models,
+            read_us=max((read.asked_us for each in found.chain.histories.values() for read in each.reads), default=0),
+        )
+
+    def _calls_text(self, api_key_id: str, start: int, until: int) -> str:
+        place = (api_key_id, start, until)
+        if place not in self._calls:
+            if until <= start:
+                return questions.calls_text(0, "0")
+            self._calls |= questions.call_digests(self._asked, [(api_key_id, Window(start=start, end=until))])
+        return self._calls[place]
+
+    def _mark_digests(self, api_key_id: str, chain: Window) -> MarkDigests:
+        place = (api_key_id, chain.start)
+        if place not in self._marks:
+            self._marks[place] = MarkDigests(self._look.keys[api_key_id].shares_in(chain))
+        return self._marks[place]
+
+    def _digests_of_facts(self, api_key_id: str) -> FactDigests:
+        if api_key_id not in self._fact_digests:
+            self._fact_digests[api_key_id] = FactDigests(self.facts(api_key_id))
+        return self._fact_digests[api_key_id]
+
+    def standing(self, api_key_id: str, share: Share) -> StoredPart | None:
+        """The final verdict that stands on a run's minutes: all that it rests on is what it was."""
+        said = self._look.keys[api_key_id].said(share)
+        if said is None or not said.final or said.window != share.window or not said.rests_on:
             return None
-        begun = questions.book(
-            self._asked, [part.api_key_id], shift_min=part.shift_min, begun_in=part.window, apart=True
-        )
-        return place_part(
-            part.window,
-            book=begun[part.api_key_id],
-            bill=[row for history in part.histories.values() for row in history.bill],
-            comparison=finding.comparison,
-            shift_min=part.shift_min,
-            now_s=time.monotonic,
-        )
-
-    def standing(self, api_key_id: str, window: Window) -> StoredVerdict | None:
-        """The final verdict that stands on a part: on the same minutes and the same book, its bill unchanged since."""
-        key = (api_key_id, window)
-        if key not in self._standing:
-            self._standing[key] = self._find_standing(api_key_id, window)
-        return self._standing[key]
-
-    def _find_standing(self, api_key_id: str, window: Window) -> StoredVerdict | None:
-        said = [
-            verdict
-            for verdict in self._books.verdicts
-            if verdict.scope == "part"
-            and verdict.api_key_id == api_key_id
-            and verdict.window == window
-            and verdict.verdict not in ATTEMPTS
-        ]
-        last = said[-1] if said else None
-        if last is None or not last.final or last.book_state != self._books.book_state(api_key_id, window):
+        if said.timing not in (None, self._settings.timing):
             return None
-        if last.timing not in (None, self._settings.timing):
+        then = said.rests_on
+        start, until = int(then["from"]), int(then["until"])
+        chain = self._look.keys[api_key_id].chain_of(share.window)
+        same = (
+            chain.start == start
+            and said.calls_now == then["calls"]
+            and self._mark_digests(api_key_id, chain).until(until) == then["marks"]
+            and gaps_digest(self._look.gaps, Window(start=start, end=max(until, start + 1))) == then["gaps"]
+            and self._digests_of_facts(api_key_id).of(then["models"]) == then["facts"]
+        )
+        if not same:
             return None
-        return last if self._changed(api_key_id, window)[0] is None else None
+        if any(
+            read.asked_us > then["read_us"] and read.window.meets(start, until - 1)
+            for read in self._reads.get(api_key_id, ())
+        ):
+            found, finding = self.finding(api_key_id, share)
+            rows = [row for minutes in found.minutes.values() for row in minutes.bill]
+            if bill_digest(rows, until) != then["bill"] or not (finding.final and finding.verdict is said.verdict):
+                return None
+        return said
 
-    def latest_good(self, api_key_id: str, endpoint: UsageEndpoint) -> Sequence[StoredRead]:
-        """The good reads of a key, latest first."""
-        return [read for read in reversed(self._reads.get((api_key_id, endpoint), ())) if read.good]
+    def read_since(self, api_key_id: str, said: StoredPart) -> bool:
+        """Whether a key was read in a verdict's minutes after it was reached."""
+        read_us = int(said.rests_on.get("read_us", 0)) if said.rests_on else said.audited_us
+        return any(
+            read.asked_us > read_us and read.window.overlaps(said.window) for read in self._reads.get(api_key_id, ())
+        )
 
-    def latest(self, api_key_id: str, endpoint: UsageEndpoint) -> Sequence[StoredRead]:
-        """All reads of a key, latest first."""
-        return self._reads.get((api_key_id, endpoint), ())[::-1]
-
-    def begun(self, api_key_id: str, window: Window) -> bool:
+    def was_read(self, api_key_id: str, window: Window) -> bool:
         """Whether these minutes were ever read, good or not."""
-        return any(read.window.covers(window) for each in UsageEndpoint for read in self.latest(api_key_id, each))
+        return any(read.window.overlaps(window) for read in self._reads.get(api_key_id, ()))
 
-    def _history(self, api_key_id: str, endpoint: UsageEndpoint, window: Window) -> History:
-        reads = [read for read in self._reads.get((api_key_id, endpoint), ()) if read.window.covers(window)]
-        states = questions.read_states(self._asked, [read.read_id for read in reads if read.good], window)
-        seen = [
-            SeenRead(
-                attempt=Attempt(
-                    read_id=read.read_id,
-                    asked_at=read.asked_us,
-                    good=read.good,
-                    problem=read.problem,
-                    status_code=read.status_code,
-                    message=read.message,
-                    request_id=read.request_id,
-                ),
-                state=states.get(read.read_id, ""),
+
+def _history(
+    endpoint: UsageEndpoint,
+    reads: Iterable[StoredRead],
+    rows: Mapping[str, Mapping[int, tuple[BillRow, ...]]],
+) -> History:
+    own = [read for read in reads if read.usage_endpoint is endpoint]
+    return History(
+        usage_endpoint=endpoint,
+        reads=tuple(
+            Read(
+                read_id=read.read_id,
+                asked_us=read.asked_us,
+                window=read.window,
+                good=read.good,
+                problem=read.problem,
+                status_code=read.status_code,
+                message=read.message,
+                request_id=read.request_id,
                 holes=read.holes,
             )
-            for read in reads
-        ]
-        return make_history(endpoint, seen, self._rows_of(states, window))
-
-    def _rows_of(self, states: Mapping[str, str], window: Window) -> dict[str, Sequence[BillRow]]:
-        one_of = {state: read_id for read_id, state in states.items()}
-        rows = questions.bill(self._asked, list(one_of.values()), window)
-        return {state: rows[read_id] for state, read_id in one_of.items()}
-
-    def _changed(self, api_key_id: str, window: Window) -> tuple[StoredVerdict | None, bool]:
-        """The latest final verdict on any of these minutes whose bill is no longer what it was; and whether a
-        `changed` warning has been given since."""
-        on_key = [
-            verdict
-            for verdict in self._books.verdicts
-            if verdict.scope == "part" and verdict.api_key_id == api_key_id and verdict.window is not None
-        ]
-        finals = [
-            verdict
-            for verdict in on_key
-            if verdict.final and verdict.timing in (None, self._settings.timing) and _overlap(verdict.window, window)
-        ]
-        for index, final in enumerate(finals):
-            if final.window is None or any(_overlap(later.window, final.window) for later in finals[index + 1 :]):
-                continue
-            if not self._differs_now(final, final.window):
-                continue
-            said = any(
-                later.reason is Reason.CHANGED
-                and later.audited_us >= final.audited_us
-                and _overlap(later.window, window)
-                for later in on_key
-            )
-            return final, said
-        return None, False
-
-    def _differs_now(self, final: StoredVerdict, window: Window) -> bool:
-        for endpoint in UsageEndpoint:
-            then = final.latest_reads.get(endpoint)
-            if final.api_key_id is None or then is None:
-                continue
-            now = next((r for r in self.latest_good(final.api_key_id, endpoint) if r.window.covers(window)), None)
-            if now is None or now.read_id == then:
-                continue
-            states = questions.read_states(self._asked, [then, now.read_id], window)
-            if states[then] != states[now.read_id]:
-                return True
-        return False
-
-
-def _overlap(one: Window | None, other: Window | None) -> bool:
-    return one is not None and other is not None and one.start < other.end and other.start < one.end
+            for read in own
+        ),
+        rows={read.read_id: rows.get(read.read_id, {}) for read in own if read.good},
+    )

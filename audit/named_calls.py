@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .questions import Asking, RunName
-from .span import Window
+from .questions import Asking
+from .unit import RunName
+from .window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

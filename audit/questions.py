@@ -6,6 +6,7 @@ microseconds UTC. Nothing is judged here, and no other module of the audit knows
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,15 +15,17 @@ from typing import Any
 import orjson
 
 from ..data.call import Standing
+from ..data.clock import US_PER_MINUTE
 from ..data.ledger import DuckConnection, Ledger, named
 from .bucket import UsageEndpoint
-from .span import Window
-from .unit import BillRow, BookRow
+from .facts import ModelUse
+from .unit import BillRow, BookRow, RunName
 from .unknown import Gap
 from .verdict import Reason, Verdict
+from .window import Window
 
-RunName = tuple[str | None, str]
-"""Framework (None: none known) and run id."""
+Stretch = tuple[str, Window]
+"""A key id and minutes of it."""
 
 
 class Asking:
@@ -30,6 +33,8 @@ class Asking:
 
     def __init__(self, connection: DuckConnection) -> None:
         self._connection = connection
+        # Half of the questions stand on the creates: they are worked out once a look.
+        connection.rows("CREATE OR REPLACE TEMP TABLE audit_creates AS FROM audit_creates")
 
     def rows(self, name: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         """The answer to one `audit_*.sql` file."""
@@ -45,7 +50,7 @@ def asking(ledger: Ledger) -> Iterator[Asking]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
-    """One episode of a run."""
+    """One episode of a run, by the provider's clock."""
 
     run: RunName
     episode: int
@@ -53,29 +58,24 @@ class Episode:
     ended_us: int | None
     """None: still open."""
     end_source: str | None
-    last_active_us: int
+    skew_known: bool = True
+    """Whether our clock is known to be right, or how wrong it was, when the marks were made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunUse:
-    """Creates of one run on one key, open in the same minutes."""
+class Activity:
+    """Creates of one key and run, active without a minute between them."""
 
-    run: RunName
     api_key_id: str | None
+    """None: keys without an id."""
+    run: RunName | None
     first_minute: int
     last_minute: int
     creates: int
+    counted: int
+    open: int
     keyless: int
-    """Those on a key without an id."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnKey:
-    """One sight of a framework's own key."""
-
-    framework: str
-    api_key_id: str | None
-    seen_us: int
+    """Creates on a key without an id, which nothing can be compared with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class StoredRead:
     """One read of the Usage API as the ledger has it."""
 
     read_id: str
-    usage_endpoint: str
+    usage_endpoint: UsageEndpoint
     api_key_id: str
     window: Window
     asked_us: int
@@ -94,30 +94,52 @@ class StoredRead:
     request_id: str | None
     pages: tuple[str, ...]
     holes: int
-    rows: int
-    """Bucket rows in the ledger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredVerdict:
-    """One verdict said before."""
+class ReadWindow:
+    """Where a key was read, and when last."""
 
+    api_key_id: str
+    window: Window
+    asked_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPart:
+    """The latest verdict on one run, key and window, and what the ledger now holds of what it rests on."""
+
+    run: RunName | None
+    api_key_id: str
+    window: Window
     audit_id: str
     audited_us: int
-    scope: str
-    """`part` or `run`."""
-    run: RunName | None
-    api_key_id: str | None
-    window: Window | None
     verdict: Verdict
     reason: Reason | None
     final: bool
     timing: str | None
-    attempt: int
     proof: str | None
-    latest_reads: Mapping[str, str]
-    """Usage endpoint to the read it was reached on."""
-    book_state: str | None
+    rests_on: Mapping[str, Any]
+    """As `RestsOn.record` made it; empty where the verdict is of an earlier submeter."""
+    next_read_us: int | None
+    final_us: int | None
+    """When the latest final verdict on it was reached."""
+    attempts: int
+    calls_now: str
+    """What there is now of the calls it rests on, in the words of `rests_on`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """The latest verdict on a run."""
+
+    run: RunName
+    verdict: Verdict
+    reason: Reason | None
+    final: bool
+    audited_us: int
+    final_verdict: Verdict | None
+    attempts: int
 
 
 def episodes(asked: Asking) -> tuple[Episode, ...]:
@@ -129,87 +151,164 @@ def episodes(asked: Asking) -> tuple[Episode, ...]:
             started_us=started_us,
             ended_us=ended_us,
             end_source=end_source,
-            last_active_us=last_active_us,
         )
-        for framework, run_id, episode, started_us, ended_us, end_source, last_active_us in asked.rows("audit_runs")
-        if started_us is not None
+        for framework, run_id, episode, started_us, ended_us, end_source, _ in asked.rows("audit_runs")
     )
 
 
-def state(asked: Asking) -> tuple[int, ...]:
-    """How much the ledger holds of what a book is made from: equal, if nothing came between two moments."""
-    return tuple(asked.rows("audit_state")[0])
-
-
-def run_uses(asked: Asking) -> tuple[RunUse, ...]:
-    """Which keys every run used, and when."""
+def activities(asked: Asking, *, shift_min: int) -> tuple[Activity, ...]:
+    """When every key was active, and for which runs."""
     return tuple(
-        RunUse(
-            run=(framework, run_id),
+        Activity(
             api_key_id=api_key_id,
-            first_minute=first_minute,
-            last_minute=last_minute,
+            run=None if run_id is None else (framework, run_id),
+            first_minute=first,
+            last_minute=last,
             creates=creates,
+            counted=counted,
+            open=open_,
             keyless=keyless,
         )
-        for framework, run_id, api_key_id, first_minute, last_minute, creates, keyless in asked.rows("audit_run_keys")
+        for api_key_id, framework, run_id, first, last, creates, counted, open_, keyless in asked.rows(
+            "audit_activity", {"shift_min": shift_min}
+        )
     )
 
 
-def own_keys(asked: Asking) -> tuple[OwnKey, ...]:
-    """Every sight of a framework's own key, oldest first within a framework."""
-    return tuple(
-        OwnKey(framework=framework, api_key_id=api_key_id, seen_us=seen_us)
-        for framework, api_key_id, seen_us in asked.rows("audit_framework_keys")
-    )
+def own_keys(asked: Asking) -> dict[str, frozenset[str]]:
+    """Every key id that each framework's own key ever had."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for framework, api_key_id, _ in asked.rows("audit_framework_keys"):
+        if api_key_id is not None:
+            found[framework].add(api_key_id)
+    return {framework: frozenset(ids) for framework, ids in found.items()}
 
 
-def key_ids_in_use(asked: Asking) -> tuple[str, ...]:
-    """Every key id that a create was ever made on."""
-    return tuple(api_key_id for (api_key_id,) in asked.rows("audit_used_keys"))
+def answers(asked: Asking) -> dict[str, frozenset[str]]:
+    """What each model that was asked for answered as, where it was another name."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for request_model, response_model in asked.rows("audit_answers"):
+        found[request_model].add(response_model)
+    return {request_model: frozenset(names) for request_model, names in found.items()}
 
 
-EVER = Window(start=0, end=4_000_000_000)
+def model_uses(asked: Asking, answered: Mapping[str, frozenset[str]]) -> dict[str, list[ModelUse]]:
+    """The names of models that the creates of each key have."""
+    found: dict[str, list[ModelUse]] = defaultdict(list)
+    for api_key_id, usage_endpoint, standing, response_model, request_model in asked.rows("audit_models"):
+        model, models = _names(response_model, request_model, answered)
+        found[api_key_id].append(
+            ModelUse(usage_endpoint=usage_endpoint, model=model, models=models, standing=Standing(standing))
+        )
+    return found
+
+
+def _names(
+    response_model: str | None, request_model: str | None, answered: Mapping[str, frozenset[str]]
+) -> tuple[str | None, frozenset[str]]:
+    """The model a call stands under, and every name that it may be billed under."""
+    if response_model is not None:
+        return response_model, frozenset()
+    if request_model is None:
+        return None, frozenset()
+    learned = answered.get(request_model, frozenset())
+    model = next(iter(learned)) if len(learned) == 1 else request_model
+    return model, learned | {request_model}
+
+
+def billed_models(asked: Asking) -> dict[str, list[tuple[UsageEndpoint, str, bool]]]:
+    """The names that good reads of each key ever showed tokens for; True: never but as batch."""
+    found: dict[str, list[tuple[UsageEndpoint, str, bool]]] = defaultdict(list)
+    known = set(UsageEndpoint)
+    for api_key_id, usage_endpoint, model, batch_only in asked.rows("audit_billed_models"):
+        if usage_endpoint in known:
+            found[api_key_id].append((UsageEndpoint(usage_endpoint), model, bool(batch_only)))
+    return found
+
+
+def _stretches(stretches: Iterable[Stretch]) -> dict[str, object]:
+    listed = list(stretches)
+    return {
+        "api_key_ids": [key for key, _ in listed],
+        "from_minutes": [window.start for _, window in listed],
+        "to_minutes": [window.end for _, window in listed],
+    }
+
+
+EVER = Window(start=-1, end=4_000_000_000)
 """All of time that an audit may meet."""
 
 
 def book(
-    asked: Asking, api_key_ids: Iterable[str], *, shift_min: int, begun_in: Window = EVER, apart: bool = False
+    asked: Asking, api_key_ids: Iterable[str], *, shift_min: int, within: Window = EVER, apart: bool = False
 ) -> dict[str, list[BookRow]]:
-    """The minute book of each of these keys: calls begun in a window, by the provider's clock.
+    """The book of each of these keys: all calls whose first active minute lies in a window."""
+    found = books(
+        asked,
+        [(key, within) for key in api_key_ids],
+        shift_min=shift_min,
+        answered=answers(asked),
+        apart=apart,
+    )
+    return {key: rows for (key, _), rows in found.items()}
 
-    `apart`: a row is so many calls of equal counts.
-    """
-    found: dict[str, list[BookRow]] = {key: [] for key in api_key_ids}
-    period = {"from_us": begun_in.start_us, "to_us": begun_in.end_us}
-    answer = asked.rows("audit_book", {"api_key_ids": list(found), "shift_min": shift_min, "apart": apart, **period})
+
+def books(
+    asked: Asking,
+    stretches: Iterable[Stretch],
+    *,
+    shift_min: int,
+    answered: Mapping[str, frozenset[str]],
+    apart: bool,
+) -> dict[tuple[str, int], list[BookRow]]:
+    """The book of each stretch, by its key and first minute. `apart`: a row is so many calls of equal counts."""
+    wanted = list(stretches)
+    found: dict[tuple[str, int], list[BookRow]] = {(key, window.start): [] for key, window in wanted}
     for (
         key,
+        stretch,
         first,
-        last,
+        end,
         standing,
         usage_endpoint,
         endpoint,
-        model,
+        response_model,
+        request_model,
+        framework,
+        run_id,
         open_,
         loose,
         any_model,
+        hosted,
+        optional_class,
+        _,
         calls,
-        *sums,
-    ) in answer:
-        input_tokens, cached, cached_silent, cache_write, output_tokens, images, _ = sums
-        found[key].append(
+        input_tokens,
+        cached,
+        cached_silent,
+        cache_write,
+        output_tokens,
+        images,
+    ) in asked.rows("audit_book", {**_stretches(wanted), "apart": apart}):
+        model, models = _names(response_model, request_model, answered)
+        found[key, stretch].append(
             BookRow(
                 first_minute=first,
-                last_minute=last,
+                end_minute=end,
+                last_minute=end + 1 + shift_min,
                 standing=Standing(standing),
                 usage_endpoint=usage_endpoint,
                 endpoint=endpoint,
                 model=model,
+                models=models if standing == Standing.UNKNOWN else frozenset(),
+                run=None if run_id is None else (framework, run_id),
                 open=open_,
                 loose=loose,
                 any_model=any_model,
+                hosted=hosted,
+                optional_class=optional_class,
                 calls=calls,
+                apart=apart or calls == 1,
                 input_tokens=input_tokens,
                 cached_input_tokens=cached,
                 cached_silent=cached_silent,
@@ -221,6 +320,19 @@ def book(
     return found
 
 
+def call_digests(asked: Asking, stretches: Iterable[Stretch]) -> dict[tuple[str, int, int], str]:
+    """What the ledger holds of the calls begun in each stretch, by key, first minute and end."""
+    return {
+        (key, start, end): calls_text(calls, digest)
+        for key, start, end, calls, digest in asked.rows("audit_call_digests", _stretches(stretches))
+    }
+
+
+def calls_text(calls: int, digest: str) -> str:
+    """How many calls, and which: equal texts, equal calls."""
+    return f"{calls} calls {digest}"
+
+
 def gaps(asked: Asking, *, shift_min: int) -> tuple[Gap, ...]:
     """Where journals lost lines."""
     return tuple(
@@ -229,14 +341,25 @@ def gaps(asked: Asking, *, shift_min: int) -> tuple[Gap, ...]:
     )
 
 
-def reads(asked: Asking, api_key_ids: Iterable[str]) -> tuple[StoredRead, ...]:
-    """The reads of these keys, oldest first."""
+def read_windows(asked: Asking) -> dict[str, list[ReadWindow]]:
+    """Where each key was read, and when last."""
+    found: dict[str, list[ReadWindow]] = defaultdict(list)
+    for key, start_us, end_us, asked_us, _ in asked.rows("audit_latest_reads"):
+        if end_us > start_us:
+            window = Window(start=start_us // US_PER_MINUTE, end=end_us // US_PER_MINUTE)
+            found[key].append(ReadWindow(api_key_id=key, window=window, asked_us=asked_us))
+    return found
+
+
+def reads(asked: Asking, stretches: Iterable[Stretch]) -> tuple[StoredRead, ...]:
+    """The reads that hold a minute of these stretches, oldest first."""
+    known = set(UsageEndpoint)
     return tuple(
         StoredRead(
             read_id=read_id,
-            usage_endpoint=usage_endpoint,
+            usage_endpoint=UsageEndpoint(usage_endpoint),
             api_key_id=api_key_id,
-            window=Window(start=start_us // 60_000_000, end=end_us // 60_000_000),
+            window=Window(start=start_us // US_PER_MINUTE, end=end_us // US_PER_MINUTE),
             asked_us=asked_us,
             good=good,
             problem=problem,
@@ -245,7 +368,6 @@ def reads(asked: Asking, api_key_ids: Iterable[str]) -> tuple[StoredRead, ...]:
             request_id=request_id,
             pages=tuple(pages or ()),
             holes=holes or 0,
-            rows=rows,
         )
         for (
             read_id,
@@ -261,23 +383,19 @@ def reads(asked: Asking, api_key_ids: Iterable[str]) -> tuple[StoredRead, ...]:
             request_id,
             pages,
             holes,
-            rows,
-        ) in asked.rows("audit_reads", {"api_key_ids": list(api_key_ids)})
+        ) in asked.rows("audit_reads", _stretches(stretches))
+        if usage_endpoint in known and end_us > start_us
     )
 
 
-def read_states(asked: Asking, read_ids: Sequence[str], window: Window) -> dict[str, str]:
-    """What each read says of a window, as a digest; `empty` where it has no row in it."""
-    window_of = {"read_ids": list(read_ids), "window_start_us": window.start_us, "window_end_us": window.end_us}
-    found: dict[str, str] = dict(asked.rows("audit_read_states", window_of))
-    return {read_id: found.get(read_id, "empty") for read_id in read_ids}
-
-
-def bill(asked: Asking, read_ids: Sequence[str], window: Window) -> dict[str, list[BillRow]]:
-    """The rows that each read has in a window."""
-    window_of = {"read_ids": list(read_ids), "window_start_us": window.start_us, "window_end_us": window.end_us}
+def bill(asked: Asking, stretches: Iterable[Stretch], read_ids: Sequence[str]) -> dict[str, list[BillRow]]:
+    """The rows that each of these reads has in these stretches."""
     found: dict[str, list[BillRow]] = {read_id: [] for read_id in read_ids}
-    for read_id, endpoint, minute, model, batch, _tier, *counts in asked.rows("audit_bill", window_of):
+    if not read_ids:
+        return found
+    for read_id, endpoint, _, minute, model, batch, tier, *counts in asked.rows(
+        "audit_bill", {**_stretches(stretches), "read_ids": list(read_ids)}
+    ):
         input_tokens, cached, cache_write, output_tokens, images, requests = counts
         found[read_id].append(
             BillRow(
@@ -285,6 +403,7 @@ def bill(asked: Asking, read_ids: Sequence[str], window: Window) -> dict[str, li
                 minute=minute,
                 model=model,
                 batch=bool(batch),
+                service_tier=tier,
                 input_tokens=input_tokens,
                 cached_input_tokens=cached,
                 cache_write_tokens=cache_write,
@@ -296,34 +415,53 @@ def bill(asked: Asking, read_ids: Sequence[str], window: Window) -> dict[str, li
     return found
 
 
-def proven_keys(asked: Asking) -> frozenset[str]:
-    """The key ids that a good read ever showed tokens for."""
-    return frozenset(api_key_id for (api_key_id,) in asked.rows("audit_proven_keys"))
-
-
-def verdicts(asked: Asking) -> tuple[StoredVerdict, ...]:
-    """Every verdict so far, oldest first."""
+def stored_parts(asked: Asking) -> tuple[StoredPart, ...]:
+    """The latest verdict on every part."""
     known = set(Verdict)
-    return tuple(_stored_verdict(row) for row in asked.rows("audit_verdicts") if row[8] in known)
+    return tuple(_stored_part(row) for row in asked.rows("audit_parts") if row[7] in known)
 
 
-def _stored_verdict(row: tuple[Any, ...]) -> StoredVerdict:
-    audit_id, audited_us, scope, framework, run_id, key, start_us, end_us, verdict, reason, *rest = row
-    final, timing, attempt, proof, latest_reads, book_state = rest
-    known = start_us is not None and end_us is not None and end_us > start_us
-    return StoredVerdict(
-        audit_id=audit_id,
-        audited_us=audited_us,
-        scope=scope,
+def _stored_part(row: tuple[Any, ...]) -> StoredPart:
+    framework, run_id, key, start_us, end_us, audit_id, audited_us, verdict, reason, final, timing, proof, *rest = row
+    rests_on, next_read_us, final_us, attempts, calls_now, digest_now = rest
+    return StoredPart(
         run=None if run_id is None else (framework, run_id),
         api_key_id=key,
-        window=Window(start=start_us // 60_000_000, end=end_us // 60_000_000) if known else None,
+        window=Window(start=start_us // US_PER_MINUTE, end=end_us // US_PER_MINUTE),
+        audit_id=audit_id,
+        audited_us=audited_us,
         verdict=Verdict(verdict),
-        reason=Reason(reason) if reason in set(Reason) else None,
+        reason=_reason(reason),
         final=bool(final),
         timing=timing,
-        attempt=attempt or 0,
         proof=proof,
-        latest_reads=orjson.loads(latest_reads) if latest_reads else {},
-        book_state=book_state,
+        rests_on=orjson.loads(rests_on) if rests_on else {},
+        next_read_us=next_read_us,
+        final_us=final_us,
+        attempts=attempts,
+        calls_now=calls_text(calls_now, digest_now),
     )
+
+
+def stored_runs(asked: Asking) -> dict[RunName, StoredRun]:
+    """The latest verdict on every run."""
+    known = set(Verdict)
+    return {
+        (framework, run_id): StoredRun(
+            run=(framework, run_id),
+            verdict=Verdict(verdict),
+            reason=_reason(reason),
+            final=bool(final),
+            audited_us=audited_us,
+            final_verdict=Verdict(final_verdict) if final_verdict in known else None,
+            attempts=attempts,
+        )
+        for framework, run_id, verdict, reason, final, audited_us, final_verdict, attempts in asked.rows(
+            "audit_run_verdicts"
+        )
+        if verdict in known
+    }
+
+
+def _reason(text: str | None) -> Reason | None:
+    return Reason(text) if text in set(Reason) else None

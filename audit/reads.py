@@ -17,13 +17,11 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..data.clock import US_PER_S
 from ..data.error import SubmeterError
 from ..data.journal import Journal, new_call_id
-from .bucket import BadRead, PageReader, UsageEndpoint
-from .questions import StoredRead
-from .span import Window
+from .bucket import UsageEndpoint
 from .usage_api import UsageApi, UsageRead
+from .window import Window
 
 _COMPRESSION = 6
 
@@ -47,7 +45,7 @@ class PageStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._rows: dict[tuple[str, str, str, int, int], bool] = {}
+        self._names: frozenset[str] | None = None
 
     def keep(self, pages: Iterable[bytes]) -> list[str]:
         """Write each page unless it is there; their digests in order."""
@@ -67,31 +65,15 @@ class PageStore:
             ) from error
         return digests
 
-    def vouches(self, read: StoredRead) -> bool:
-        """Whether every page of a good read is still there, still makes a good read, and gave as many rows as the
-        ledger holds of it."""
-        key = (read.read_id, read.usage_endpoint, read.api_key_id, read.rows, len(read.pages))
-        if key not in self._rows:
-            self._rows[key] = self._vouches(read)
-        return self._rows[key]
-
-    def _vouches(self, read: StoredRead) -> bool:
-        reader = PageReader(
-            UsageEndpoint(read.usage_endpoint),
-            api_key_id=read.api_key_id,
-            window_start=read.window.start_us // US_PER_S,
-            window_end=read.window.end_us // US_PER_S,
-        )
-        cursor: str | None = ""
-        try:
-            for digest in read.pages:
-                body = self.body(digest)
-                if body is None or cursor is None:
-                    return False
-                cursor = reader.take(body)
-        except BadRead:
-            return False
-        return cursor is None and len(reader.rows) == read.rows
+    def held(self, digests: Iterable[str]) -> bool:
+        """Whether the files of all these pages are there. What they hold was looked at when they were taken in."""
+        if self._names is None:
+            try:
+                with os.scandir(self.folder) as entries:
+                    self._names = frozenset(entry.name for entry in entries)
+            except OSError:
+                self._names = frozenset()
+        return all(f"{digest}.json.gz" in self._names for digest in digests)
 
     def body(self, digest: str) -> bytes | None:
         """One page as it came; None where it is missing or damaged."""

@@ -306,7 +306,7 @@ class _Case:
 
     def runs_of(self, spots: Sequence[tuple[Solved, Spot]]) -> tuple[RunName, ...]:
         """Every run that these spots reach."""
-        names = {self.share.run} if self.share.run is not None else set()
+        names: set[RunName | None] = {self.share.run}
         for other in self.others:
             for solved, spot in spots:
                 ends = {row.end_minute for row in solved.rows if other.owns(row)}

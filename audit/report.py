@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from .bucket import UsageEndpoint
-from .questions import RunName
-from .span import Window
-from .verdict import Reason, Verdict, exit_code, worst
+from .unit import RunName
+from .verdict import DIFFER, EXIT_CANNOT_TELL, EXIT_DIFFER, Reason, Verdict, exit_code, worst
+from .window import Window
 
 UNREAD = frozenset({Verdict.NOT_PERMITTED, Verdict.UNAVAILABLE})
 
@@ -26,7 +26,7 @@ def run_text(run: RunName) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartLine:
-    """The verdict on one key's minutes."""
+    """The verdict on one run's minutes on one key."""
 
     audit_id: str
     """The row it is written in; that of the verdict that stands, where nothing new was written."""
@@ -42,9 +42,11 @@ class PartLine:
     unchanged: bool
     """Nothing was read and nothing is new since its last row, which says the same; no other was written."""
     runs: tuple[RunName, ...]
-    """The runs that had a share in these minutes; more than one: `joint`."""
+    """The runs that what is wrong reaches, where it is not surely this run's alone (`joint`); else empty."""
     detail: dict[str, Any]
     """Both books, d, k, reads, versions, as in the ledger's `audits.detail`; empty where the verdict stands."""
+    closed: bool = False
+    """Final only because it has been asked for long enough: it stands as it is."""
     message: str | None = None
     """The provider's own words, or what broke, where a read was not good."""
     request_id: str | None = None
@@ -53,12 +55,12 @@ class PartLine:
 
     @property
     def joint(self) -> bool:
-        return len(self.runs) > 1
+        return bool(self.runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLine:
-    """The verdict on one run, or (`run` is None) on minutes of keys that no run had a share in."""
+    """The verdict on one run, or (`run` is None) on a period of one key, as if it were a run."""
 
     run: RunName | None
     verdict: Verdict
@@ -107,13 +109,21 @@ class Waiting(StrEnum):
     NEVER_READ = "never_read"
     """It waits for its first audit."""
     NOT_FINAL = "not_final"
-    """It has begun and is read again, whatever its age."""
-    SKIPPED_FINAL = "final"
-    SKIPPED_NOT_ENDED = "not_ended"
-    SKIPPED_TOO_YOUNG = "too_young"
+    """It was judged, is not final, and is due to be read or judged again, whatever its age."""
+    NOT_DUE = "not_due"
+    """It is not final, and another read would be too early."""
+    FINAL = "final"
+    CLOSED = "closed"
+    """It was asked for long enough, and stands as it is."""
+    NOT_ENDED = "not_ended"
+    TOO_YOUNG = "too_young"
     """Ended less than `--min-age` ago and never read."""
-    SKIPPED_TOO_OLD = "too_old"
+    TOO_OLD = "too_old"
     """Ended more than `--max-age` ago and never read."""
+
+
+DONE = frozenset({Waiting.FINAL, Waiting.CLOSED})
+DUE = frozenset({Waiting.NEVER_READ, Waiting.NOT_FINAL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +138,8 @@ class RunStanding:
     verdict: Verdict | None
     """Its last; None: never audited."""
     attempts: int
+    next_read_us: int | None = None
+    """When it is due, where it is not yet."""
 
     @property
     def name(self) -> str:
@@ -135,7 +147,13 @@ class RunStanding:
 
     @property
     def needs_audit(self) -> bool:
-        return self.waiting in (Waiting.NEVER_READ, Waiting.NOT_FINAL)
+        """Whether an audit now could bring it further."""
+        return self.waiting in DUE
+
+    @property
+    def done(self) -> bool:
+        """Whether its verdict is final."""
+        return self.waiting in DONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +166,8 @@ class AuditReport:
     """Keys and minutes between the windows whose bill could not be read: nobody knows what they hold."""
     skipped: tuple[RunStanding, ...] = ()
     """Runs that were not due, with why."""
+    unlabelled: int = 0
+    """Creates that belong to no run."""
     reads: int = 0
     """Reads made."""
     timing: str | None = None
@@ -160,7 +180,19 @@ class AuditReport:
 
     @property
     def exit_code(self) -> int:
-        return exit_code((line.verdict for line in self.runs), unclaimed=bool(self.unclaimed), unread=bool(self.unread))
+        """1 where books differ or a bill is unclaimed, else 3 where anything cannot be told, a run without a final
+        verdict that was not due among it, else 0."""
+        if self.timing is not None:
+            return EXIT_DIFFER if self._differ else EXIT_CANNOT_TELL
+        return exit_code(
+            (line.verdict for line in self.runs),
+            unclaimed=bool(self.unclaimed),
+            unread=bool(self.unread) or any(not standing.done for standing in self.skipped),
+        )
+
+    @property
+    def _differ(self) -> bool:
+        return bool(self.unclaimed) or any(line.verdict in DIFFER for line in self.runs)
 
     @property
     def summary(self) -> str:

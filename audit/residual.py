@@ -1,9 +1,9 @@
 """Residuals: what is left where the two books differ, where it can lie, and who could explain it.
 
 A residual is the difference of one model of one usage endpoint, all its fields together. The minutes it can lie in are
-those that show a bill (or, where the book has more, those in which its calls were active); where the fields allow only
-one call, that call is named. A candidate is a possibility with its evidence, never a finding: an abort that was billed
-nothing beside a call that went past the meter looks the same as a billed abort.
+those in which some least solution has it; where the fields allow only one call, that call is named. A candidate is a
+possibility with its evidence, never a finding: an abort that was billed nothing beside a call that went past the meter
+looks the same as a billed abort.
 
 Pure.
 """
@@ -17,11 +17,11 @@ from enum import StrEnum
 from ..data.call import Standing
 from .bucket import UsageEndpoint
 from .named_calls import CountedCall, UnknownCall
-from .questions import RunName
-from .reconcile import Finding, Part
+from .reconcile import ChainFinding, Finding, Spot
 from .report import UnclaimedMinute
-from .unit import Field, ModelPair, Unit, bill_amount
-from .unknown import may_have_used
+from .solve import Solved
+from .unit import Field, RunName
+from .unknown import Able, Because, may_be
 from .verdict import Verdict
 
 MINUTES_MAX = 60
@@ -35,6 +35,10 @@ class CandidateKind(StrEnum):
     """A call with this key that went past the meter."""
     UNKNOWN = "unknown"
     """A call whose usage nobody stated."""
+    HOSTED = "hosted"
+    """A hosted tool that may be billed for what it read, beside what its call reports."""
+    OPTIONAL = "optional"
+    """Reported amounts of which it is not known yet whether they are billed."""
     NEIGHBOUR = "neighbour"
     """Another run, or calls outside any run, on the same key in the same minutes."""
     LATE = "late"
@@ -73,168 +77,151 @@ class Residual:
     minutes: tuple[int, ...]
     """Where it can lie; at most `MINUTES_MAX`, ascending."""
     certain: bool
-    """No call of this model was active in these minutes, so it lies nowhere else."""
+    """Every least solution has it in these minutes."""
     candidates: tuple[Candidate, ...]
 
 
 def residuals(
-    part: Part,
+    found: ChainFinding,
     finding: Finding,
     *,
     calls: Sequence[CountedCall],
     unknown: Sequence[UnknownCall],
-    neighbours: Sequence[RunName],
     unclaimed: Sequence[UnclaimedMinute],
 ) -> tuple[Residual, ...]:
-    """Every residual of a part. `calls` and `unknown`: those of its minutes; `neighbours`: other runs in them."""
+    """Every residual that concerns a run. `calls` and `unknown`: those of its minutes."""
     if not finding.bill_known:
         return ()
-    found = []
-    for pair in finding.comparison.pairs:
-        units = [unit for unit in finding.comparison.units if unit.pair == pair and unit.d != 0]
-        if units:
-            found.append(_residual(part, finding, pair, units, calls, unknown, neighbours, unclaimed))
-    return tuple(found)
+    made = []
+    for solved in found.solved:
+        spots = [spot for spot in finding.spots if spot.pair == solved.pair]
+        if spots:
+            made.append(_residual(found, finding, solved, spots, calls, unknown, unclaimed))
+    return tuple(made)
 
 
-def inferred_counts(finding: Finding) -> dict[str, int] | None:
-    """What the one unknown call of a part would have used if all that is left were its own; None: not to be said.
+def inferred_counts(found: ChainFinding, finding: Finding) -> dict[str, int] | None:
+    """What the one unknown call of a run would have used if all that is left were its own; None: not to be said.
 
-    Only of an `incomplete` part with one unknown call, one model left over, and cached tokens within the input. It is
+    Only of an `incomplete` run with one unknown call, one model left over, and cached tokens within the input. It is
     stored apart and summed nowhere: an abort billed nothing beside a call past the meter looks the same.
     """
-    if finding.verdict is not Verdict.INCOMPLETE or sum(call.calls for call in finding.unknown) != 1:
+    able = [each for each in found.able if finding.share.window.meets(each.first_minute, each.last_minute)]
+    if finding.verdict is not Verdict.INCOMPLETE or sum(each.calls for each in able) != 1 or not found.closed:
         return None
-    units = [unit for unit in finding.comparison.units if unit.d > 0]
-    if len({unit.pair for unit in units}) != 1:
+    left = [each for each in found.solved if any(each.total)]
+    if len(left) != 1 or left[0].silent or any(amount < 0 for amount in left[0].total):
         return None
-    of_model = [unit for unit in finding.comparison.units if unit.pair == units[0].pair]
-    if any(unit.uncompared for unit in of_model):
-        return None
-    counts = {str(unit.field): unit.d for unit in of_model}
-    return counts if counts.get(Field.CACHED, 0) <= counts.get(Field.INPUT, 0) or Field.INPUT not in counts else None
+    counts = {str(field): amount for field, amount in zip(left[0].fields, left[0].total, strict=True)}
+    return counts if Field.INPUT not in counts or counts.get(Field.CACHED, 0) <= counts[Field.INPUT] else None
 
 
 def _residual(
-    part: Part,
+    found: ChainFinding,
     finding: Finding,
-    pair: ModelPair,
-    units: Sequence[Unit],
+    solved: Solved,
+    spots: Sequence[Spot],
     calls: Sequence[CountedCall],
     unknown: Sequence[UnknownCall],
-    neighbours: Sequence[RunName],
     unclaimed: Sequence[UnclaimedMinute],
 ) -> Residual:
-    differences = {unit.field: unit.d for unit in units}
-    ours = [call for call in calls if call.usage_endpoint == pair.usage_endpoint and call.model in pair.book_models]
-    more = any(d > 0 for d in differences.values())
-    minutes, certain = _bill_minutes(part, pair, units) if more else (_book_minutes(part, pair), False)
+    more = any(spot.more for spot in spots)
+    minutes = tuple(sorted({spot.minute for spot in spots if spot.more == more}))
+    units = [unit for unit in finding.units if unit.pair == solved.pair and unit.compared]
+    differences = {unit.field: unit.difference for unit in units if unit.difference}
+    ours = [
+        call
+        for call in calls
+        if call.usage_endpoint == solved.pair.usage_endpoint and call.model in solved.pair.book_models
+    ]
     candidates: list[Candidate] = []
     if more:
-        candidates += _candidates_for_more(part, finding, pair, unknown, neighbours, minutes)
-    if any(d < 0 for d in differences.values()):
-        candidates += _candidates_for_less(finding, differences, ours, pair, unclaimed)
+        candidates += _candidates_for_more(found, finding, solved, minutes, unknown)
+    if any(not spot.more for spot in spots):
+        candidates += _candidates_for_less(solved, ours, unclaimed)
     if not finding.final:
         candidates.append(Candidate(kind=CandidateKind.STILL_SETTLING))
     return Residual(
-        usage_endpoint=pair.usage_endpoint,
-        model=pair.model,
+        usage_endpoint=solved.pair.usage_endpoint,
+        model=solved.pair.model,
         differences=differences,
         minutes=minutes[:MINUTES_MAX],
-        certain=certain,
+        certain=solved.certain(minutes, more=more),
         candidates=tuple(candidates),
     )
 
 
+_KINDS = {
+    Because.UNKNOWN: CandidateKind.UNKNOWN,
+    Because.UNKNOWN_ENDPOINT: CandidateKind.UNKNOWN,
+    Because.GAP: CandidateKind.UNKNOWN,
+    Because.HOSTED: CandidateKind.HOSTED,
+    Because.OPTIONAL: CandidateKind.OPTIONAL,
+}
+
+
 def _candidates_for_more(
-    part: Part,
-    finding: Finding,
-    pair: ModelPair,
-    unknown: Sequence[UnknownCall],
-    neighbours: Sequence[RunName],
-    minutes: Sequence[int],
+    found: ChainFinding, finding: Finding, solved: Solved, minutes: Sequence[int], unknown: Sequence[UnknownCall]
 ) -> list[Candidate]:
-    able = may_have_used(finding.unknown, pair, finding.comparison.pairs)
-    found = []
-    if able:
-        named = [
-            call.call_id
-            for call in unknown
-            if call.usage_endpoint in (None, pair.usage_endpoint)
-            and (call.model is None or any(each.model == call.model for each in able))
-        ]
-        alone = sum(call.calls for call in able) == 1 and len(named) == 1
-        found.append(Candidate(kind=CandidateKind.UNKNOWN, calls=tuple(named[:CALLS_MAX]), pinpointed=alone))
-    found.append(Candidate(kind=CandidateKind.BYPASS, minutes=tuple(minutes[:MINUTES_MAX])))
-    if neighbours:
-        found.append(Candidate(kind=CandidateKind.NEIGHBOUR, runs=tuple(neighbours[:CALLS_MAX])))
-    if any(row.standing is Standing.UNCOVERED for row in part.book):
-        found.append(Candidate(kind=CandidateKind.UNCOVERED))
-    found.append(Candidate(kind=CandidateKind.ANOTHER_LEDGER))
-    return found
+    able = [
+        each
+        for each in found.able
+        if may_be(each, solved.pair, found.chain.facts.pairs, found.able)
+        and any(each.first_minute <= minute <= each.last_minute for minute in minutes)
+    ]
+    made = [_able_candidate(kind, able, unknown) for kind in dict.fromkeys(_KINDS[each.because] for each in able)]
+    made.append(Candidate(kind=CandidateKind.BYPASS, minutes=tuple(minutes[:MINUTES_MAX])))
+    others = [run for run in finding.joint if run != finding.share.run]
+    if others:
+        made.append(Candidate(kind=CandidateKind.NEIGHBOUR, runs=tuple(others[:CALLS_MAX])))
+    window = finding.share.window
+    if any(
+        row.standing is Standing.UNCOVERED and window.meets(row.first_minute, row.last_minute)
+        for row in found.chain.rows
+    ):
+        made.append(Candidate(kind=CandidateKind.UNCOVERED))
+    made.append(Candidate(kind=CandidateKind.ANOTHER_LEDGER))
+    return made
+
+
+def _able_candidate(kind: CandidateKind, able: Sequence[Able], unknown: Sequence[UnknownCall]) -> Candidate:
+    of_kind = [each for each in able if _KINDS[each.because] is kind]
+    if kind is not CandidateKind.UNKNOWN:
+        return Candidate(kind=kind)
+    named = [
+        call.call_id
+        for call in unknown
+        if any(
+            each.usage_endpoint in (None, call.usage_endpoint)
+            and (not each.models or call.model in (None, *each.models))
+            for each in of_kind
+        )
+    ]
+    alone = len(able) == 1 and of_kind[0].calls == 1 and len(named) == 1
+    return Candidate(kind=kind, calls=tuple(named[:CALLS_MAX]), pinpointed=alone)
 
 
 def _candidates_for_less(
-    finding: Finding,
-    differences: dict[Field, int],
-    ours: Sequence[CountedCall],
-    pair: ModelPair,
-    unclaimed: Sequence[UnclaimedMinute],
+    solved: Solved, ours: Sequence[CountedCall], unclaimed: Sequence[UnclaimedMinute]
 ) -> list[Candidate]:
-    missing = {field: -d for field, d in differences.items()}
-    found = []
+    missing = {field: -amount for field, amount in zip(solved.fields, solved.total, strict=True)}
+    made = []
     twice = [call.call_id for call in ours if call.seen_twice]
     if twice:
-        found.append(Candidate(kind=CandidateKind.SEEN_TWICE, calls=tuple(twice[:CALLS_MAX])))
+        made.append(Candidate(kind=CandidateKind.SEEN_TWICE, calls=tuple(twice[:CALLS_MAX])))
     late = [
         each
         for each in unclaimed
-        if each.usage_endpoint is pair.usage_endpoint and each.model in pair.bill_models | pair.book_models
+        if each.usage_endpoint is solved.pair.usage_endpoint
+        and each.model in solved.pair.bill_models | solved.pair.book_models
     ]
     if late and all(sum(_unclaimed(each, field) for each in late) == n for field, n in missing.items()):
-        found.append(Candidate(kind=CandidateKind.LATE, minutes=tuple(sorted({each.minute for each in late}))))
+        made.append(Candidate(kind=CandidateKind.LATE, minutes=tuple(sorted({each.minute for each in late}))))
     # Not billed at all, or not on this key: then what is missing is some calls' own counts, field by field.
-    compared = {unit.field: -unit.d for unit in finding.comparison.units if unit.pair == pair and not unit.uncompared}
-    alike = [
-        call.call_id
-        for call in ours
-        if all(_stated(call, field) in (n, None) for field, n in compared.items()) and not finding.comparison.bill_zero
-    ]
-    found.append(
-        Candidate(kind=CandidateKind.KEY_ID, calls=tuple(alike[:CALLS_MAX]), pinpointed=len(alike) == 1),
-    )
-    return found
-
-
-def _bill_minutes(part: Part, pair: ModelPair, units: Sequence[Unit]) -> tuple[tuple[int, ...], bool]:
-    """Minutes with a bill of this model; those without any active call of it alone, where they hold all of it."""
-    fields = [unit.field for unit in units if unit.d > 0]
-    billed: dict[int, int] = {}
-    for history in part.histories.values():
-        for row in history.bill:
-            if not row.batch and row.usage_endpoint is pair.usage_endpoint and row.model in pair.bill_models:
-                billed[row.minute] = billed.get(row.minute, 0) + sum(bill_amount(row, each) for each in fields)
-    covered = [
-        (row.first_minute, row.last_minute)
-        for row in part.book
-        if row.standing is Standing.COUNTED
-        and row.usage_endpoint == pair.usage_endpoint
-        and row.model in pair.book_models
-    ]
-    shown = sorted(minute for minute, amount in billed.items() if amount)
-    alone = [minute for minute in shown if not any(first <= minute <= last for first, last in covered)]
-    if alone and sum(billed[minute] for minute in alone) >= sum(unit.d for unit in units if unit.d > 0):
-        return tuple(alone), True
-    return tuple(shown), False
-
-
-def _book_minutes(part: Part, pair: ModelPair) -> tuple[int, ...]:
-    minutes: set[int] = set()
-    for row in part.book:
-        counted = row.standing is Standing.COUNTED and row.usage_endpoint == pair.usage_endpoint
-        if counted and row.model in pair.book_models:
-            minutes.update(range(row.first_minute, row.last_minute + 1))
-    return tuple(sorted(minutes))
+    alike = [call.call_id for call in ours if all(_stated(call, field) in (n, None) for field, n in missing.items())]
+    pinpointed = len(alike) == 1 and bool(solved.bill)
+    made.append(Candidate(kind=CandidateKind.KEY_ID, calls=tuple(alike[:CALLS_MAX]), pinpointed=pinpointed))
+    return made
 
 
 def _stated(call: CountedCall, field: Field) -> int | None:

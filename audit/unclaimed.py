@@ -1,7 +1,8 @@
-"""Unclaimed minutes: a bill of a key outside every span of it, from the first window to an hour past the last.
+"""Unclaimed minutes: a bill that reaches no run and no call of a key, printed minute by minute and never dropped.
 
-Work that no call and no run of this ledger was near. It is printed minute by minute and never dropped. Each minute is
-taken from the latest good read that covers it; minutes whose latest read failed are said to be unread.
+Outside every chain of the key, from the first window that was audited to an hour past the last: work that no call and
+no run of this ledger was near. And inside a chain, an excess that no least solution can put into any run's window. Each
+minute is taken from the latest good read that holds it; minutes whose latest read failed are said to be unread.
 """
 
 from __future__ import annotations
@@ -11,48 +12,54 @@ from collections.abc import Iterable, Mapping, Sequence
 from . import questions
 from .bucket import UsageEndpoint
 from .judge import Judge
-from .keybook import Books
+from .look import Look
 from .questions import Asking, StoredRead
+from .reconcile import ChainFinding
 from .report import UnclaimedMinute
-from .span import UNCLAIMED_MIN, Window
 from .unit import BillRow
+from .window import UNCLAIMED_MIN, Window, without
 
 
 def find_unclaimed(
-    asked: Asking, books: Books, judge: Judge, parts: Mapping[str, Sequence[Window]]
+    asked: Asking, look: Look, judge: Judge, windows: Mapping[str, Sequence[Window]]
 ) -> tuple[tuple[UnclaimedMinute, ...], tuple[tuple[str, Window], ...]]:
     """What is unclaimed around the given windows of each key, and the minutes whose last read was not good."""
     found: list[UnclaimedMinute] = []
     unread: list[tuple[str, Window]] = []
-    for key, windows in parts.items():
-        first = min(window.start for window in windows)
-        last = max(window.end for window in windows) + UNCLAIMED_MIN
-        outside = without([Window(start=first, end=last)], books.keys[key].windows)
+    for key, wanted in windows.items():
+        around = Window(
+            start=min(window.start for window in wanted), end=max(window.end for window in wanted) + UNCLAIMED_MIN
+        )
+        outside = without([around], look.keys[key].chains)
+        reads = questions.reads(asked, [(key, window) for window in outside])
         for endpoint in UsageEndpoint:
-            found.extend(_billed(asked, key, endpoint, outside, judge.latest_good(key, endpoint)))
-            for read in judge.latest(key, endpoint)[:1]:
-                if not read.good:
-                    unread.extend(
-                        (key, window) for window in outside if read.window.meets(window.start, window.end - 1)
-                    )
+            own = [read for read in reads if read.usage_endpoint is endpoint]
+            found.extend(_billed(asked, key, endpoint, outside, [read for read in reversed(own) if read.good]))
+            if own and not own[-1].good:
+                unread.extend((key, window) for window in outside if own[-1].window.overlaps(window))
+        for chain in look.keys[key].chains:
+            if chain.overlaps(around) and judge.was_read(key, chain) and any(chain.overlaps(each) for each in wanted):
+                found.extend(in_chain(judge.chain(key, chain)))
     return tuple(sorted(found, key=_order)), tuple(dict.fromkeys(unread))
 
 
-def without(windows: Iterable[Window], taken: Iterable[Window]) -> list[Window]:
-    """The minutes of `windows` that are in none of `taken`, ascending."""
-    left = sorted(windows)
-    for hole in taken:
-        pieces: list[Window] = []
-        for window in left:
-            if not window.meets(hole.start, hole.end - 1):
-                pieces.append(window)
-                continue
-            if window.start < hole.start:
-                pieces.append(Window(start=window.start, end=hole.start))
-            if hole.end < window.end:
-                pieces.append(Window(start=hole.end, end=window.end))
-        left = pieces
-    return left
+def in_chain(found: ChainFinding) -> list[UnclaimedMinute]:
+    """The minutes in which an excess lies that reaches no run, with all that was billed of its model there."""
+    rows = [
+        row
+        for unplaced in found.unplaced
+        for solved in found.solved
+        if solved.pair == unplaced.pair
+        for row in solved.bill
+        if row.minute in unplaced.minutes
+    ]
+    return [
+        each
+        for endpoint in UsageEndpoint
+        for each in unclaimed_minutes(
+            found.chain.api_key_id, endpoint, [row for row in rows if row.usage_endpoint is endpoint]
+        )
+    ]
 
 
 def _billed(
@@ -63,24 +70,25 @@ def _billed(
     for read in reads:
         if not left:
             break
-        told = [_shared(window, read.window) for window in left if read.window.meets(window.start, window.end - 1)]
-        for window in told:
-            rows = questions.bill(asked, [read.read_id], window)[read.read_id]
-            found.extend(_unclaimed(key, endpoint, rows))
+        told = [
+            Window(start=max(window.start, read.window.start), end=min(window.end, read.window.end))
+            for window in left
+            if read.window.overlaps(window)
+        ]
+        if told:
+            rows = questions.bill(asked, [(key, window) for window in told], [read.read_id])[read.read_id]
+            found.extend(unclaimed_minutes(key, endpoint, rows))
         left = without(left, [read.window])
     return found
 
 
-def _shared(one: Window, other: Window) -> Window:
-    return Window(start=max(one.start, other.start), end=min(one.end, other.end))
-
-
-def _unclaimed(key: str, endpoint: UsageEndpoint, rows: Iterable[BillRow]) -> list[UnclaimedMinute]:
+def unclaimed_minutes(key: str, endpoint: UsageEndpoint, rows: Iterable[BillRow]) -> list[UnclaimedMinute]:
+    """Bill rows that nobody claims, summed by minute and model; batch is no part of it."""
     sums: dict[tuple[int, str], list[int]] = {}
     for row in rows:
-        counts = (row.input_tokens, row.cached_input_tokens, row.output_tokens, row.images)
-        if row.batch or not any(counts):
+        if row.batch or row.empty:
             continue
+        counts = (row.input_tokens, row.cached_input_tokens, row.output_tokens, row.images)
         sum_of = sums.setdefault((row.minute, row.model), [0, 0, 0, 0])
         for place, count in enumerate(counts):
             sum_of[place] += count or 0

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _COULD_BE = {
     "bypass": "a call with this key that went past the meter",
     "unknown": "a call whose usage nobody stated",
+    "hosted": "a hosted tool that may be billed for what it read, beside what its call reports",
+    "optional": "reported amounts of which it is not known yet whether they are billed",
     "neighbour": "another run on the same key in the same minutes",
     "late": "billed later than the shift allows, for as much is unclaimed right after: audit it with a larger --shift",
     "still_settling": "the provider still adds to these minutes: audit the run again",
@@ -124,10 +126,10 @@ def _print_part(part: PartExplanation) -> None:
             click.echo("      nothing is left to explain" if _units(part) else "      no tokens in either book")
     else:
         click.echo("      the bill is not known: there is no good read of these minutes")
-    for each in finding.breaks:
-        name = f"{each.unit.pair.usage_endpoint} {each.unit.pair.model} {each.unit.field}"
-        said = "the bill has more than was begun by then, or less than had ended"
-        click.echo(f"      {name}: {minute_text(each.minute)} UTC: {said}")
+    if finding.joint:
+        click.echo(f"      joint: {', '.join(_run_text(run) for run in finding.joint)}")
+    if finding.named:
+        click.echo(f"      decided by: {', '.join(_run_text(run) for run in finding.named)}")
     for residual in part.residuals:
         _print_residual(residual)
     if part.inferred:
@@ -204,9 +206,10 @@ def _units(part: PartExplanation) -> list[dict[str, Any]]:
             "book": unit.book,
             "bill": unit.bill,
             "d": unit.difference,
-            "compared": not unit.uncompared,
+            "others": unit.others,
+            "compared": unit.compared,
         }
-        for unit in part.finding.comparison.units
+        for unit in part.finding.units
     ]
 
 
@@ -229,17 +232,10 @@ def _part_record(part: PartExplanation) -> dict[str, Any]:
         "verdict": part.finding.verdict,
         "reason": part.finding.reason,
         "bill_known": part.finding.bill_known,
-        "runs": [_run_text(run) for run in part.runs],
+        "joint": [_run_text(run) for run in part.finding.joint],
+        "named": [_run_text(run) for run in part.finding.named],
+        "because": list(part.finding.because),
         "units": _units(part) if part.finding.bill_known else [],
-        "corridor": [
-            {
-                "usage_endpoint": each.unit.pair.usage_endpoint,
-                "model": each.unit.pair.model,
-                "field": each.unit.field,
-                "minute": utc(each.minute * US_PER_MINUTE),
-            }
-            for each in part.finding.breaks
-        ],
         "residuals": [
             {
                 "usage_endpoint": residual.usage_endpoint,

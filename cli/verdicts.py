@@ -12,7 +12,7 @@ from .output import duration, print_json
 
 if TYPE_CHECKING:
     from ..audit.report import AuditReport, PartLine, RunLine, RunStanding, UnclaimedMinute
-    from ..audit.span import Window
+    from ..audit.window import Window
 
 NOTHING_TO_DO = "No runs need reconciliation"
 

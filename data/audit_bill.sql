@@ -1,21 +1,33 @@
--- The bill that reads show in one window: one row = one result row of one minute bucket, as the provider counted it.
--- minute: whole minutes since 1970-01-01 UTC. $read_ids VARCHAR[], $window_start_us and $window_end_us BIGINT.
--- Read by the audit.
+-- The bill that reads show in some stretches of minutes: one row = one result row of one minute bucket, as the provider
+-- counted it. minute: whole minutes since 1970-01-01 UTC. $api_key_ids VARCHAR[], $from_minutes and $to_minutes
+-- BIGINT[], one of each a stretch; $read_ids VARCHAR[]. Read by the audit.
+WITH stretches AS (
+    SELECT
+        unnest(CAST($api_key_ids AS VARCHAR[])) AS api_key_id,
+        unnest(CAST($from_minutes AS BIGINT[])) AS from_minute,
+        unnest(CAST($to_minutes AS BIGINT[])) AS to_minute
+),
+asked AS (
+    SELECT unnest(CAST($read_ids AS VARCHAR[])) AS read_id
+)
 SELECT
-    read_id,
-    usage_endpoint,
-    epoch_us(minute) // 60000000 AS minute,
-    model,
-    batch,
-    service_tier,
-    input_tokens,
-    input_cached_tokens,
-    input_cache_write_tokens,
-    output_tokens,
-    images,
-    num_model_requests
-FROM usage_buckets
-WHERE minute >= make_timestamp($window_start_us)
-  AND minute < make_timestamp($window_end_us)
-  AND list_contains($read_ids, read_id)
+    b.read_id,
+    b.usage_endpoint,
+    t.from_minute,
+    epoch_us(b.minute) // 60000000 AS minute,
+    b.model,
+    b.batch,
+    b.service_tier,
+    b.input_tokens,
+    b.input_cached_tokens,
+    b.input_cache_write_tokens,
+    b.output_tokens,
+    b.images,
+    b.num_model_requests
+FROM usage_buckets AS b
+JOIN asked AS a ON a.read_id = b.read_id
+JOIN stretches AS t
+    ON t.api_key_id = b.api_key_id
+    AND b.minute >= make_timestamp(t.from_minute * 60000000)
+    AND b.minute < make_timestamp(t.to_minute * 60000000)
 ORDER BY ALL;

@@ -2,7 +2,7 @@
 -- written, microseconds UTC; api_key_id is the last one known for that key, NULL where none is. Read by the audit.
 SELECT
     x.framework,
-    coalesce(k.api_key_id, x.api_key_id) AS api_key_id,
+    CASE WHEN k.api_key_id IS NULL THEN x.api_key_id ELSE k.api_key_id END AS api_key_id,
     epoch_us(x.at) AS seen_us
 FROM keys AS x
 LEFT JOIN known_keys AS k ON k.key_fingerprint = x.key_fingerprint

@@ -1,9 +1,11 @@
--- The reads of some keys: one row = one read of the Usage API for one key, good or not, oldest first. Times in
--- microseconds UTC; rows: bucket rows that the ledger holds of it. $api_key_ids VARCHAR[]. Read by the audit.
-WITH held AS (
-    SELECT read_id, count(*) AS rows
-    FROM usage_buckets
-    GROUP BY read_id
+-- The reads of some keys that hold a minute of some stretches: one row = one read of the Usage API for one key, good or
+-- not, oldest first. Times in microseconds UTC. $api_key_ids VARCHAR[], $from_minutes and $to_minutes BIGINT[], one of
+-- each a stretch. Read by the audit.
+WITH stretches AS (
+    SELECT
+        unnest(CAST($api_key_ids AS VARCHAR[])) AS api_key_id,
+        unnest(CAST($from_minutes AS BIGINT[])) AS from_minute,
+        unnest(CAST($to_minutes AS BIGINT[])) AS to_minute
 )
 SELECT
     u.read_id,
@@ -18,9 +20,14 @@ SELECT
     u.message,
     u.request_id,
     u.pages,
-    u.holes,
-    coalesce(h.rows, 0) AS rows
+    u.holes
 FROM usage_reads AS u
-LEFT JOIN held AS h ON h.read_id = u.read_id
-WHERE len(u.api_key_ids) = 1 AND list_contains($api_key_ids, u.api_key_ids[1])
+WHERE len(u.api_key_ids) = 1
+  AND EXISTS (
+      SELECT 1
+      FROM stretches AS t
+      WHERE t.api_key_id = u.api_key_ids[1]
+        AND u.window_start < make_timestamp(t.to_minute * 60000000)
+        AND u.window_end > make_timestamp(t.from_minute * 60000000)
+  )
 ORDER BY u.asked_at, u.at, u.file_id, u.line_offset;

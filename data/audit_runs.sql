@@ -1,5 +1,5 @@
--- Every run episode with the times an audit needs: one row = one episode; times in microseconds UTC, ended_us NULL
--- while it is open. Read by the audit.
+-- Every run episode with the times an audit needs: one row = one episode; times in microseconds UTC by our clock,
+-- ended_us NULL while it is open. Read by the audit.
 SELECT
     framework,
     run_id,
@@ -9,4 +9,5 @@ SELECT
     end_source,
     epoch_us(last_active_at) AS last_active_us
 FROM runs
+WHERE started_at IS NOT NULL
 ORDER BY started_at, framework, run_id, episode;

@@ -209,6 +209,8 @@ LINES: dict[Kind, Carried] = {
             "timing": Form.TEXT,
             "attempt": Form.INTEGER,
             "proof": Form.TEXT,
+            "rests_on": Form.JSON,
+            "next_read_at": Form.TIME,
             "detail": Form.JSON,
         },
         required=frozenset({"audit_id", "audited_at", "scope", "verdict"}),

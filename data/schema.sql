@@ -210,7 +210,8 @@ CREATE TABLE usage_buckets (
     seconds DOUBLE
 );
 
--- One row per verdict, of a part or of a run. Verdicts are rows, never replaced.
+-- One row per verdict, of a part or of a run. Verdicts are rows, never replaced. rests_on: digests of what it rests on;
+-- next_read_at: when another read could bring it further, NULL where none could.
 CREATE TABLE audits (
     audit_id VARCHAR NOT NULL,
     audited_at TIMESTAMP NOT NULL,
@@ -226,6 +227,8 @@ CREATE TABLE audits (
     timing VARCHAR,
     attempt BIGINT,
     proof VARCHAR,
+    rests_on JSON,
+    next_read_at TIMESTAMP,
     detail JSON,
     file_id VARCHAR NOT NULL,
     line_offset BIGINT NOT NULL,

@@ -1,0 +1,68 @@
+"""When a run is to be read again.
+
+First where its last minute is settled and the interval since the last good read is over; then, as long as nothing
+changes and the verdict is not final, after 1, 2, 4, 8 and 24 hours, then daily, until it is closed. A bill that changed
+has to be confirmed anew, so the interval counts again. A run whose verdict hangs on a neighbour waits for the chain.
+
+Pure. Times are microseconds UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .chain import Chain, Share
+from .history import differs_since
+from .reconcile import Finding
+from .verdict import Reason
+from .window import Window
+
+HOUR_US = 3600 * 1_000_000
+BACKOFF_US = tuple(hours * HOUR_US for hours in (1, 2, 4, 8, 24))
+
+WAITS_FOR_ITSELF = frozenset({Reason.RUN_OPEN, Reason.CALL_OPEN})
+"""Nothing that is read changes these; only an end does."""
+WAITS_FOR_CHAIN = frozenset({Reason.NEIGHBOUR, Reason.OPEN_CALL})
+"""The run's own minutes are known; what is read of later ones may decide."""
+
+
+def next_read_us(chain: Chain, share: Share, finding: Finding) -> int | None:
+    """When another read could bring this run further; None: it is final, or something of its own must end first."""
+    if finding.final or finding.reason in WAITS_FOR_ITSELF:
+        return None
+    window = share.window
+    if finding.reason in WAITS_FOR_CHAIN:
+        window = Window(start=window.start, end=chain.window.end)
+    waiting = chain.waiting
+    histories = [history for history in chain.histories.values() if history.latest(window) is not None]
+    if len(histories) < len(chain.histories):
+        return window.end_us
+    failed = [read.asked_us for history in histories if (read := history.latest(window)) and not read.good]
+    if failed:
+        return max(window.end_us, max(failed) + waiting.interval_us)
+    settled_us = window.end_us + waiting.settle_us
+    steady = _since_change(chain, window)
+    counted = _counted(steady, waiting.interval_us)
+    if len(counted) < waiting.stable_reads or max(steady) < settled_us:
+        again_us = counted[-1] + waiting.interval_us
+        return max(again_us, settled_us) if len(counted) >= waiting.stable_reads - 1 else max(again_us, window.end_us)
+    late = min(len(counted) - waiting.stable_reads, len(BACKOFF_US) - 1)
+    return counted[-1] + (BACKOFF_US[late] if waiting.interval_us else 0)
+
+
+def _since_change(chain: Chain, window: Window) -> list[int]:
+    """When the good reads were asked for that show of a window, at every usage endpoint, what is shown now."""
+    histories = chain.histories.values()
+    times = {
+        read.asked_us for history in histories for read in history.reads if read.good and read.window.overlaps(window)
+    }
+    return sorted(us for us in times if not any(differs_since(each, window, us) for each in histories))
+
+
+def _counted(times: Iterable[int], interval_us: int) -> list[int]:
+    """Those times that count: each at least the interval after the one before."""
+    counted: list[int] = []
+    for time_us in times:
+        if not counted or time_us - counted[-1] >= interval_us:
+            counted.append(time_us)
+    return counted

@@ -1,0 +1,43 @@
+-- When the keys were active and for whom: one row = one stretch of minutes in which creates of one key and one run
+-- (run_id NULL: of none) are active without a minute between them. api_key_id NULL: keys without an id.
+-- Minutes are whole minutes since 1970-01-01 UTC, first and last active one. keyless: creates on a key without an id
+-- (a refused one without any key is not counted: it used none). $shift_min INTEGER. Read by the audit.
+WITH reached AS (
+    SELECT
+        api_key_id,
+        framework,
+        run_id,
+        first_minute,
+        end_minute + 1 + $shift_min AS last_minute,
+        standing,
+        open,
+        max(end_minute + 1 + $shift_min) OVER (
+            PARTITION BY api_key_id, framework, run_id
+            ORDER BY first_minute, end_minute
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS before
+    FROM audit_creates
+),
+numbered AS (
+    SELECT
+        *,
+        count(*) FILTER (before IS NULL OR first_minute > before + 1) OVER (
+            PARTITION BY api_key_id, framework, run_id
+            ORDER BY first_minute, last_minute
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS stretch
+    FROM reached
+)
+SELECT
+    api_key_id,
+    framework,
+    run_id,
+    min(first_minute) AS first_minute,
+    max(last_minute) AS last_minute,
+    count(*) AS creates,
+    count(*) FILTER (standing = 'counted') AS counted,
+    count(*) FILTER (open) AS open,
+    count(*) FILTER (api_key_id IS NULL AND standing <> 'unbilled') AS keyless
+FROM numbered
+GROUP BY api_key_id, framework, run_id, stretch
+ORDER BY api_key_id, first_minute, last_minute, framework, run_id, stretch;
