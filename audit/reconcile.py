@@ -17,6 +17,7 @@ from ..data.call import Standing
 from .bucket import Problem, UsageEndpoint
 from .chain import Chain, Share
 from .history import FALL_US, History, Minutes, differs_since, minutes_of
+from .least import Dirty
 from .pair import AsideBecause, ModelPair, set_aside
 from .placement import Placed, Placement
 from .solve import Solved, counted_rows, solve
@@ -305,14 +306,22 @@ class _Case:
         return frozenset(self.ends(solved) - others)
 
     def runs_of(self, spots: Sequence[tuple[Solved, Spot]]) -> tuple[RunName, ...]:
-        """Every run that these spots reach."""
+        """Every run that the errors seen in these spots reach, in this run's minutes or in others'."""
         names = {self.share.run} if self.share.run is not None else set()
-        for other in self.others:
-            for solved, spot in spots:
+        for solved in self.solved:
+            seen = {
+                Dirty(minute=spot.minute, place=solved.fields.index(spot.field), more=spot.more)
+                for each, spot in spots
+                if each is solved
+            }
+            errors: set[Dirty] = set()
+            for spot in seen:
+                if spot not in errors:
+                    errors |= solved.one_error(spot)
+            for other in self.others:
                 ends = {row.end_minute for row in solved.rows if other.owns(row)}
-                if (spot.more and spot.minute in other.window) or (not spot.more and spot.minute in ends):
+                if any(spot.minute in (other.window if spot.more else ends) for spot in errors):
                     names.add(other.run)
-                    break
         return tuple(sorted((name for name in names if name is not None), key=_name_order))
 
 
