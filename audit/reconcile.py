@@ -423,9 +423,12 @@ def _neighbour_decides(case: _Case) -> Finding | None:
 
 def _same_for_every_end(case: _Case) -> bool:
     """Whether rules 8 to 11 say the same however the chain goes on."""
-    if any(_surely_short(case, each) or _surely_over(case, each) for each in case.solved):
+    if any(_surely_short(case, each) for each in case.solved):
         return True
     spots = case.reached
+    if any(_surely_over(case, each) for each in case.solved):
+        # An excess that some end has, and no call explains, would make it `short`.
+        return all(spot.minute in case.explained(each) for each, spot in spots if spot.more)
     return all(spot.more and spot.minute in case.explained(each) for each, spot in spots) and any(
         each.certain(case.alone(case.window), more=True) for each, _ in spots
     )
