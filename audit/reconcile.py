@@ -137,13 +137,8 @@ Place = Callable[[Sequence[Solved]], Placed | None]
 
 def judge_chain(chain: Chain, *, place: Place | None = None) -> ChainFinding:
     """The verdict on every run of a chain."""
-    minutes = {
-        each: minutes_of(chain.histories.get(each) or History(usage_endpoint=each), chain.window, chain.waiting)
-        for each in UsageEndpoint
-    }
-    until = chain.window.start
-    while until < chain.window.end and all(until in each.confirmed for each in minutes.values()):
-        until += 1
+    minutes = _minutes(chain)
+    until = _known_until(chain, minutes)
     compared, aside = set_aside(
         [row for each in minutes.values() for row in each.bill], rows=chain.rows, key_serves=chain.facts.serves
     )
@@ -175,6 +170,27 @@ def judge_chain(chain: Chain, *, place: Place | None = None) -> ChainFinding:
         _whole(_by_every_book(found, share, books, compared), found, share, compared) for share in chain.shares
     )
     return replace(found, findings=findings, unplaced=_unplaced(found))
+
+
+def _minutes(chain: Chain, *, until_us: int | None = None) -> dict[UsageEndpoint, Minutes]:
+    """What every usage endpoint's reads prove of a chain; of those until an instant alone, where one is given."""
+    found = {}
+    for endpoint in UsageEndpoint:
+        history = chain.histories.get(endpoint) or History(usage_endpoint=endpoint)
+        if until_us is not None:
+            history = replace(history, reads=tuple(read for read in history.reads if read.asked_us <= until_us))
+        found[endpoint] = minutes_of(history, chain.window, chain.waiting)
+    return found
+
+
+def _known_until(chain: Chain, minutes: Mapping[UsageEndpoint, Minutes]) -> int:
+    """The first minute that some usage endpoint does not confirm, at most the chain's end."""
+    unknown = (
+        minute
+        for minute in range(chain.window.start, chain.window.end)
+        if not all(minute in each.confirmed for each in minutes.values())
+    )
+    return next(unknown, chain.window.end)
 
 
 def _by_every_book(
@@ -352,11 +368,12 @@ def _unsteady(case: _Case) -> Finding | None:
     if any(minute in each.fell for each in case.found.minutes.values() for minute in case.window):
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.FELL)
     final_us = case.share.final_us
-    if (
-        final_us is not None
-        and not case.known
-        and any(differs_since(history, case.share.window, final_us) for history in case.chain.histories.values())
-    ):
+    if final_us is None or (case.known and (case.clear or case.found.closed)):
+        return None
+    changed = any(differs_since(history, case.share.window, final_us) for history in case.chain.histories.values())
+    if (changed and not case.known) or _known_until(
+        case.chain, _minutes(case.chain, until_us=final_us)
+    ) > case.found.until:
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.CHANGED)
     return None
 
