@@ -334,11 +334,13 @@ class _Case:
             for spot in seen:
                 if spot not in errors:
                     errors |= solved.one_error(spot)
-            for other in self.others:
+            for other in self.chain.shares:
                 ends = {row.end_minute for row in solved.rows if other.owns(row)}
-                if any(spot.minute in (other.window if spot.more else ends) for spot in errors):
+                if other.run is not None and any(
+                    spot.minute in (other.window if spot.more else ends) for spot in errors
+                ):
                     names.add(other.run)
-        return tuple(sorted((name for name in names if name is not None), key=_name_order))
+        return tuple(sorted(names, key=_name_order))
 
 
 def _name_order(name: RunName) -> tuple[str, str]:
@@ -402,6 +404,8 @@ def _clear(case: _Case) -> Finding:
     """Rules 5 to 7, of a run that is clear."""
     creates = [row for row in case.own if row.standing is not Standing.UNBILLED]
     proven = case.chain.facts.proven
+    if case.share.ambiguous:
+        return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.UNLABELLED)
     if not creates:
         if proven or case.share.counts_elsewhere:
             return Finding(share=case.share, verdict=Verdict.NO_ACTIVITY)
@@ -415,8 +419,6 @@ def _clear(case: _Case) -> Finding:
     loose = any(row.loose for row in case.chain.rows)
     if placed is not None and placed.outcome is Placement.IMPOSSIBLE and not loose:
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.TIMING)
-    if case.share.ambiguous:
-        return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.UNLABELLED)
     if case.guessed:
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.RENAMED)
     proof = Proof.PLACED if placed is not None and placed.outcome is Placement.PLACED else Proof.AMOUNT
