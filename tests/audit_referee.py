@@ -14,13 +14,16 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from referee_world import ASKED, DAY, INTERVAL, NEW_NAME, SETTLE, Asked, Bounds, Call, K, Shown, World
+import border_form
+from referee_world import ASKED, DAY, IMAGE, INTERVAL, NEW_NAME, SETTLE, SPEECH, Asked, Bounds, Call, K, Shown, World
 
 MINUTE_US = 60_000_000
 MODULES = ("bucket", "window", "unit", "pair", "unknown", "history", "chain", "reconcile", "facts")
 ENDPOINTS = ("completions", "embeddings", "images")
 AGREE = ("verified", "no_activity")
 WARM_UP = "warm_up"
+SECOND_OPINION_EVERY = 3
+"""Of so many worlds one is judged by the border form, too."""
 
 
 class Judges:
@@ -55,6 +58,12 @@ class Said:
     """Runs between it and the nearest run of its chain with an error; None: the chain has none."""
     closed: bool
     """Its chain is known to its end."""
+    gap_min: float = 0.0
+    """Minutes between the runs of its world, as planned."""
+    rate: int = 0
+    """Calls a minute, as planned."""
+    border: bool | None = None
+    """Whether the border form finds it clear; None: not asked."""
 
     @property
     def false(self) -> bool:
@@ -130,6 +139,7 @@ class Moment:
         self.now = world.reads_at[number]
         self.finals = finals
         self.last = number == len(world.reads_at) - 1
+        self.second = self.last and world.seed % SECOND_OPINION_EVERY == 0
         self.calls = [call for call in world.calls if call.key == key]
         self.asked = [[each for each in asked if each.at <= self.now] for asked in world.asked[key]]
         self.histories = {
@@ -387,8 +397,8 @@ class Moment:
         swapped = [call for call in own if call.bill_model not in (None, NEW_NAME) and call.standing == "counted"]
         lost = bool(swapped) or (bool(renamed) and not self.renamed_paired)
         return Truth(
-            hidden=any(call.excess and call.standing == "hidden" for call in more) or lost,
-            unknown_billed=any(call.excess and call.standing != "hidden" for call in more),
+            hidden=any(call.excess(self.now) and call.standing == "hidden" for call in more) or lost,
+            unknown_billed=any(call.excess(self.now) and call.standing != "hidden" for call in more),
             unbilled=any(call.deficit for call in own) or lost,
             not_shown=any(piece.seen_at > self.now or self._gone(piece) for call in own for piece in call.pieces),
             active=any(call.begin < self.now and not call.batch for call in own),
@@ -402,6 +412,7 @@ class Moment:
         run = None if share.run is None else int(share.run[1])
         truth = self.truth(run, share.window)
         joint = tuple(sorted(int(name) for _, name in finding.joint))
+        border = self._border_form(found, run, share) if self.second and found.closed else None
         distance = None
         if run is not None and wrong:
             distance = min(abs(run - other) for other in wrong)
@@ -413,7 +424,11 @@ class Moment:
             last=self.last,
             key=self.key,
             run=run,
-            wrong=self._wrong(finding, found, truth, run, joint),
+            wrong=self._wrong(finding, found, truth, run, joint)
+            or ("the border form finds it clear, though: " + truth.cause if border and truth.wrong else None),
+            gap_min=self.world.gap,
+            rate=self.world.rate,
+            border=border,
             cause=truth.cause,
             distance=distance,
             closed=found.closed,
@@ -451,12 +466,14 @@ class Moment:
     def _wrong_short(self, share: Any, truth: Truth, run: int | None, joint: tuple[int, ...]) -> str | None:
         if not joint:
             strangers = any(
-                call.run is None and call.excess and any(piece.minute in share.window for piece in call.pieces)
+                call.run is None
+                and call.excess(self.now)
+                and any(piece.minute in share.window for piece in call.pieces)
                 for call in self.calls
             )
             return None if truth.hidden or strangers or self._lost_in(share.window) else "short, and hid nothing"
         named = any((each := self.truth(name)).hidden or each.unknown_billed for name in joint)
-        strangers = any(call.run is None and call.excess for call in self.calls)
+        strangers = any(call.run is None and call.excess(self.now) for call in self.calls)
         return None if named or strangers or run is None else f"short with {joint}, none of which hid anything"
 
     def _lost_in(self, window: Any) -> bool:
@@ -493,9 +510,14 @@ class Moment:
             return f"{verdict} at the end"
         here = [call for call in self.calls if call.begin_minute() in found.chain.window]
         lost = not self.renamed_paired and any(call.bill_model == NEW_NAME for call in here)
-        if any(call.excess or call.deficit or call.bill_model not in (None, NEW_NAME) for call in here) or lost:
+        if (
+            any(call.excess(self.now) or call.deficit or call.bill_model not in (None, NEW_NAME) for call in here)
+            or lost
+        ):
             return None
-        if any(call.excess and any(p.minute in found.chain.window for p in call.pieces) for call in self.calls):
+        if any(
+            call.excess(self.now) and any(p.minute in found.chain.window for p in call.pieces) for call in self.calls
+        ):
             return None
         if verdict in (*AGREE, "not_auditable") or share.ambiguous or reason in ("key_unproven", "renamed"):
             return None
@@ -508,7 +530,7 @@ class Moment:
     def _unplaced(self, unplaced: Any, found: Any) -> Said:
         windows = [share.window for _, share in self.shares]
         true = any(
-            call.excess and not any(piece.minute in window for window in windows)
+            call.excess(self.now) and not any(piece.minute in window for window in windows)
             for call in self.calls
             for piece in call.pieces
             if piece.minute in found.chain.window
@@ -526,6 +548,64 @@ class Moment:
             cause="past the meter" if true else "nothing",
             distance=None,
             closed=found.closed,
+        )
+
+    def _border_form(self, found: Any, run: int | None, share: Any) -> bool | None:
+        """Whether the border form, from the world's own books, finds a run clear; None: not asked of such a chain."""
+        window = found.chain.window
+        counted = [
+            call
+            for call in self.calls
+            if call.begin_minute() in window
+            and (call.standing == "counted" or (call.optional and self.world.optional_billed))
+            and call.shown_standing(self.now) != "unknown"
+        ]
+        if (
+            run is None
+            or share.ambiguous
+            or len(counted) > 60
+            or (not self.world.optional_known and any(c.optional for c in self.calls))
+        ):
+            return None
+        own_window = (share.window.start, share.window.end - 1)
+        names = {
+            (call.usage_endpoint, call.model, NEW_NAME if call.bill_model == NEW_NAME else call.model)
+            for call in counted
+        }
+        for each in ENDPOINTS:
+            for minute, rows in self.world.shown(self.key, each, self.now).items():
+                if minute in window:
+                    names |= {
+                        (each, model, model)
+                        for model, batch in rows
+                        if not batch and model not in (NEW_NAME, IMAGE, SPEECH)
+                    }
+        for endpoint, model, bill_model in sorted(names):
+            calls = [call for call in counted if call.usage_endpoint == endpoint and call.model == model]
+            places = [0, 1, 2] if endpoint == "completions" else [0] if endpoint == "embeddings" else [3]
+            if any(call.silent for call in calls):
+                places = [0, 2]
+            bill = {
+                minute: tuple(rows[bill_model, False][place] for place in places)
+                for minute, rows in self.world.shown(self.key, endpoint, self.now).items()
+                if (bill_model, False) in rows and minute in window
+            }
+            segments = border_form.segments(
+                window.start, window.end, [self._billed(call, places) for call in calls], bill, len(places)
+            )
+            ends = [call.end_minute(self.now) for call in calls if call.run == run and call.labelled]
+            if not border_form.clears(segments, *own_window, ends):
+                return False
+        return True
+
+    def _billed(self, call: Call, places: Sequence[int]) -> border_form.Billed:
+        end = call.end_minute(self.now)
+        return border_form.Billed(
+            first=call.begin_minute() - 1,
+            end=end,
+            last=end + 1 + self.world.shift,
+            tokens=tuple(call.tokens[place] for place in places),
+            loose=call.loose,
         )
 
     def _enough(self, window: Any) -> bool:

@@ -123,10 +123,10 @@ class Call:
             end = min(now, self.begin + DAY)
         return int(max(end + self.end_clock, self.begin + self.clock))
 
-    @property
-    def excess(self) -> bool:
-        """Whether the provider bills what no book will ever have."""
-        return bool(self.pieces) and not self.batch and (self.standing in ("hidden", "unknown") or self.extra > 0)
+    def excess(self, now: float) -> bool:
+        """Whether the provider bills what the book does not have."""
+        nobody_told = self.standing in ("hidden", "unknown") or self.begin + DAY < now < self.told
+        return bool(self.pieces) and not self.batch and (nobody_told or self.extra > 0)
 
     @property
     def deficit(self) -> bool:
@@ -160,6 +160,7 @@ class World:
     """One seed's world."""
 
     def __init__(self, seed: int, bounds: Bounds | None = None) -> None:
+        self.seed = seed
         self.rng = rng = random.Random(seed)
         self.bounds = bounds or Bounds()
         self.trouble = rng.choices([name for name, _ in TROUBLES], [weight for _, weight in TROUBLES])[0]
