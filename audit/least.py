@@ -62,6 +62,38 @@ def least_amounts(borders: Borders) -> Vector:
     return tuple(_least(borders.gates, end[place], place) for place in range(len(end)))
 
 
+def one_error(borders: Borders, dirty: Iterable[Dirty], spot: Dirty, *, closed: bool) -> frozenset[Dirty]:
+    """The dirty minutes that this one's error may lie in: those that no settled border parts from it.
+
+    At a settled border every least solution, for every end, shows one value of the field; what lies before it and what
+    lies after are errors of their own, and each is whole in its part in every least solution.
+    """
+    settled = _settled(borders, spot.place, closed=closed)
+    first = max((border for border in settled if border <= spot.minute), default=borders.start)
+    end = min((border for border in settled if border > spot.minute), default=borders.until)
+    return frozenset(
+        each for each in dirty if each.place == spot.place and each.more is spot.more and first <= each.minute < end
+    )
+
+
+def _settled(borders: Borders, place: int, *, closed: bool) -> frozenset[int]:
+    """The borders at which the clamp from the left and the clamp from the right agree, whatever the end."""
+    forward = [0]
+    for gate in borders.gates[1:]:
+        forward.append(min(max(forward[-1], gate.low[place]), gate.high[place]))
+    last = borders.gates[-1]
+    found = frozenset(range(borders.start, borders.until + 1))
+    for value in {last.low[place]} if closed else {last.low[place], last.high[place]}:
+        agreed = set()
+        for step in range(len(borders.gates) - 1, -1, -1):
+            gate = borders.gates[step]
+            value = min(max(value, gate.low[place]), gate.high[place]) if step else value
+            if value == forward[step]:
+                agreed.add(borders.start + step)
+        found &= agreed
+    return found | {borders.start}
+
+
 def in_every_least(borders: Borders, place: int, minutes: Collection[int], *, more: bool) -> bool:
     """Whether every least solution, for every end, has an excess (`more`) or deficit of a field in these minutes."""
     free = _reach(borders, place, (), more=more)

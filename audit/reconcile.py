@@ -17,6 +17,7 @@ from ..data.call import Standing
 from .bucket import Problem, UsageEndpoint
 from .chain import Chain, Share
 from .history import FALL_US, History, Minutes, differs_since, minutes_of
+from .least import Dirty
 from .pair import AsideBecause, ModelPair, set_aside
 from .placement import Placed, Placement
 from .solve import Solved, counted_rows, solve
@@ -136,13 +137,8 @@ Place = Callable[[Sequence[Solved]], Placed | None]
 
 def judge_chain(chain: Chain, *, place: Place | None = None) -> ChainFinding:
     """The verdict on every run of a chain."""
-    minutes = {
-        each: minutes_of(chain.histories.get(each) or History(usage_endpoint=each), chain.window, chain.waiting)
-        for each in UsageEndpoint
-    }
-    until = chain.window.start
-    while until < chain.window.end and all(until in each.confirmed for each in minutes.values()):
-        until += 1
+    minutes = _minutes(chain)
+    until = _known_until(chain, minutes)
     compared, aside = set_aside(
         [row for each in minutes.values() for row in each.bill], rows=chain.rows, key_serves=chain.facts.serves
     )
@@ -174,6 +170,27 @@ def judge_chain(chain: Chain, *, place: Place | None = None) -> ChainFinding:
         _whole(_by_every_book(found, share, books, compared), found, share, compared) for share in chain.shares
     )
     return replace(found, findings=findings, unplaced=_unplaced(found))
+
+
+def _minutes(chain: Chain, *, until_us: int | None = None) -> dict[UsageEndpoint, Minutes]:
+    """What every usage endpoint's reads prove of a chain; of those until an instant alone, where one is given."""
+    found = {}
+    for endpoint in UsageEndpoint:
+        history = chain.histories.get(endpoint) or History(usage_endpoint=endpoint)
+        if until_us is not None:
+            history = replace(history, reads=tuple(read for read in history.reads if read.asked_us <= until_us))
+        found[endpoint] = minutes_of(history, chain.window, chain.waiting)
+    return found
+
+
+def _known_until(chain: Chain, minutes: Mapping[UsageEndpoint, Minutes]) -> int:
+    """The first minute that some usage endpoint does not confirm, at most the chain's end."""
+    unknown = (
+        minute
+        for minute in range(chain.window.start, chain.window.end)
+        if not all(minute in each.confirmed for each in minutes.values())
+    )
+    return next(unknown, chain.window.end)
 
 
 def _by_every_book(
@@ -305,15 +322,25 @@ class _Case:
         return frozenset(self.ends(solved) - others)
 
     def runs_of(self, spots: Sequence[tuple[Solved, Spot]]) -> tuple[RunName, ...]:
-        """Every run that these spots reach."""
-        names: set[RunName | None] = {self.share.run}
-        for other in self.others:
-            for solved, spot in spots:
+        """Every run that the errors seen in these spots reach, in this run's minutes or in others'."""
+        names = set() if self.share.run is None else {self.share.run}
+        for solved in self.solved:
+            seen = {
+                Dirty(minute=spot.minute, place=solved.fields.index(spot.field), more=spot.more)
+                for each, spot in spots
+                if each is solved
+            }
+            errors: set[Dirty] = set()
+            for spot in seen:
+                if spot not in errors:
+                    errors |= solved.one_error(spot)
+            for other in self.chain.shares:
                 ends = {row.end_minute for row in solved.rows if other.owns(row)}
-                if (spot.more and spot.minute in other.window) or (not spot.more and spot.minute in ends):
+                if other.run is not None and any(
+                    spot.minute in (other.window if spot.more else ends) for spot in errors
+                ):
                     names.add(other.run)
-                    break
-        return tuple(sorted((name for name in names if name is not None), key=_name_order))
+        return tuple(sorted(names, key=_name_order))
 
 
 def _name_order(name: RunName) -> tuple[str, str]:
@@ -343,11 +370,12 @@ def _unsteady(case: _Case) -> Finding | None:
     if any(minute in each.fell for each in case.found.minutes.values() for minute in case.window):
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.FELL)
     final_us = case.share.final_us
-    if (
-        final_us is not None
-        and not case.known
-        and any(differs_since(history, case.share.window, final_us) for history in case.chain.histories.values())
-    ):
+    if final_us is None or (case.known and (case.clear or case.found.closed)):
+        return None
+    changed = any(differs_since(history, case.share.window, final_us) for history in case.chain.histories.values())
+    if (changed and not case.known) or _known_until(
+        case.chain, _minutes(case.chain, until_us=final_us)
+    ) > case.found.until:
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.CHANGED)
     return None
 
@@ -376,6 +404,8 @@ def _clear(case: _Case) -> Finding:
     """Rules 5 to 7, of a run that is clear."""
     creates = [row for row in case.own if row.standing is not Standing.UNBILLED]
     proven = case.chain.facts.proven
+    if case.share.ambiguous:
+        return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.UNLABELLED)
     if not creates:
         if proven or case.share.counts_elsewhere:
             return Finding(share=case.share, verdict=Verdict.NO_ACTIVITY)
@@ -389,8 +419,6 @@ def _clear(case: _Case) -> Finding:
     loose = any(row.loose for row in case.chain.rows)
     if placed is not None and placed.outcome is Placement.IMPOSSIBLE and not loose:
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.TIMING)
-    if case.share.ambiguous:
-        return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.UNLABELLED)
     if case.guessed:
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.RENAMED)
     proof = Proof.PLACED if placed is not None and placed.outcome is Placement.PLACED else Proof.AMOUNT
@@ -414,9 +442,12 @@ def _neighbour_decides(case: _Case) -> Finding | None:
 
 def _same_for_every_end(case: _Case) -> bool:
     """Whether rules 8 to 11 say the same however the chain goes on."""
-    if any(_surely_short(case, each) or _surely_over(case, each) for each in case.solved):
+    if any(_surely_short(case, each) for each in case.solved):
         return True
     spots = case.reached
+    if any(_surely_over(case, each) for each in case.solved):
+        # An excess that some end has, and no call explains, would make it `short`.
+        return all(spot.minute in case.explained(each) for each, spot in spots if spot.more)
     return all(spot.more and spot.minute in case.explained(each) for each, spot in spots) and any(
         each.certain(case.alone(case.window), more=True) for each, _ in spots
     )

@@ -16,7 +16,7 @@ from ..data.call import Standing
 from .bucket import UsageEndpoint
 from .chain import Chain
 from .gate import Borders, Item, Vector, make_borders
-from .least import Dirty, dirty_of, in_every_least, least_without
+from .least import Dirty, dirty_of, in_every_least, least_without, one_error
 from .pair import ModelPair, PairedBy
 from .unit import FIELDS, BillRow, BookRow, Field
 
@@ -35,6 +35,8 @@ class Solved:
     rows: tuple[BookRow, ...]
     """The calls that the book counts."""
     bill: tuple[BillRow, ...]
+    closed: bool
+    """Whether the chain is known to its end."""
 
     @property
     def clean(self) -> bool:
@@ -56,6 +58,10 @@ class Solved:
 
     def deficit(self, minutes: Collection[int]) -> frozenset[Dirty]:
         return frozenset(each for each in self.dirty if not each.more and each.minute in minutes)
+
+    def one_error(self, spot: Dirty) -> frozenset[Dirty]:
+        """Every minute that the error seen in this one may lie in, in this run's minutes or in others'."""
+        return one_error(self.borders, self.dirty, spot, closed=self.closed)
 
     def certain(self, minutes: Collection[int], *, more: bool) -> bool:
         """Whether every least solution, for every end, has an excess (deficit) of some field in these minutes."""
@@ -113,6 +119,7 @@ def solve(
                 dirty=dirty_of(borders, closed=closed),
                 rows=tuple(ours),
                 bill=tuple(theirs),
+                closed=closed,
             )
         )
     return tuple(found)

@@ -1,34 +1,29 @@
-"""The referee: has the audit's pure parts judge seeded worlds, and knows what is true of each part from its making.
+"""The referee: has the audit's pure core judge seeded worlds at several moments, and knows what is true of each run.
 
-`Judges` is the audit to be tried: the real one, or a copy with one bug planted in it. The truth never comes from it.
+`Judges` is the audit to be tried: the real one, or a copy with one bug planted in it. The truth comes from the world's
+making and never from what is tried.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from referee_world import SETTLE_MIN, UNCLAIMED_MIN, Bounds, Call, K, Stored, World, told_model
+import border_form
+from referee_world import ASKED, DAY, IMAGE, INTERVAL, NEW_NAME, SETTLE, SPEECH, Asked, Bounds, Call, K, Shown, World
 
-MODULES = (
-    "bucket",
-    "unit",
-    "unknown",
-    "history",
-    "placement",
-    "place_part",
-    "span",
-    "cut",
-    "reconcile",
-    "report",
-    "named_calls",
-    "residual",
-    "unclaimed",
-)
+MINUTE_US = 60_000_000
+MODULES = ("bucket", "window", "unit", "pair", "unknown", "history", "chain", "reconcile", "facts")
+ENDPOINTS = ("completions", "embeddings", "images")
+AGREE = ("verified", "no_activity")
+WARM_UP = "warm_up"
+SECOND_OPINION_EVERY = 3
+"""Of so many worlds one is judged by the border form, too."""
 
 
 class Judges:
@@ -42,363 +37,636 @@ class Judges:
         return self.__dict__["modules"][name]  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """One verdict on one part, and the truth of it."""
+    """One verdict on one run and key at one moment, and the truth of it."""
 
     verdict: str
     reason: str | None
-    key: str
-    hidden: bool
-    """A call past the meter was begun in the part or billed in it."""
-    unknown_billed: bool
-    unbilled: bool
-    """A counted call that no bill shows."""
-    swapped: bool
-    """A counted call was billed under another model, and the audit did not take the one name for the other."""
-    active: bool
-    """Anything at all was called or billed."""
-    premature: bool
-    """It is final, and there were not two good reads half an hour apart, the later one an hour after the window."""
+    joint: tuple[int, ...]
+    final: bool
     last: bool
     """Said in the last audit, when every read that is needed had been made."""
-    kinds: tuple[str, ...] = ()
-    """Who could explain what is left, as the last audit says it."""
-    pinned: tuple[bool, ...] = ()
-    """Of each counted call pointed at as the one that was not billed: whether that is true."""
-    behind_the_cut: bool = False
-    """Of a run: a call of its own past the meter is in none of its parts, since it was billed after the cut."""
-
-    @property
-    def unexplained(self) -> bool:
-        """Whether the true cause is not among the candidates, or a call is pointed at that was billed."""
-        if not self.last or self.verdict not in ("short", "over", "incomplete"):
-            return False
-        wanted = {"bypass": self.hidden, "unknown": self.unknown_billed and self.verdict == "incomplete"}
-        wanted["key_id"] = self.unbilled and self.verdict == "over"
-        return not all(self.pinned) or any(so and kind not in self.kinds for kind, so in wanted.items())
-
-    @property
-    def cause(self) -> str:
-        """What is wrong in truth."""
-        wrong = {"past the meter": self.hidden, "unknown billed": self.unknown_billed, "not billed": self.unbilled}
-        wrong["swapped"] = self.swapped
-        return ", ".join(name for name, so in wrong.items() if so) or ("nothing" if self.active else "nothing there")
-
-    @property
-    def clean(self) -> bool:
-        return not (self.hidden or self.unknown_billed or self.unbilled or self.swapped)
+    key: int
+    run: int | None
+    """None: a period."""
+    wrong: str | None
+    """Why the verdict is false; None: it is not."""
+    cause: str
+    """What is wrong with this run in truth."""
+    distance: int | None
+    """Runs between it and the nearest run of its chain with an error; None: the chain has none."""
+    closed: bool
+    """Its chain is known to its end."""
+    gap_min: float = 0.0
+    """Minutes between the runs of its world, as planned."""
+    rate: int = 0
+    """Calls a minute, as planned."""
+    border: bool | None = None
+    """Whether the border form finds it clear; None: not asked."""
 
     @property
     def false(self) -> bool:
-        """Whether it is one of the verdicts that may never be wrong, and is."""
-        if self.premature:
-            return True
-        match self.verdict:
-            case "verified":
-                return not self.clean
-            case "no_activity":
-                return self.active
-            case "short":
-                # `also_over` says that there is an error of the other kind, too.
-                return not (self.hidden or self.swapped or (self.reason == "also_over" and self.unbilled))
-            case "over":
-                return not (self.unbilled or self.swapped)
-            case "unclaimed":
-                return not self.hidden
-        return False
+        return self.wrong is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is true of one run on one key at one moment."""
+
+    hidden: bool
+    """A call of it went past the meter and was billed."""
+    unknown_billed: bool
+    """A call whose usage is not known was billed, or a hosted tool's content."""
+    unbilled: bool
+    """A counted call of it is on no bill."""
+    not_shown: bool
+    """A counted call of it is not whole on the bill at the moment."""
+    active: bool
+    """It made a create of any kind on this key."""
 
     @property
-    def stuck(self) -> bool:
-        """Whether books that agree were not found to agree in the end."""
-        if not (self.last and self.clean):
-            return False
-        return self.verdict not in ("verified", "no_activity", "not_auditable") and self.reason != "key_unproven"
+    def wrong(self) -> bool:
+        return self.hidden or self.unknown_billed or self.unbilled
+
+    @property
+    def cause(self) -> str:
+        names = {"past the meter": self.hidden, "unknown billed": self.unknown_billed, "not billed": self.unbilled}
+        return ", ".join(name for name, so in names.items() if so) or "nothing"
+
+
+Finals = dict[tuple[int, int | None], list[tuple[float, Said]]]
+"""What was said to be final of each key and run, and when."""
 
 
 def audit_world(seed: int, judges: Judges, bounds: Bounds | None = None) -> list[Said]:
-    """Every verdict that an audit says on a world, read by read."""
+    """Every verdict that the audit says on a world, at each of its moments."""
     world = World(seed, bounds)
     said: list[Said] = []
-    end_s = max(span.end for key in world.keys for span in _spans(world, judges, key, 0.0)) * 60
-    times = [end_s + world.random.uniform(60, 2400)]
-    while times[-1] < end_s + SETTLE_MIN * 60:
-        times.append(times[-1] + world.random.choice((600, 1800, 1801, 2700)))
-    times += [times[-1] + 1900, times[-1] + 3700]
-    reads: dict[tuple[str, Any], list[Stored]] = defaultdict(list)
-    for now_s in times:
-        last = now_s == times[-1]
-        if now_s >= times[-2]:
-            world.failing = 0.0
-        parts: list[JudgedPart] = []
-        for key in world.keys:
-            book, spans = world.book(judges, key, now_s), _spans(world, judges, key, now_s)
-            until = max(spans[-1].end, min(int(now_s // 60), spans[-1].end + UNCLAIMED_MIN))
-            around = judges.span.Window(start=spans[0].start, end=until)
-            for endpoint in judges.bucket.UsageEndpoint:
-                reads[key, endpoint].append(world.read(judges, key, endpoint, around, now_s))
-            unclaimed = _unclaimed(world, judges, key, spans, reads)
-            if last:
-                said.extend(_unclaimed_said(world, key, unclaimed))
-            for span in spans:
-                parts += _judge_span(world, judges, key, book, span, reads, unclaimed, now_s, last=last)
-        said.extend(part.said for part in parts)
-        for number, minutes in enumerate(world.run_minutes):
-            own = [part for part in parts if part.window.meets(*minutes)]
-            said.extend(replace(each, behind_the_cut=_behind(world, number, own)) for each in _run_said(judges, own))
+    finals: Finals = defaultdict(list)
+    for number in sorted(world.audits):
+        for key in range(world.keys):
+            moment = Moment(world, judges, key, number, finals)
+            for each in moment.judged():
+                before = finals[each.key, each.run]
+                each = replace(each, wrong=each.wrong or _contradicted(before, each))
+                said.append(each)
+                if each.final:
+                    before.append((moment.now, each))
     return said
 
 
-def _spans(world: World, judges: Judges, key: str, now_s: float) -> Any:
-    active = [(row.first_minute, row.last_minute) for row in world.book(judges, key, now_s)]
-    active += [
-        judges.span.active_minutes(first * 60_000_000, last * 60_000_000, shift_min=K)
-        for first, last in world.run_minutes
-    ]
-    return judges.span.spans(active)
+STANDS_BESIDE = frozenset({"not_permitted", "unavailable", "warning"})
+"""A failed read and a changed bill are said beside a final verdict, which stands."""
 
 
-def _unclaimed(
-    world: World, judges: Judges, key: str, spans: Sequence[Any], reads: dict[tuple[str, Any], list[Stored]]
-) -> list[Any]:
-    """The bill outside all spans, by the latest good reads."""
-    found: list[Any] = []
-    for endpoint in judges.bucket.UsageEndpoint:
-        good = next((read for read in reversed(reads[key, endpoint]) if read.good), None)
-        rows = [row for row in good.rows if not any(row.minute in span for span in spans)] if good else []
-        found.extend(judges.unclaimed._unclaimed(key, endpoint, [row for row in rows if row.minute >= spans[0].start]))
-    return found
-
-
-def _unclaimed_said(world: World, key: str, unclaimed: Sequence[Any]) -> list[Said]:
-    """A minute that nobody claims, and whether a call past the meter was billed in it."""
-    return [
-        Said(
-            verdict="unclaimed",
-            reason=None,
-            key=key,
-            hidden=any(
-                call.key == key and call.standing == "hidden" and each.minute in world.billed_minutes(call)
-                for call in world.calls
-            ),
-            unknown_billed=False,
-            unbilled=False,
-            swapped=False,
-            active=True,
-            premature=False,
-            last=True,
-        )
-        for each in unclaimed
-    ]
-
-
-def _behind(world: World, number: int, own: Sequence[JudgedPart]) -> bool:
-    """Whether a run's own call past the meter was billed in none of its parts."""
-    return any(
-        call.run == number
-        and call.standing == "hidden"
-        and not call.batch
-        and any(part.key == call.key for part in own)
-        and not any(part.key == call.key and minute in part.window for part in own for minute in minutes)
-        for call in world.calls
-        if (minutes := world.billed_minutes(call))
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgedPart:
-    """One part with what was found and what is true."""
-
-    key: str
-    window: Any
-    verdict: Any
-    reason: Any
-    said: Said
-
-
-def _run_said(judges: Judges, parts: Sequence[JudgedPart]) -> list[Said]:
-    """The verdict on a run, which is as bad as its worst part on any key."""
-    if not parts:
-        return []
-    verdict, reason = judges.report.run_verdict(parts, keyless=0)
-    truths = [part.said for part in parts]
-    return [
-        replace(
-            truths[0],
-            verdict=str(verdict),
-            reason=None if reason is None else str(reason),
-            key="run",
-            hidden=any(each.hidden for each in truths),
-            unknown_billed=any(each.unknown_billed for each in truths),
-            unbilled=any(each.unbilled for each in truths),
-            swapped=any(each.swapped for each in truths),
-            active=any(each.active for each in truths),
-            premature=False,
-            last=False,
-        )
-    ]
-
-
-def _judge_span(
-    world: World,
-    judges: Judges,
-    key: str,
-    book: Sequence[Any],
-    span: Any,
-    reads: dict[tuple[str, Any], list[Stored]],
-    unclaimed: Sequence[Any],
-    now_s: float,
-    *,
-    last: bool,
-) -> list[JudgedPart]:
-    endpoints = list(judges.bucket.UsageEndpoint)
-    good = [next((read for read in reversed(reads[key, each]) if read.good), None) for each in endpoints]
-    rows = [row for row in book if row.first_minute + 1 in span]
-    parts: tuple[Any, ...] = (span,)
-    if all(good):
-        parts = judges.cut.cut(
-            span,
-            book=rows,
-            gaps=(),
-            bill=[row for read in good if read for row in read.rows if row.minute in span],
-            known_until=span.end,
-            runs=[minutes for minutes in world.run_minutes if span.meets(*minutes)],
-            shift_min=K,
-        )
-    said: list[JudgedPart] = []
-    for window in parts:
-        histories = {each: _history(judges, each, reads[key, each], window) for each in endpoints}
-        proven = any(read.good and read.rows for each in endpoints for read in reads[key, each])
-        part = judges.reconcile.Part(
-            api_key_id=key,
-            window=window,
-            histories=histories,
-            book=[row for row in rows if row.first_minute + 1 in window],
-            key_proven=proven,
-        )
-        finding = judges.reconcile.reconcile(part)
-        if finding.verdict == "verified":
-            placed = judges.place_part.place_part(
-                window,
-                book=part.book,
-                bill=[row for history in histories.values() for row in history.bill],
-                comparison=finding.comparison,
-                shift_min=K,
-                now_s=lambda: 0.0,
-            )
-            finding = judges.reconcile.reconcile(replace(part, placed=placed))
-        truth = _truth(world, key, window, finding, now_s, last=last)
-        if last:
-            kinds, pinned = _explained(world, judges, part, finding, unclaimed, now_s)
-            truth = replace(truth, kinds=kinds, pinned=pinned)
-        early = finding.final and not all(_enough(reads[key, each], window) for each in endpoints)
-        said.append(
-            JudgedPart(
-                key=key,
-                window=window,
-                verdict=finding.verdict,
-                reason=finding.reason,
-                said=replace(truth, premature=early),
-            )
-        )
-    return said
-
-
-def _explained(
-    world: World, judges: Judges, part: Any, finding: Any, unclaimed: Sequence[Any], now_s: float
-) -> tuple[tuple[str, ...], tuple[bool, ...]]:
-    """The candidates for what is left of a part, and of those that point at one call not billed, whether it is so."""
-    counted, unknown = [], []
-    for number, call in enumerate(world.calls):
-        standing = world.standing(call, now_s)
-        begun = int(world.ours_s(call)[0] // 60) in part.window
-        if call.key != part.api_key_id or not begun or standing not in ("counted", "unknown"):
+def _contradicted(finals: Sequence[tuple[float, Said]], now: Said) -> str | None:
+    """What was said to be final must be said again whenever the same is asked."""
+    for _, final in finals:
+        if now.verdict == final.verdict or now.verdict in STANDS_BESIDE or now.key != final.key:
             continue
-        told = {
-            "call_id": str(number),
-            "started_us": int(call.begin_s * 1e6),
-            "run": None if call.run is None else ("baes", str(call.run)),
-            "step": None,
-            "usage_endpoint": call.usage_endpoint,
-            "model": told_model(call, standing),
+        if final.verdict == "incomplete" and now.verdict == "verified":
+            continue  # the usage that was not known has been told since
+        return f"{final.verdict} was final and is {now.verdict} now"
+    return None
+
+
+class Moment:
+    """One key of a world at one moment of an audit."""
+
+    def __init__(self, world: World, judges: Judges, key: int, number: int, finals: Finals) -> None:
+        self.world, self.judges, self.key = world, judges, key
+        self.now = world.reads_at[number]
+        self.finals = finals
+        self.last = number == len(world.reads_at) - 1
+        self.second = self.last and world.seed % SECOND_OPINION_EVERY == 0
+        self.calls = [call for call in world.calls if call.key == key]
+        self.asked = [[each for each in asked if each.at <= self.now] for asked in world.asked[key]]
+        self.histories = {
+            endpoint: self._history(place, endpoint) for place, endpoint in enumerate(judges.bucket.UsageEndpoint)
         }
-        if standing == "unknown":
-            unknown.append(judges.named_calls.UnknownCall(outcome="aborted", **told))
-        else:
-            given, cached, written = call.tokens
-            completions = call.usage_endpoint == "completions"
-            counted.append(
-                judges.named_calls.CountedCall(
-                    input_tokens=given,
-                    cached_input_tokens=cached if completions and not call.silent else None,
-                    output_tokens=written if completions else None,
-                    images=None,
-                    seen_twice=False,
-                    **told,
+        self.rows, self.calls_of_rows = self._book()
+        self.shares = self._shares()
+
+    # What the audit is given
+
+    def _history(self, place: int, endpoint: Any) -> Any:
+        judges, reads, rows = self.judges, [], {}
+        shown_before: dict[Any, Any] = {}
+        for number, asked in enumerate(self.asked[place]):
+            name = f"{endpoint}-{number}"
+            reads.append(
+                judges.history.Read(
+                    read_id=name,
+                    asked_us=int(asked.at * MINUTE_US),
+                    window=judges.window.Window(start=asked.first, end=asked.end),
+                    good=asked.problem is None,
+                    problem=asked.problem,
                 )
             )
-    found = judges.residual.residuals(part, finding, calls=counted, unknown=unknown, neighbours=(), unclaimed=unclaimed)
-    candidates = [each for residual in found for each in residual.candidates]
-    pinned = [each for each in candidates if each.kind == "key_id" and each.pinpointed]
-    return (
-        tuple(sorted({str(each.kind) for each in candidates})),
-        tuple(_missing(world.calls[int(call)]) for each in pinned for call in each.calls),
-    )
+            if asked.problem is None:
+                shown = self.world.shown(self.key, str(endpoint), asked.at)
+                state = (asked.end, id(shown))
+                if state not in shown_before:
+                    shown_before[state] = judges.history.rows_by_minute(self._bill(endpoint, asked, shown))
+                rows[name] = shown_before[state]
+        return judges.history.History(usage_endpoint=endpoint, reads=tuple(reads), rows=rows)
 
+    def _bill(self, endpoint: Any, asked: Asked, shown: Shown) -> list[Any]:
+        inside = {minute: rows for minute, rows in shown.items() if asked.first <= minute < asked.end}
+        if self.world.pages:
+            return self._by_pages(endpoint, asked, inside)
+        completions, images = str(endpoint) == "completions", str(endpoint) == "images"
+        return [
+            self.judges.unit.BillRow(
+                usage_endpoint=endpoint,
+                minute=minute,
+                model=model,
+                batch=batch,
+                input_tokens=None if images else counts[0],
+                cached_input_tokens=counts[1] if completions else None,
+                cache_write_tokens=None,
+                output_tokens=counts[2] if completions else None,
+                images=counts[3] if images else None,
+                num_model_requests=None,
+            )
+            for minute, rows in inside.items()
+            for (model, batch), counts in rows.items()
+        ]
 
-def _missing(call: Call) -> bool:
-    """Whether a call is not billed under its own name."""
-    return not call.billed or call.billed_as is not None
-
-
-def _enough(stored: Sequence[Stored], window: Any) -> bool:
-    """Whether the law's two reads were there: half an hour apart, the later one an hour after the window."""
-    good = [read.asked_us for read in stored if read.good]
-    settled_us = (window.end + SETTLE_MIN) * 60_000_000
-    return any(later >= settled_us and later - earlier >= 1_800_000_000 for later in good for earlier in good)
-
-
-def _history(judges: Judges, endpoint: Any, stored: Sequence[Stored], window: Any) -> Any:
-    seen, states = [], {}
-    for index, read in enumerate(stored):
-        if not read.window.covers(window):
-            continue
-        rows = [row for row in read.rows if row.minute in window]
-        state = repr(sorted(map(repr, rows)))
-        states[state] = rows
-        attempt = judges.history.Attempt(
-            read_id=str(index), asked_at=read.asked_us, good=read.good, problem=read.problem
+    def _by_pages(self, endpoint: Any, asked: Asked, shown: Shown) -> list[Any]:
+        """The same by way of pages of JSON and the strict reader."""
+        key, size = f"key_{self.key}", 7 + asked.end % 50
+        reader = self.judges.bucket.PageReader(
+            endpoint, api_key_id=key, window_start=asked.first * 60, window_end=asked.end * 60
         )
-        seen.append(judges.history.SeenRead(attempt=attempt, state=state))
-    return judges.history.make_history(endpoint, seen, states)
+        for page in pages(str(endpoint), key, asked.first, asked.end, shown, size=size):
+            reader.take(page)
+        return [
+            self.judges.unit.BillRow(
+                usage_endpoint=endpoint,
+                minute=row.minute,
+                model=row.model,
+                batch=bool(row.batch),
+                service_tier=row.service_tier,
+                input_tokens=row.input_tokens,
+                cached_input_tokens=row.input_cached_tokens,
+                cache_write_tokens=row.input_cache_write_tokens,
+                output_tokens=row.output_tokens,
+                images=row.images,
+                num_model_requests=row.num_model_requests,
+            )
+            for row in reader.rows
+        ]
+
+    def _book(self) -> tuple[list[Any], list[list[Call]]]:
+        alike: dict[Any, list[Call]] = defaultdict(list)
+        for number, call in enumerate(self.calls):
+            if call.standing != "hidden" and call.begin < self.now:
+                row = self._row(call)
+                alike[row if self.world.grouped else (number, row)].append(call)
+        rows = []
+        for each, calls in alike.items():
+            row = each if self.world.grouped else each[1]
+            rows.append(self._counted(row, calls) if row.standing in ("counted", "optional") else row)
+            if len(calls) > 1 and row.standing not in ("counted", "optional"):
+                rows[-1] = replace(row, calls=len(calls))
+        return rows, list(alike.values())
+
+    def _row(self, call: Call) -> Any:
+        standing = call.shown_standing(self.now)
+        name = call.shown_model if standing == "unknown" and call.shown_model else call.model
+        if standing == "unknown" and call.standing == "counted":
+            name = ASKED.get(call.model, call.model)
+        names = frozenset({name, *self._learned(name)}) if standing == "unknown" else frozenset()
+        end = call.end_minute(self.now)
+        return self.judges.unit.BookRow(
+            first_minute=call.begin_minute() - 1,
+            end_minute=end,
+            last_minute=end + 1 + (self.world.shift),
+            standing=self.judges.call.Standing(standing),
+            usage_endpoint=None if call.any_model and standing == "unknown" else call.usage_endpoint,
+            endpoint=None,
+            model=None if call.any_model and standing == "unknown" else name,
+            models=frozenset() if call.any_model else names,
+            run=("f", str(call.run)) if call.run is not None and call.labelled else None,
+            open=call.is_open(self.now),
+            loose=call.loose,
+            any_model=call.any_model,
+            hosted=call.extra > 0,
+            optional_class=WARM_UP if call.optional else None,
+            calls=1,
+            input_tokens=None,
+            cached_input_tokens=None,
+            cached_silent=0,
+            cache_write_tokens=None,
+            output_tokens=None,
+            images=None,
+        )
+
+    def _learned(self, asked: str) -> set[str]:
+        """What this ledger saw the name answer as."""
+        return {
+            call.model
+            for call in self.world.calls
+            if call.standing == "counted" and call.end <= self.now and ASKED.get(call.model) == asked
+        }
+
+    def _counted(self, row: Any, calls: Sequence[Call]) -> Any:
+        sums = [sum(call.tokens[place] for call in calls) for place in range(4)]
+        completions, images = row.usage_endpoint == "completions", row.usage_endpoint == "images"
+        silent = sum(call.silent or not completions for call in calls)
+        return replace(
+            row,
+            calls=len(calls),
+            apart=len({call.tokens for call in calls}) == 1,
+            input_tokens=None if images else sums[0],
+            cached_input_tokens=sums[1] if completions and silent < len(calls) else None,
+            cached_silent=silent,
+            output_tokens=sums[2] if completions else None,
+            images=sums[3] if images else None,
+        )
+
+    def _shares(self) -> list[tuple[int | None, Any]]:
+        world, judges, found = self.world, self.judges, []
+        for name, run in enumerate(world.runs):
+            if run.begin >= self.now:
+                continue
+            own = [row for row in self.rows if row.run == ("f", str(name))]
+            elsewhere = any(
+                call.run == name and call.key != self.key and call.shown_standing(self.now) == "counted"
+                for call in world.calls
+                if call.begin < self.now
+            )
+            window = judges.chain.run_window(
+                begin_minute=int(run.begin + run.clock),
+                end_minute=int(min(run.end, self.now) + run.clock),
+                active=(min(row.first_minute for row in own), max(row.last_minute for row in own)) if own else None,
+                shift_min=world.shift,
+                skew_known=run.skew_known,
+            )
+            share = judges.chain.Share(
+                run=("f", str(name)),
+                window=window,
+                open=self.now < run.end,
+                ambiguous=run.ambiguous,
+                counts_elsewhere=not own and elsewhere,
+                final_us=self._final_us(name),
+            )
+            found.append((name, share))
+        if world.period and world.period[1] < self.now:
+            window = judges.window.Window(start=world.period[0], end=world.period[1])
+            found.append((None, judges.chain.Share(run=None, window=window)))
+        return found
+
+    def _final_us(self, run: int) -> int | None:
+        said = self.finals[self.key, run]
+        return int(said[-1][0] * MINUTE_US) if said else None
+
+    def chains(self) -> list[Any]:
+        judges, world = self.judges, self.world
+        active = [(row.first_minute, row.last_minute) for row in self.rows]
+        gaps = [(first - 1, last + 1 + world.shift) for first, last in world.gap_rows if self.key == 0]
+        windows = judges.chain.chain_windows([*active, *gaps], [share.window for _, share in self.shares])
+        facts = self._facts()
+        return [
+            judges.chain.Chain(
+                api_key_id=f"key_{self.key}",
+                window=window,
+                rows=[row for row in self.rows if row.first_minute in window],
+                gaps=[
+                    judges.unknown.Gap(first_minute=first, last_minute=last, calls=1)
+                    for first, last in gaps
+                    if first in window
+                ],
+                shares=[share for _, share in self.shares if window.covers(share.window)],
+                histories=self.histories,
+                facts=facts,
+                shift_min=world.shift,
+                now_us=int(self.now * MINUTE_US),
+            )
+            for window in windows
+        ]
+
+    def _facts(self) -> Any:
+        good = [
+            (endpoint, row)
+            for endpoint, history in self.histories.items()
+            for rows in history.rows.values()
+            for each in rows.values()
+            for row in each
+        ]
+        optional = {WARM_UP: self.world.optional_billed} if self.world.optional_known else {}
+        return self.judges.facts.key_facts(
+            uses=self.judges.facts.uses_of(self.rows),
+            billed={(endpoint, row.model) for endpoint, row in good if not row.batch},
+            proven=any(not row.empty for _, row in good),
+            optional=optional,
+        )
+
+    # What it says, and what is true
+
+    def judged(self) -> Iterator[Said]:
+        chains = self.chains()
+        found = [self.judges.reconcile.judge_chain(chain) for chain in chains]
+        if self.judges.facts.renaming_holds(found):
+            facts = replace(chains[0].facts, renamed_holds=True)
+            found = [self.judges.reconcile.judge_chain(replace(chain, facts=facts)) for chain in chains]
+        self.renamed_paired = any(
+            pair.paired_by == "renamed" and NEW_NAME in pair.bill_models
+            for chain in chains[:1]
+            for pair in chain.facts.pairs
+        )
+        for each in found:
+            runs = [int(finding.share.run[1]) for finding in each.findings if finding.share.run]
+            wrong = [run for run in runs if self.truth(run).wrong]
+            for finding in each.findings:
+                yield self._said(finding, each, wrong)
+            for unplaced in each.unplaced:
+                yield self._unplaced(unplaced, each)
+
+    def truth(self, run: int | None, window: Any = None) -> Truth:
+        """Of a run; or of a period, whose calls are those that began in it and whose excess is that billed in it."""
+        if run is None:
+            own = [call for call in self.calls if call.begin_minute() - 1 in window]
+            more = [call for call in self.calls if any(piece.minute in window for piece in call.pieces)]
+        else:
+            own = [call for call in self.calls if call.run == run]
+            more = own
+        renamed = [call for call in own if call.bill_model == NEW_NAME]
+        swapped = [call for call in own if call.bill_model not in (None, NEW_NAME) and call.standing == "counted"]
+        lost = bool(swapped) or (bool(renamed) and not self.renamed_paired)
+        return Truth(
+            hidden=any(call.excess(self.now) and call.standing == "hidden" for call in more) or lost,
+            unknown_billed=any(call.excess(self.now) and call.standing != "hidden" for call in more),
+            unbilled=any(call.deficit for call in own) or lost,
+            not_shown=any(piece.seen_at > self.now or self._gone(piece) for call in own for piece in call.pieces),
+            active=any(call.begin < self.now and not call.batch for call in own),
+        )
+
+    def _gone(self, piece: Any) -> bool:
+        return self.world.flap is not None and self.world._taken_back(piece.minute, self.now)
+
+    def _said(self, finding: Any, found: Any, wrong: Sequence[int]) -> Said:
+        share = finding.share
+        run = None if share.run is None else int(share.run[1])
+        truth = self.truth(run, share.window)
+        joint = tuple(sorted(int(name) for _, name in finding.joint))
+        border = self._border_form(found, run, share) if self.second and found.closed else None
+        distance = None
+        if run is not None and wrong:
+            distance = min(abs(run - other) for other in wrong)
+        return Said(
+            verdict=str(finding.verdict),
+            reason=None if finding.reason is None else str(finding.reason),
+            joint=joint,
+            final=finding.final and not finding.closed,
+            last=self.last,
+            key=self.key,
+            run=run,
+            wrong=self._wrong(finding, found, truth, run, joint)
+            or ("the border form finds it clear, though: " + truth.cause if border and truth.wrong else None),
+            gap_min=self.world.gap,
+            rate=self.world.rate,
+            border=border,
+            cause=truth.cause,
+            distance=distance,
+            closed=found.closed,
+        )
+
+    def _wrong(self, finding: Any, found: Any, truth: Truth, run: int | None, joint: tuple[int, ...]) -> str | None:
+        """Why a verdict is false; None: it is not."""
+        share, verdict, reason = finding.share, str(finding.verdict), str(finding.reason)
+        if reason == "undecided":
+            return "undecided"
+        if verdict in AGREE:
+            if truth.wrong:
+                return f"{verdict}, though: {truth.cause}"
+            if verdict == "no_activity" and any(
+                call.standing in ("counted", "unknown") and call.begin < self.now and call.labelled
+                for call in (self.world.own(run, self.key) if run is not None else [])
+            ):
+                return "no_activity, though it called"
+            if share.ambiguous and verdict == "verified":
+                return "verified, though calls of it could be another run's"
+            if not self._enough(share.window):
+                return f"{verdict} without two equal reads half an hour apart, an hour after"
+        elif verdict == "not_auditable":
+            return "not_auditable, though it hid a call" if truth.hidden else None
+        elif verdict == "short":
+            return self._wrong_short(share, truth, run, joint)
+        elif verdict == "over":
+            return self._wrong_over(finding, truth, run, joint)
+        elif verdict == "incomplete" and not self._may_be_explained(share.window):
+            return "incomplete, though nothing unknown is in its minutes"
+        if self.last:
+            return self._stuck(finding, found, truth)
+        return None
+
+    def _wrong_short(self, share: Any, truth: Truth, run: int | None, joint: tuple[int, ...]) -> str | None:
+        if not joint:
+            strangers = any(
+                call.run is None
+                and call.excess(self.now)
+                and any(piece.minute in share.window for piece in call.pieces)
+                for call in self.calls
+            )
+            return None if truth.hidden or strangers or self._lost_in(share.window) else "short, and hid nothing"
+        named = any((each := self.truth(name)).hidden or each.unknown_billed for name in joint)
+        strangers = any(call.run is None and call.excess(self.now) for call in self.calls)
+        return None if named or strangers or run is None else f"short with {joint}, none of which hid anything"
+
+    def _lost_in(self, window: Any) -> bool:
+        """Whether a call that has no run was billed under another name here."""
+        return any(
+            call.run is None and call.bill_model and any(piece.minute in window for piece in call.pieces)
+            for call in self.calls
+        )
+
+    def _wrong_over(self, finding: Any, truth: Truth, run: int | None, joint: tuple[int, ...]) -> str | None:
+        if finding.final and not finding.closed and self.now < finding.share.window.end + DAY:
+            return "over is final within a day"
+        late = not (finding.final and not finding.closed)
+        if not joint:
+            return None if truth.unbilled or (late and truth.not_shown) else "over, and all of it was billed"
+        each = [self.truth(name) for name in joint]
+        nobody = any(call.run is None and call.deficit for call in self.calls) or run is None
+        named = any(one.unbilled or (late and one.not_shown) for one in each)
+        unlabelled = any(not call.labelled and call.deficit for call in self.calls)
+        return None if named or nobody or unlabelled else f"over with {joint}, all of which was billed"
+
+    def _may_be_explained(self, window: Any) -> bool:
+        """Whether anything that may be billed beside the book was active in these minutes."""
+        rows = any(
+            (row.standing in ("unknown", "optional") or row.hosted) and window.meets(row.first_minute, row.last_minute)
+            for row in self.rows
+        )
+        return rows or any(window.meets(first - 1, last + 1 + self.world.shift) for first, last in self.world.gap_rows)
+
+    def _stuck(self, finding: Any, found: Any, truth: Truth) -> str | None:
+        """Whether a run of a chain without any error is not found to agree in the end."""
+        verdict, reason, share = str(finding.verdict), str(finding.reason), finding.share
+        if verdict in ("pending", "unavailable", "not_permitted") and not any(row.open for row in found.chain.rows):
+            return f"{verdict} at the end"
+        here = [call for call in self.calls if call.begin_minute() in found.chain.window]
+        lost = not self.renamed_paired and any(call.bill_model == NEW_NAME for call in here)
+        if (
+            any(call.excess(self.now) or call.deficit or call.bill_model not in (None, NEW_NAME) for call in here)
+            or lost
+        ):
+            return None
+        if any(
+            call.excess(self.now) and any(p.minute in found.chain.window for p in call.pieces) for call in self.calls
+        ):
+            return None
+        if verdict in (*AGREE, "not_auditable") or share.ambiguous or reason in ("key_unproven", "renamed"):
+            return None
+        if any(call.optional for call in here) and not self.world.optional_known:
+            return None
+        if any(row.open for row in found.chain.rows):
+            return None
+        return f"stuck at {verdict} ({reason}), though nothing is wrong"
+
+    def _unplaced(self, unplaced: Any, found: Any) -> Said:
+        windows = [share.window for _, share in self.shares]
+        true = any(
+            call.excess(self.now) and not any(piece.minute in window for window in windows)
+            for call in self.calls
+            for piece in call.pieces
+            if piece.minute in found.chain.window
+        )
+        true = true or any(call.bill_model for call in self.calls if call.run is None)
+        return Said(
+            verdict="unclaimed",
+            reason=None,
+            joint=(),
+            final=False,
+            last=self.last,
+            key=self.key,
+            run=-1,
+            wrong=None if true else "unclaimed, and nothing was hidden outside the runs",
+            cause="past the meter" if true else "nothing",
+            distance=None,
+            closed=found.closed,
+        )
+
+    def _border_form(self, found: Any, run: int | None, share: Any) -> bool | None:
+        """Whether the border form, from the world's own books, finds a run clear; None: not asked of such a chain."""
+        window = found.chain.window
+        counted = [
+            call
+            for call in self.calls
+            if call.begin_minute() in window
+            and (call.standing == "counted" or (call.optional and self.world.optional_billed))
+            and call.shown_standing(self.now) != "unknown"
+        ]
+        if (
+            run is None
+            or share.ambiguous
+            or len(counted) > 60
+            or (not self.world.optional_known and any(c.optional for c in self.calls))
+        ):
+            return None
+        own_window = (share.window.start, share.window.end - 1)
+        names = {
+            (call.usage_endpoint, call.model, NEW_NAME if call.bill_model == NEW_NAME else call.model)
+            for call in counted
+        }
+        for each in ENDPOINTS:
+            for minute, rows in self.world.shown(self.key, each, self.now).items():
+                if minute in window:
+                    names |= {
+                        (each, model, model)
+                        for model, batch in rows
+                        if not batch and model not in (NEW_NAME, IMAGE, SPEECH)
+                    }
+        for endpoint, model, bill_model in sorted(names):
+            calls = [call for call in counted if call.usage_endpoint == endpoint and call.model == model]
+            places = [0, 1, 2] if endpoint == "completions" else [0] if endpoint == "embeddings" else [3]
+            if any(call.silent for call in calls):
+                places = [0, 2]
+            bill = {
+                minute: tuple(rows[bill_model, False][place] for place in places)
+                for minute, rows in self.world.shown(self.key, endpoint, self.now).items()
+                if (bill_model, False) in rows and minute in window
+            }
+            segments = border_form.segments(
+                window.start, window.end, [self._billed(call, places) for call in calls], bill, len(places)
+            )
+            ends = [call.end_minute(self.now) for call in calls if call.run == run and call.labelled]
+            if not border_form.clears(segments, *own_window, ends):
+                return False
+        return True
+
+    def _billed(self, call: Call, places: Sequence[int]) -> border_form.Billed:
+        end = call.end_minute(self.now)
+        return border_form.Billed(
+            first=call.begin_minute() - 1,
+            end=end,
+            last=end + 1 + self.world.shift,
+            tokens=tuple(call.tokens[place] for place in places),
+            loose=call.loose,
+        )
+
+    def _enough(self, window: Any) -> bool:
+        """Whether for every endpoint and minute two reads half an hour apart, the later one an hour after, agree."""
+        for place, endpoint in enumerate(ENDPOINTS):
+            good = [each for each in reversed(self.asked[place]) if each.problem is None]
+            bills = [(each, self.world.shown(self.key, endpoint, each.at)) for each in good]
+            for minute in range(window.start, window.end):
+                if not _confirmed(
+                    [(each.at, bill.get(minute)) for each, bill in bills if each.first <= minute < each.end],
+                    minute + 1 + SETTLE,
+                ):
+                    return False
+        return True
 
 
-def _truth(world: World, key: str, window: Any, finding: Any, now_s: float, *, last: bool) -> Said:
-    hidden = unknown_billed = unbilled = swapped = active = False
-    renamed = any(pair.paired_by == "renamed" for pair in finding.comparison.pairs)
-    for call in world.calls:
-        if call.key != key or call.batch:
-            continue
-        here = bool({m for m in world.billed_minutes(call) if m in window})
-        begun = int(world.ours_s(call)[0] // 60) in window
-        standing = world.standing(call, now_s)
-        if call.standing == "hidden":
-            hidden |= here
-            active |= here
-            continue
-        active |= begun
-        unknown_billed |= standing == "unknown" and here
-        unbilled |= standing == "counted" and begun and not call.billed
-        swapped |= standing == "counted" and call.billed and call.billed_as is not None and begun and not renamed
-    return Said(
-        verdict=str(finding.verdict),
-        reason=None if finding.reason is None else str(finding.reason),
-        key=key,
-        hidden=hidden,
-        unknown_billed=unknown_billed,
-        unbilled=unbilled,
-        swapped=swapped,
-        active=active,
-        premature=False,
-        last=last,
-    )
+def _confirmed(told: Sequence[tuple[float, Any]], settled: float) -> bool:
+    """Whether the latest state (the first here) was shown twice, half an hour apart, the later time after `settled`."""
+    if not told or told[0][0] < settled - 1e-6:
+        return False
+    same = told[0][0]
+    for at, state in told:
+        if state != told[0][1]:
+            break
+        same = at
+    return told[0][0] - same >= INTERVAL - 1e-6
+
+
+def pages(
+    endpoint: str,
+    key: str,
+    first: int,
+    end: int,
+    shown: Shown,
+    *,
+    size: int,
+) -> Iterator[bytes]:
+    """The bill as the Usage API sends it, every minute listed, `size` of them a page."""
+    names = {"completions": ("input_tokens", "input_cached_tokens", "output_tokens", None)}
+    names["embeddings"] = ("input_tokens", None, None, None)  # type: ignore[assignment]
+    names["images"] = (None, None, None, "images")  # type: ignore[assignment]
+    by_minute: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for minute, rows in shown.items():
+        for (model, batch), counts in rows.items():
+            row: dict[str, Any] = {"object": f"organization.usage.{endpoint}.result", "api_key_id": key, "model": model}
+            if endpoint == "completions":
+                row["batch"] = batch
+            row.update({name: count for name, count in zip(names[endpoint], counts, strict=True) if name})
+            by_minute[minute].append(row)
+    for start in range(first, end, size):
+        stop = min(end, start + size)
+        page: dict[str, Any] = {
+            "object": "page",
+            "data": [
+                {"object": "bucket", "start_time": 60 * m, "end_time": 60 * (m + 1), "results": by_minute.get(m, [])}
+                for m in range(start, stop)
+            ],
+            "has_more": stop < end,
+            "next_page": f"page_{stop}" if stop < end else None,
+        }
+        yield json.dumps(page).encode()
+
+
+__all__ = ["Bounds", "Judges", "K", "Moment", "Said", "audit_world"]

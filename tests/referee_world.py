@@ -1,410 +1,611 @@
-"""Seeded worlds that know the truth: what was called, what was billed, what the meter wrote down and what it missed.
+"""Seeded worlds that know the truth: who called, what was billed and when, what the meter saw and what it missed.
 
-A world is a few runs on one or two keys: calls that were metered, lost their usage, were refused and sent again, were
-never billed, or went past the meter, by a run or by a neighbour on its key; a provider that bills late, in pieces,
-with corrections, and fails to answer or asks to be left alone for a while; two proxies whose clocks are off by
-different amounts; a key that belongs to another organisation. The bill is kept in the simulator's own books and comes
-as its pages of JSON. Nothing here judges, and nothing here is told what a judge found.
+A world is a chain of runs (or a few of them) on one or two keys, like those of our users: equal tokens, few values,
+sums that coincide; runs minutes apart; a provider that bills late and shows its bill later still. Each model has errors
+of one sign at most: work that went past the meter, or calls that nobody billed. Time is in minutes by the provider's
+clock. Nothing here judges, nothing here is told what a judge found, and nothing here is the audit's code.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import bisect
 import random
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from submeter.sim.books import Books, Entry, Line
-from submeter.sim.counts import Counts
-from submeter.sim.usage_api import page
-from submeter.sim.usage_query import read as read_query
-
-if TYPE_CHECKING:
-    from audit_referee import Judges
-
-BASE_S = 1_761_645_600
-MODELS = ("gpt-4o-mini-2024-07-18", "gpt-4o-2024-08-06")
-ALIAS = {"gpt-4o-mini-2024-07-18": "gpt-4o-mini", "gpt-4o-2024-08-06": "gpt-4o"}
-EMBEDDING = "text-embedding-3-small"
 K = 5
-SETTLE_MIN = 60
-UNCLAIMED_MIN = 60
+SETTLE = 60
+INTERVAL = 30
+DAY = 24 * 60
+BEGIN = 1000.0
+SKEW = 0.98
+"""Minutes that a clock may be off: just under one."""
+
+Tokens = tuple[int, int, int, int]
+"""Input, cached input, output, images."""
+
+Shown = dict[int, dict[tuple[str, bool], Tokens]]
+"""A bill by minute, model and whether it is batch work."""
+
+MODELS = ("gpt-4o-mini-2024-07-18", "gpt-4.1-2025-04-14", "sol-large")
+ASKED = {MODELS[0]: "gpt-4o-mini", MODELS[1]: "gpt-4.1", MODELS[2]: "sol"}
+"""What programs ask for. The last is a moving name: no rule of names leads from it to the model."""
+NEVER_COUNTED = "gpt-4-0613"
+NEW_NAME = "house-model-billed"
+EMBEDDING = "text-embedding-3-small"
+IMAGE = "gpt-image-1"
+SPEECH = "gpt-4o-transcribe"
+
 TROUBLES = (
-    "none",
-    "none",
-    "none",
-    "hidden",
-    "unknown",
-    "unbilled",
-    "elsewhere",
-    "organisation",
-    "neighbour",
-    "both",
-    "empty",
-    "swapped",
-)
-FAULTS = (
-    "not_permitted",
-    "unavailable",
-    "cursor",
-    "torn",
-    "other_key",
-    "429, then an answer",
-    "429 to the end",
+    ("none", 20),
+    ("hide one", 12),
+    ("hide a burst", 6),
+    ("hide in every run", 8),
+    ("one unbilled", 10),
+    ("unknown", 12),
+    ("one sign a model", 18),
+    ("stranger", 3),
+    ("swapped", 3),
+    ("provider hours late", 2),
+    ("flap", 3),
+    ("renamed", 3),
 )
 
 
-@dataclass(kw_only=True)
-class Call:
-    """One call as it was in truth."""
-
-    key: str
-    begin_s: float
-    end_s: float
-    model: str
-    usage_endpoint: str
-    tokens: tuple[int, int, int]
-    run: int | None
-    standing: str = "counted"
-    """As the meter sees it; `hidden`: it does not."""
-    billed: bool = True
-    silent: bool = False
-    loose: bool = False
-    batch: bool = False
-    billed_as: str | None = None
-    """Another model that it is billed under; None: its own."""
-    share: float = 1.0
-    """How much of it is billed; an abort may be billed in part."""
-    process: int = 0
-    """Which proxy wrote it down."""
-    told_s: float = -math.inf
-    """When a later answer told its usage: background work, unknown before."""
-
-    @property
-    def background(self) -> bool:
-        return self.told_s > -math.inf
-
-
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Bounds:
     """How badly a world may behave. The defaults are what the audit says it can stand."""
 
-    lag_s_max: float = SETTLE_MIN * 60.0
-    shift_max: int = K
-    skew_s_max: float = 60.0
+    lag: int = SETTLE
+    shift: int = K
+    skew: float = SKEW
+    one_sign: bool = True
 
 
-@dataclass(kw_only=True)
-class Stored:
-    """One read as the audit keeps it."""
+@dataclass(slots=True)
+class Piece:
+    """Tokens in one minute of the bill, and from when on the provider shows them."""
 
-    key: str
-    endpoint: Any
-    asked_us: int
-    window: Any
-    good: bool
-    problem: str | None
-    rows: list[Any] = field(default_factory=list)
+    minute: int
+    seen_at: float
+    tokens: Tokens
 
 
-def told_model(call: Call, standing: str) -> str | None:
-    """The model as the meter has it: an unknown call told only what was asked for, by its alias, or nothing."""
-    if standing == "unknown":
-        return (ALIAS.get(call.model, call.model), None)[int(call.end_s) % 2]
-    return call.model
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One call as it was in truth."""
+
+    key: int
+    begin: float
+    end: float
+    usage_endpoint: str
+    model: str
+    tokens: Tokens
+    run: int | None
+    standing: str = "counted"
+    """As the meter sees it in the end; `hidden`: it does not."""
+    billed: float = 1.0
+    """How much of it the provider bills."""
+    extra: int = 0
+    """Content that a hosted tool read, billed as input beside what the call reports."""
+    bill_model: str | None = None
+    """Another name it is billed under; None: its own."""
+    shown_model: str | None = None
+    """Of calls whose answer named no model: what was asked for."""
+    told: float = -1.0
+    """When a later answer told the usage of background work."""
+    silent: bool = False
+    loose: bool = False
+    batch: bool = False
+    any_model: bool = False
+    optional: bool = False
+    clock: float = 0.0
+    end_clock: float = 0.0
+    labelled: bool = True
+    pieces: list[Piece] = field(default_factory=list)
+
+    def shown_standing(self, now: float) -> str:
+        """What the ledger makes of it at some moment."""
+        if self.standing == "counted" and (now < self.end or now < self.told):
+            return "unknown"
+        return self.standing
+
+    def is_open(self, now: float) -> bool:
+        return now < self.end or (now < self.told and now < self.begin + DAY)
+
+    def begin_minute(self) -> int:
+        return int(self.begin + self.clock)
+
+    def end_minute(self, now: float) -> int:
+        """The minute it ended in by the meter's clock; now, while it runs or nobody has told its usage."""
+        end = now if now < self.end or now < self.told else self.end
+        if now < self.told:
+            end = min(now, self.begin + DAY)
+        return int(max(end + self.end_clock, self.begin + self.clock))
+
+    def excess(self, now: float) -> bool:
+        """Whether the provider bills what the book does not have."""
+        nobody_told = self.standing in ("hidden", "unknown") or self.begin + DAY < now < self.told
+        return bool(self.pieces) and not self.batch and (nobody_told or self.extra > 0)
+
+    @property
+    def deficit(self) -> bool:
+        """Whether the book has what no bill will ever show."""
+        return self.standing == "counted" and not self.pieces and any(self.tokens)
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """One run and its marks, which another clock may have written."""
+
+    begin: float
+    end: float
+    clock: float
+    skew_known: bool = True
+    ambiguous: int = 0
+    """Calls that could be of it or of another: its imported marks overlap those of another run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One read of one usage endpoint of one key."""
+
+    at: float
+    first: int
+    end: int
+    problem: str | None = None
 
 
 class World:
     """One seed's world."""
 
     def __init__(self, seed: int, bounds: Bounds | None = None) -> None:
-        self.random = rng = random.Random(seed)
+        self.seed = seed
+        self.rng = rng = random.Random(seed)
         self.bounds = bounds or Bounds()
-        self.keys = ["key_a", "key_b"][: 1 + (rng.random() < 0.3)]
-        self.runs: list[tuple[float, float]] = []
+        self.trouble = rng.choices([name for name, _ in TROUBLES], [weight for _, weight in TROUBLES])[0]
+        self.shift = K if rng.random() < 0.8 else rng.choice((1, 2, 3))
+        self.tokens_kind = rng.choice(("different", "equal", "three", "sums"))
+        self.late_kind = "uniform" if rng.random() < 0.25 else "mostly at once"
+        self.lag = rng.choice((0.0, 5.0, 20.0, float(self.bounds.lag)))
+        self.rate = rng.choice((1, 1, 2, 2, 3, 5, 10, 30, 60) if rng.random() < 0.3 else (1, 2, 3))
+        self.gap = rng.choice((0.0, 0.3, 1, 2, 3, 4, 5, 6, 7, 8, 10)) * rng.uniform(0.9, 1.0)
+        self.keys = 2 if rng.random() < 0.12 else 1
+        """Two: the key was rotated, and later calls use the new one."""
+        self.clocks = [rng.uniform(-1, 1) * self.bounds.skew if rng.random() < 0.6 else 0.0 for _ in range(2)]
+        self.models = MODELS[: rng.choice((1, 1, 1, 2, 2, 3))]
+        self.optional_billed = rng.random() < 0.5
+        self.optional_known = rng.random() < 0.5
+        self.grouped = rng.random() < 0.3
+        """Whether the book is asked for with alike calls summed."""
         self.calls: list[Call] = []
-        self.residuals_s = [
-            rng.uniform(-1, 1) * (self.bounds.skew_s_max if rng.random() < 0.3 else 15.0) for _ in range(2)
-        ]
-        self.page_size = rng.choice((7, 20, 60, 1440))
-        self.empty_buckets = rng.random() < 0.7
-        self.lag_s = rng.choice((0.0, 300.0, 900.0, self.bounds.lag_s_max)) * rng.uniform(0.2, 1.0)
-        self.failing = rng.choice((0.0, 0.0, 0.1, 0.3))
-        self.trouble = rng.choice(TROUBLES)
-        self._make_calls()
-        self._plans: list[list[Line]] = []
-        self.books = Books(lambda entry: self._plans[entry.number])
-        for call in self.calls:
-            self._bill(call)
+        self.runs: list[Run] = []
+        self._told: dict[tuple[int, str], list[tuple[float, int, str, bool, Tokens]]] = {}
+        self._shown: dict[tuple[int, str, int, bool], Shown] = {}
+        self.gap_rows: list[tuple[int, int]] = []
+        self.period: tuple[int, int] | None = None
+        self._make_runs()
+        self._spread_kinds()
+        self._make_trouble()
+        self._bill_all()
+        self.end = max([run.end for run in self.runs] + [call.end for call in self.calls])
+        self._late_provider()
+        self._plan_reads()
 
-    def _make_calls(self) -> None:
-        rng, trouble = self.random, self.trouble
-        if trouble == "organisation":
-            self.keys = ["key_a", "key_b"]
-        now_s = BASE_S + rng.uniform(0, 120)
-        for number in range(rng.choice((1, 1, 2, 3))):
-            begin_s = now_s
-            for _ in range(rng.randint(0, 8) if trouble != "empty" else 0):
-                now_s += rng.expovariate(1 / 45)
-                call = self._call(now_s, number)
+    # What is called
+
+    def _make_runs(self) -> None:
+        rng = self.rng
+        size = rng.random()
+        number = rng.choice((1, 2, 2, 3)) if size < 0.9 else rng.choice((4, 5, 6, 8, 10)) if size < 0.99 else 20
+        most = 4 if number <= 4 else 2
+        if self.rate >= 10:
+            number, most = min(number, 4), rng.choice((6, 12, 25))
+        now = BEGIN + rng.random()
+        for name in range(number):
+            begin = now
+            for _ in range(rng.randint(0 if rng.random() < 0.15 else 1, most)):
+                now += rng.expovariate(self.rate)
+                call = self._call(now, name)
                 self.calls.append(call)
-                if rng.random() < 0.06:
-                    call = self._retry(call)
-                    self.calls.append(call)
                 if rng.random() < 0.7:
-                    now_s = call.end_s
-            now_s = max([now_s, *(call.end_s for call in self.calls)]) + rng.uniform(0, 30)
-            self.runs.append((begin_s, now_s))
-            now_s += rng.choice((1, 61, 200, 600, 900))
-            if rng.random() < 0.2:
-                self.calls.append(self._call(now_s, None))
-                now_s = self.calls[-1].end_s + 30
+                    now = call.end
+            last = max([now, *(call.end for call in self.calls if call.run == name)])
+            if rng.random() < 0.05 and any(call.run == name for call in self.calls):
+                last = now  # the command ended before its last call did
+            end = last + rng.choice((0.001, 0.1, 0.6))
+            self.runs.append(
+                Run(
+                    begin=begin,
+                    end=end,
+                    clock=rng.uniform(-1, 1) * self.bounds.skew if rng.random() < 0.4 else self.clocks[0],
+                    skew_known=rng.random() < 0.9,
+                )
+            )
+            if rng.random() < 0.08:
+                now = rng.uniform(begin, end)  # the next run begins while this one goes on
+            else:
+                now = end + (self.gap if rng.random() < 0.8 else rng.uniform(0, 10))
+            if rng.random() < 0.06:
+                self.calls.append(self._call(now, None))
+
+    def _tokens(self) -> Tokens:
+        rng = self.rng
+        match self.tokens_kind:
+            case "different":
+                given = rng.randint(10, 5000)
+                return given, rng.choice((0, rng.randint(0, given))), rng.randint(1, 900), 0
+            case "equal":
+                return 500, 0, 50, 0
+            case "three":
+                number = rng.choice((1, 2, 3))
+                return 100 * number, 0, 10 * number, 0
+        number = rng.choice((1, 2, 3, 4, 5))
+        return 100 * number, 50 * (number % 2), 10 * number, 0
+
+    def _call(self, begin: float, run: int | None) -> Call:
+        rng = self.rng
+        lasts = rng.choice((0.01, 0.05, 0.3, 1.5)) if rng.random() < 0.95 else rng.uniform(2, 9)
+        luck = rng.random()
+        tokens, endpoint, model = self._tokens(), "completions", rng.choice(self.models)
+        if luck < 0.04:
+            endpoint, model, tokens = "embeddings", EMBEDDING, (tokens[0], 0, 0, 0)
+        elif luck < 0.06:
+            endpoint, model, tokens = "images", IMAGE, (0, 0, 0, rng.choice((1, 1, 2)))
+        clock = rng.choice(self.clocks)
+        return Call(
+            key=0,
+            begin=begin,
+            end=begin + lasts,
+            usage_endpoint=endpoint,
+            model=model,
+            tokens=tokens,
+            run=run,
+            clock=clock,
+            end_clock=0.0 if rng.random() < 0.3 else clock,
+        )
+
+    def _spread_kinds(self) -> None:
+        """Some calls become what is neither wrong nor plain."""
+        rng = self.rng
+        if self.keys == 2:
+            rotated = rng.uniform(BEGIN, max(call.end for call in self.calls) if self.calls else BEGIN + 1)
+            for call in self.calls:
+                call.key = int(call.begin >= rotated)
+        odd = rng.random() < 0.3
+        optional = rng.random() < 0.08
         for call in self.calls:
             luck = rng.random()
-            if call.key == {"elsewhere": "key_a", "organisation": "key_b"}.get(trouble):
-                # Billed to a key id that is not the configured one, or where this admin key cannot see.
-                call.billed = False
-                call.standing = "hidden" if luck < 0.2 else call.standing
-            elif call.standing != "counted" or call.background:
-                continue
-            elif luck < 0.08:
-                call.standing, call.billed = "unknown", False
-            elif luck < 0.11:
-                call.standing, call.billed = rng.choice(("unbilled", "uncovered")), False
-            elif luck < 0.3 and trouble in ("unknown", "both"):
-                call.standing = "unknown"
-                call.share = rng.choice((1.0, 1.0, rng.uniform(0.3, 0.9))) if call.tokens[0] > 10 else 1.0
-            elif luck < 0.45 and trouble == "unbilled":
-                call.billed = False
-            elif luck < 0.5 and trouble in ("hidden", "both"):
-                call.standing = "hidden"
-            elif luck < 0.3 and trouble == "swapped" and call.model in MODELS:
-                call.billed_as = MODELS[1 - MODELS.index(call.model)]
-        if trouble == "neighbour":
-            self._neighbour()
-        if rng.random() < 0.15:
-            extra = self._call(self.runs[0][0] + 5, 0, embedding=False)  # only completions know batch
-            extra.standing, extra.batch = "hidden", True
-            self.calls.append(extra)
+            if call.usage_endpoint == "completions" and odd:
+                if luck < 0.04:
+                    call.standing, call.billed = "unbilled", 0.0
+                elif luck < 0.08:
+                    call.standing, call.usage_endpoint, call.model = "uncovered", "audio_transcriptions", SPEECH
+                    call.billed = rng.choice((0.0, 1.0))
+                elif luck < 0.14:
+                    call.loose = True
+                elif luck < 0.2:
+                    call.loose = True
+                    call.told = call.end + (rng.choice((1, 20, 80)) if rng.random() < 0.95 else 100 * DAY)
+                elif luck < 0.24:
+                    call.silent = True
+                elif luck < 0.26:
+                    call.standing, call.usage_endpoint, call.model = "uncovered", "fine_tuning", self.models[0]
+                    call.billed = 0.0
+                elif luck < 0.3:
+                    call.batch, call.standing, call.run = True, "hidden", None
+            if optional and call.usage_endpoint == "completions" and call.standing == "counted" and luck > 0.8:
+                call.standing, call.optional, call.loose = "optional", True, False
+                call.tokens = (call.tokens[0], 0, 0, 0)
+                call.told, call.silent = -1.0, False
+                call.billed = float(self.optional_billed)
+        if rng.random() < 0.05 and len(self.runs) > 1:
+            self._overlap_imports()
+        if rng.random() < 0.06:
+            first = int(rng.uniform(BEGIN - 5, self.runs[-1].end))
+            self.period = (first, first + rng.randint(1, 30))
+        if rng.random() < 0.03:
+            first = int(rng.uniform(BEGIN - 5, self.runs[-1].end))
+            self.gap_rows.append((first, first + rng.randint(0, 3)))
 
-    def _retry(self, call: Call) -> Call:
-        """The call becomes an attempt that failed and is sent again: refused for the rate, or broken off unanswered."""
-        rng = self.random
-        again = replace(
-            call,
-            begin_s=call.end_s + rng.uniform(0.1, 9),
-            end_s=call.end_s + 9 + (call.end_s - call.begin_s),
-            tokens=(*call.tokens[:2], call.tokens[2] + (rng.randint(1, 50) if call.tokens[2] else 0)),
-        )
-        refused = rng.random() < 0.5
-        call.standing = "unbilled" if refused else "unknown"
-        call.billed = not refused and self.trouble in ("unknown", "both") and rng.random() < 0.5
-        call.told_s = -math.inf
-        return again
+    def _overlap_imports(self) -> None:
+        """Two runs whose imported marks overlap: nobody can say of which the calls in both are."""
+        one = self.rng.randrange(len(self.runs) - 1)
+        first, second = self.runs[one], self.runs[one + 1]
+        second.begin = min(second.begin, first.end) - self.rng.uniform(0.2, 2)
+        for call in self.calls:
+            if call.run in (one, one + 1) and second.begin <= call.begin < first.end:
+                call.labelled = False
+                first.ambiguous += 1
+                second.ambiguous += 1
 
-    def _neighbour(self) -> None:
-        """Somebody else uses one of the keys for a while, past this meter: before, during or after the runs."""
-        rng = self.random
-        now_s = self.runs[0][0] + rng.uniform(-300, 900)
-        for _ in range(rng.randint(2, 5)):
-            now_s += rng.expovariate(1 / 30)
-            call = self._call(now_s, None)
-            call.standing, call.told_s = "hidden", -math.inf
-            self.calls.append(call)
-
-    def _call(self, begin_s: float, run: int | None, *, embedding: bool | None = None) -> Call:
-        rng = self.random
-        lasts_s = rng.choice((0.4, 3, 20, 150)) * rng.uniform(0.5, 1.5)
-        given = rng.randint(3, 40_000)
-        embedding = rng.random() < 0.1 if embedding is None else embedding
-        background = not embedding and rng.random() < 0.04
-        answered_s = begin_s + lasts_s
-        return Call(
-            key=rng.choice(self.keys),
-            begin_s=begin_s,
-            end_s=begin_s + lasts_s,
-            model=EMBEDDING if embedding else rng.choice(MODELS),
-            usage_endpoint="embeddings" if embedding else "completions",
-            tokens=(given, 0 if embedding else rng.randint(0, given), 0 if embedding else rng.randint(1, 4_000)),
-            run=run,
-            silent=embedding or rng.random() < 0.2,
-            loose=background or (not embedding and rng.random() < 0.05),
-            process=rng.randint(0, 1),
-            told_s=answered_s + rng.choice((60, 1800, 6000, math.inf)) if background else -math.inf,
-        )
-
-    def _bill(self, call: Call) -> None:
-        rng = self.random
-        end_minute, begin_minute = int(call.end_s // 60), int(call.begin_s // 60)
-        minute = end_minute + (rng.randint(0, self.bounds.shift_max) if rng.random() < 0.4 else 0)
-        if rng.random() < 0.1:
-            minute = rng.randint(begin_minute, minute)
-        given, cached, written = call.tokens
-        counts = Counts(input_text=given - cached, cached_text=cached, output_text=written, requests=1).part(call.share)
-        latest_s = call.end_s + self.bounds.lag_s_max
-        visible_s = call.end_s + self.lag_s * rng.uniform(0.3, 1.0)
-        if rng.random() < 0.05:
-            visible_s = call.end_s + self.bounds.lag_s_max * rng.uniform(0.7, 1.0)
-        pieces: list[tuple[int, float, Counts]] = [(minute, visible_s, counts)]
-        manner = rng.random()
-        if call.loose:
-            half = counts.part(0.5)
-            pieces = [(begin_minute, visible_s, half), (minute, visible_s, counts - half)]
-        elif manner < 0.05:
-            half = counts.part(0.5)
-            pieces = [
-                (minute, visible_s, half),
-                (minute, rng.uniform(visible_s, max(visible_s, latest_s)), counts - half),
-            ]
-        elif manner < 0.08:
-            extra = counts.part(0.1)
-            later_s = rng.uniform(visible_s, max(visible_s, latest_s))
-            pieces = [(minute, visible_s, counts + extra), (minute, later_s, Counts() - extra)]
-        self._plans.append(
-            [
-                Line(
-                    entry=len(self._plans),
-                    billed_at=at * 60 + 7,
-                    visible_from=max(from_s, at * 60.0 + 7),
-                    counts=part,
-                    usage_endpoint=call.usage_endpoint,
-                )
-                for at, from_s, part in (pieces if call.billed else [])
-            ]
-        )
-        entry = self.books.open(
-            lambda number: Entry(
-                number=number,
-                api_key_id=call.key,
-                key_secret_end="0000",
-                project_id="proj_sim",
-                user_id="user-sim",
-                usage_endpoint=call.usage_endpoint,
-                model=call.billed_as or call.model,
-                request_model=call.model,
-                served_model=call.model,
-                batch=call.batch,
-                service_tier="default",
-                counts=counts,
-                started_at=call.begin_s,
-                request_id=f"req_{number}",
-            )
-        )
-        self.books.complete(entry.number, call.end_s)
+    # What goes wrong
 
     @property
-    def run_minutes(self) -> list[tuple[int, int]]:
-        """First and last minute of each run by the clock of whoever marked it."""
-        off_s = self.residuals_s[0]
-        return [(int((begin + off_s) // 60), int((end + off_s) // 60)) for begin, end in self.runs]
+    def _plain(self) -> list[Call]:
+        return [call for call in self.calls if call.standing == "counted" and call.told < 0 and call.billed == 1.0]
 
-    def billed_minutes(self, call: Call) -> set[int]:
-        return {line.minute // 60 for line in self._plans[self.calls.index(call)]}
-
-    # What the meter wrote down
-
-    def ours_s(self, call: Call) -> tuple[float, float]:
-        """Begin and end as the audit has them: corrected, and still off by what the correction leaves."""
-        off_s = self.residuals_s[call.process]
-        return call.begin_s + off_s, call.end_s + off_s
-
-    def standing(self, call: Call, now_s: float) -> str:
-        """As the ledger has it at that moment."""
-        return "unknown" if call.standing == "counted" and now_s < call.told_s else call.standing
-
-    def book(self, judges: Judges, key: str, now_s: float) -> list[Any]:
-        rows = []
-        for call in self.calls:
-            if call.key != key or call.standing == "hidden":
-                continue
-            begin_s, end_s = self.ours_s(call)
-            standing = self.standing(call, now_s)
-            if call.background and standing == "unknown":
-                end_s += 3600
-            first, last = judges.span.active_minutes(int(begin_s * 1e6), int(end_s * 1e6), shift_min=K)
-            counted = standing == "counted"
-            completions = call.usage_endpoint == "completions"
-            given, cached, written = call.tokens
-            rows.append(
-                judges.unit.BookRow(
-                    first_minute=first,
-                    last_minute=last,
-                    standing=judges.call.Standing(standing),
-                    usage_endpoint="moderations" if standing == "uncovered" else call.usage_endpoint,
-                    endpoint=None,
-                    model="omni-moderation" if standing == "uncovered" else told_model(call, standing),
-                    open=False,
-                    loose=call.loose,
-                    any_model=False,
-                    calls=1,
-                    input_tokens=given if counted else None,
-                    cached_input_tokens=cached if counted and not call.silent else None,
-                    cached_silent=int(counted and call.silent),
-                    cache_write_tokens=None,
-                    output_tokens=written if counted and completions else None,
-                    images=None,
-                )
+    def _hide(self, run: int | None, *, model: str | None = None) -> None:
+        """A call of this run goes past the meter; half of them at its edges, half with an own call's tokens."""
+        rng = self.rng
+        begin, end = (self.runs[run].begin, self.runs[run].end) if run is not None else (BEGIN - 5, self.runs[-1].end)
+        where = rng.random()
+        lasts = min(end - begin, rng.choice((0.001, 0.05, 0.5)))
+        at = begin if where < 0.25 else end - lasts if where < 0.5 else rng.uniform(begin, max(begin, end - lasts))
+        own = [call for call in self._plain if call.run == run and call.usage_endpoint == "completions"]
+        key = own[0].key if own else rng.randrange(self.keys)
+        tokens = rng.choice(own).tokens if own and rng.random() < 0.5 else self._tokens()
+        chosen = model or (rng.choice(own).model if own else rng.choice(self.models))
+        self.calls.append(
+            Call(
+                key=key,
+                begin=at,
+                end=at + lasts,
+                usage_endpoint="completions",
+                model=chosen,
+                tokens=tokens,
+                run=run,
+                standing="hidden",
             )
-        return rows
-
-    # What the provider answers
-
-    def read(self, judges: Judges, key: str, endpoint: Any, window: Any, now_s: float) -> Stored:
-        rng = self.random
-        stored = Stored(key=key, endpoint=endpoint, asked_us=int(now_s * 1e6), window=window, good=True, problem=None)
-        fault = rng.random() < self.failing
-        broken = rng.choice(FAULTS) if fault else ""
-        if broken == "429, then an answer":
-            now_s += rng.choice((1, 20, 60))  # as Retry-After had it
-            stored.asked_us = int(now_s * 1e6)
-        if broken == "429 to the end":
-            broken = "unavailable"
-        if broken in ("not_permitted", "unavailable"):
-            stored.good, stored.problem = False, broken
-            return stored
-        reader = judges.bucket.PageReader(
-            endpoint, api_key_id=key, window_start=window.start * 60, window_end=window.end * 60
         )
-        asked = [
-            ("start_time", str(window.start * 60)),
-            ("end_time", str(window.end * 60)),
-            ("bucket_width", "1m"),
-            ("limit", str(self.page_size)),
-            ("api_key_ids[]", key),
-            *(("group_by[]", name) for name in judges.bucket.GROUP_BY[endpoint]),
+
+    def _make_trouble(self) -> None:
+        rng, plain = self.rng, self._plain
+        runs = list(range(len(self.runs)))
+        other = NEVER_COUNTED if rng.random() < 0.1 else None
+        match self.trouble:
+            case "hide one":
+                if plain and rng.random() < 0.5:
+                    rng.choice(plain).standing = "hidden"
+                else:
+                    self._hide(rng.choice(runs), model=other)
+            case "hide a burst":
+                run = rng.choice(runs)
+                for _ in range(rng.randint(2, 5)):
+                    self._hide(run)
+            case "hide in every run":
+                for run in runs:
+                    own = [call for call in plain if call.run == run]
+                    if own and rng.random() < 0.5:
+                        rng.choice(own).standing = "hidden"
+                    else:
+                        self._hide(run)
+            case "one unbilled":
+                if plain:
+                    rng.choice(plain).billed = 0.0
+            case "unknown":
+                self._lose(plain, other)
+            case "one sign a model":
+                self._one_sign(plain)
+            case "stranger":
+                self._hide(None, model=other)
+            case "swapped":
+                if len(self.models) > 1:
+                    call = rng.choice(plain) if plain else None
+                    if call and call.usage_endpoint == "completions":
+                        call.bill_model = next(model for model in self.models if model != call.model)
+            case "renamed":
+                for call in self.calls:
+                    if call.model == self.models[0] and call.usage_endpoint == "completions":
+                        call.model = "house-model"
+                        call.bill_model = NEW_NAME
+                        if call.standing == "counted" and rng.random() < 0.1:
+                            call.standing, call.billed = "unknown", rng.choice((0.0, 1.0))
+                            call.shown_model = "gpt-4"
+                            call.model = NEVER_COUNTED
+                            call.bill_model = None
+                            call.told = -1.0
+
+    def _lose(self, plain: list[Call], other: str | None) -> None:
+        """Some calls end without their usage: aborted, billed or not, or in part; a few hosted tools read content."""
+        rng = self.rng
+        often = rng.choice((0.1, 0.3, 0.6))
+        for call in plain:
+            if call.usage_endpoint != "completions" or rng.random() > often:
+                continue
+            if rng.random() < 0.15:
+                call.loose, call.extra = True, rng.choice((0, 17, call.tokens[0] + 1))
+                continue
+            call.standing = "unknown"
+            call.billed = rng.choice((0.0, 1.0, 1.0, rng.uniform(0.2, 0.9)))
+            call.model = other or call.model
+            asked = ASKED.get(call.model, call.model)
+            call.shown_model = rng.choice((asked, call.model))
+            call.any_model = rng.random() < 0.08
+        if rng.random() < 0.3:
+            self._hide(rng.randrange(len(self.runs)))
+
+    def _one_sign(self, plain: list[Call]) -> None:
+        """Any number of errors in any runs; those of one model all have one sign."""
+        rng = self.rng
+        often = rng.choice((0.1, 0.3, 0.7))
+        signs = {model: rng.choice("+-0") for model in (*self.models, EMBEDDING, IMAGE)}
+        for call in plain:
+            sign = signs[call.model] if self.bounds.one_sign else rng.choice("+-")
+            if rng.random() > often:
+                continue
+            if sign == "+":
+                call.standing = rng.choice(("hidden", "hidden", "unknown"))
+                call.shown_model = ASKED.get(call.model, call.model)
+            elif sign == "-":
+                call.billed = 0.0
+        for model in self.models:
+            if signs[model] == "+" or not self.bounds.one_sign:
+                for _ in range(rng.choice((0, 1, 1, 2))):
+                    self._hide(rng.randrange(len(self.runs)), model=model)
+
+    # What is billed
+
+    def _bill_all(self) -> None:
+        for call in self.calls:
+            if call.billed:
+                tokens = call.tokens
+                if call.billed < 1:
+                    tokens = (max(1, int(tokens[0] * call.billed)), 0, int(tokens[2] * call.billed), tokens[3])
+                tokens = (tokens[0] + call.extra, *tokens[1:])
+                call.pieces = [piece for piece in self._pieces(call, tokens) if any(piece.tokens)]
+
+    def _pieces(self, call: Call, tokens: Tokens) -> Iterator[Piece]:
+        rng = self.rng
+        if call.loose and rng.random() < 0.7:
+            first = tuple(rng.randint(0, count) for count in tokens)
+            for part in (first, tuple(count - taken for count, taken in zip(tokens, first, strict=True))):
+                minute = rng.randint(int(call.begin), int(call.end) + self._most)
+                yield Piece(minute, self._seen_at(call, minute), part)  # type: ignore[arg-type]
+            return
+        minute = self._minute(call)
+        yield Piece(minute, self._seen_at(call, minute), tokens)
+
+    @property
+    def _most(self) -> int:
+        """Minutes after its end in which a call may still be billed."""
+        return self.bounds.shift if self.bounds.shift > K else self.shift
+
+    def _minute(self, call: Call) -> int:
+        rng, end = self.rng, int(call.end)
+        if rng.random() < 0.04:
+            return rng.randint(int(call.begin), end)
+        if self.late_kind == "uniform":
+            return end + rng.randint(0, self._most)
+        luck = rng.random()
+        return end + (0 if luck < 0.8 else min(1, self._most) if luck < 0.98 else rng.randint(0, self._most))
+
+    def _seen_at(self, call: Call, minute: int) -> float:
+        """Never later than an hour after the minute, unless the bounds are looser."""
+        most = self.bounds.lag if self.rng.random() < 0.05 else self.lag
+        return max(minute + self.rng.random() + self.rng.uniform(0, 1) * most, call.begin + 0.001)
+
+    def _late_provider(self) -> None:
+        """The provider shows everything of some minutes only hours later."""
+        rng = self.rng
+        if self.trouble == "provider hours late":
+            begin = rng.uniform(BEGIN, self.end)
+            hours = rng.choice((2, 5, 20))
+            for call in self.calls:
+                for piece in call.pieces:
+                    if piece.minute >= begin:
+                        piece.seen_at += hours * 60
+        if self.trouble == "flap" and rng.random() < 0.5:
+            self._hide(rng.randrange(len(self.runs)))
+            self.calls[-1].pieces = list(self._pieces(self.calls[-1], self.calls[-1].tokens))
+
+    # When the provider is asked
+
+    def _plan_reads(self) -> None:
+        """Moments of reading; at a few of them an audit judges. The last has all that it needs."""
+        rng = self.rng
+        every = rng.choice((31, 45, 60, 20))
+        now = BEGIN + rng.uniform(2, 40)
+        self.reads_at: list[float] = []
+        while now < self.end + 20:
+            self.reads_at.append(now)
+            now += every * rng.uniform(0.8, 1.3)
+        later = self.end + rng.uniform(1, 50)
+        self.reads_at.append(later)
+        while later < self.end + self.shift + SETTLE + 4:
+            later += rng.choice((10, 31, 45, 64))
+            self.reads_at.append(later)
+        if self.trouble in ("provider hours late", "flap"):
+            for _ in range(8):
+                later += rng.choice((35, 120, 300))
+                self.reads_at.append(later)
+            later += 25 * 60
+            self.reads_at.append(later)
+            later += 25 * 60
+            self.reads_at.append(later)
+        self.reads_at += [later + 31, later + 64]
+        if rng.random() < 0.1:
+            self.reads_at.append(later + 26 * 60)
+        self.reads_at.sort()
+        number = len(self.reads_at)
+        self.audits = {number - 1, *rng.sample(range(number), min(number, rng.choice((0, 1, 1, 2))))}
+        if self.trouble in ("provider hours late", "flap"):
+            self.audits |= set(rng.sample(range(number), min(number, 4)))
+        self.flap: tuple[float, float, int, int] | None = None
+        """From when until when the provider takes back what it showed, and of which minutes."""
+        whole = self._plan_flap() if self.trouble == "flap" else None
+        self.failing = rng.choice((0.0, 0.0, 0.0, 0.2))
+        self.pages = rng.random() < 0.06
+        """Whether the bill comes as pages of JSON through the strict reader."""
+        self.asked = [
+            [[self._asked(number, at, whole) for number, at in enumerate(self.reads_at)] for _ in range(3)]
+            for _ in range(self.keys)
         ]
-        visible = list(self.books.billed(at=now_s))
-        cursor: str | None = ""
-        try:
-            while cursor is not None:
-                sent = "" if broken == "cursor" else cursor
-                query = read_query(str(endpoint), [*asked, ("page", sent)] if sent else asked, now_s)
-                body = page(query, visible, empty_buckets=self.empty_buckets)
-                if broken == "cursor":
-                    body = {**body, "has_more": True, "next_page": "again"}
-                text = json.dumps(body)
-                if broken == "torn":
-                    text = text[: len(text) // 2]
-                if broken == "other_key":
-                    text = text.replace(key, "key_other") if key in text else "<html>"
-                cursor = reader.take(text.encode())
-        except judges.bucket.BadRead as bad:
-            stored.good, stored.problem = False, str(bad.problem)
-            return stored
-        stored.rows = [
-            judges.unit.BillRow(
-                usage_endpoint=endpoint,
-                minute=row.minute,
-                model=row.model,
-                batch=bool(row.batch),
-                input_tokens=row.input_tokens,
-                cached_input_tokens=row.input_cached_tokens,
-                cache_write_tokens=row.input_cache_write_tokens,
-                output_tokens=row.output_tokens,
-                images=row.images,
-                num_model_requests=row.num_model_requests,
-            )
-            for row in reader.rows
-        ]
-        return stored
+
+    def _plan_flap(self) -> int | None:
+        """The read before the bill of some minutes is taken back; it showed them whole, as the next ones do not."""
+        rng = self.rng
+        first = int(rng.uniform(BEGIN - 2, self.end))
+        last = first + rng.randint(1, 20)
+        taken = [piece for call in self.calls for piece in call.pieces if first <= piece.minute <= last]
+        whole_at = max([last + 1.0, *(piece.seen_at for piece in taken)])
+        able = [number for number, at in enumerate(self.reads_at[:-4]) if at >= whole_at]
+        if not able:
+            return None
+        number = rng.choice(able[:3])
+        begin = self.reads_at[number] + 0.01
+        self.flap = (begin, min(begin + rng.uniform(60, 900), self.reads_at[-3] - 0.01), first, last)
+        return number
+
+    def _asked(self, number: int, at: float, whole: int | None) -> Asked:
+        rng = self.rng
+        last = number >= len(self.reads_at) - 3 or number == whole
+        first, end = int(BEGIN) - 10, int(at)
+        if not last and rng.random() < 0.1:
+            end = max(first + 1, end - rng.randint(1, 40))  # an answer that was cut off, and no more of it to be had
+        problem = None
+        if not last and rng.random() < self.failing:
+            problem = rng.choice(("not_permitted", "unavailable", "not_json", "cursor_repeated"))
+        return Asked(at=at, first=first, end=end, problem=problem)
+
+    def shown(self, key: int, usage_endpoint: str, now: float) -> Shown:
+        """The bill of one key as the provider shows it at some moment, by minute."""
+        pieces = self._told.get((key, usage_endpoint))
+        if pieces is None:
+            pieces = self._told[key, usage_endpoint] = self._pieces_of(key, usage_endpoint)
+        number = bisect.bisect_right(pieces, now, key=lambda piece: piece[0])
+        taken = self.flap if self.flap is not None and self.flap[0] <= now < self.flap[1] else None
+        state = (key, usage_endpoint, number, taken is not None)
+        found = self._shown.get(state)
+        if found is None:
+            found = self._shown[state] = {}
+            for _, minute, model, batch, tokens in pieces[:number]:
+                if taken is None or not taken[2] <= minute <= taken[3]:
+                    rows = found.setdefault(minute, {})
+                    rows[model, batch] = _sum(rows.get((model, batch)), tokens)
+        return found
+
+    def _pieces_of(self, key: int, usage_endpoint: str) -> list[tuple[float, int, str, bool, Tokens]]:
+        """Everything that is billed, by when it is shown."""
+        found = []
+        for call in self.calls:
+            if call.key != key:
+                continue
+            for piece in call.pieces:
+                if _billed_as(call.usage_endpoint) == usage_endpoint:
+                    model = call.bill_model or call.model
+                    found.append((piece.seen_at, piece.minute, model, call.batch, piece.tokens))
+                elif (call.usage_endpoint, usage_endpoint, call.standing) == ("images", "completions", "counted"):
+                    # Tokens of an image model stand among completions, too, in the minutes of its images.
+                    found.append((piece.seen_at, piece.minute, IMAGE, False, (11, 0, 1000, 0)))
+        return sorted(found)
+
+    def _taken_back(self, minute: int, now: float) -> bool:
+        assert self.flap is not None
+        begin, end, first, last = self.flap
+        return begin <= now < end and first <= minute <= last
+
+    # What is true
+
+    def own(self, run: int, key: int) -> list[Call]:
+        return [call for call in self.calls if call.run == run and call.key == key]
+
+
+def _billed_as(usage_endpoint: str) -> str:
+    return "completions" if usage_endpoint in ("audio_transcriptions", "fine_tuning") else usage_endpoint
+
+
+def _sum(one: Tokens | None, other: Tokens) -> Tokens:
+    if one is None:
+        return other
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3]
