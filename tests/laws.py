@@ -83,7 +83,8 @@ WITH visited AS (
 )
 SELECT
     u.framework, u.run_id, u.step, v.visits, u.first_begun_at, v.ended_at, v.status, u.calls, u.creates, u.counted,
-    u.unknown, u.optional, u.ambiguous, u.uncovered, u.unbilled, u.input_tokens, u.cached_input_tokens, u.cache_write_tokens, u.output_tokens,
+    u.unknown, u.optional, u.ambiguous, u.uncovered, u.unbilled,
+    u.input_tokens, u.cached_input_tokens, u.cache_write_tokens, u.output_tokens,
     u.reasoning_tokens, u.images, u.covered
 FROM step_usage AS u
 LEFT JOIN visited AS v ON v.step = u.step AND v.run_id = u.run_id AND v.framework IS NOT DISTINCT FROM u.framework

@@ -154,6 +154,7 @@ def test_a_refused_call_or_a_read_makes_no_run_doubtful_and_an_open_call_does(pl
     import_run(play, 10, end_s=20, run_id="a")
     import_run(play, 15, end_s=30, run_id="b")
     assert [row[:4] for row in play.told(USAGE)] == [("a", 0, 0, 0), ("b", 0, 0, 0)]
+    play.clock.set_us(NOON_US + 17 * US_PER_S)
     play.start(None, None, framework="baes")
     assert [row[:4] for row in play.told(USAGE)] == [("a", None, 1, None), ("b", None, 1, None)]
 
@@ -189,7 +190,7 @@ def test_a_call_whose_run_is_known_takes_its_step_by_time(play: Play) -> None:
         play.call("r-1", None, framework="baes", took_s=0)
     play.clock.set_us(NOON_US + 13 * US_PER_S)
     play.call("r-1", "9", framework="baes", took_s=0)
-    play.call("other", None, framework="baes", took_s=0)
+    play.wait(1).call("other", None, framework="baes", took_s=0)
     import_run(play, 10.2, ("1", 10, 20), ("2", 20, 30), end_s=31)
     assert play.told(LABELS) == [
         ("r-1", "1", "time", False),
@@ -237,7 +238,7 @@ def test_run_marks_of_its_own_leave_an_imported_run_its_steps(play: Play) -> Non
     play.call("r-1", None, framework="baes")
     play.end(framework="baes")
     import_run(play, 10.2, ("1", 10, 20), ("2", 20, 21), end_s=21)
-    assert play.told(STEP_USAGE) == [("r-1", "1", 1, 0, 10), ("r-1", "2", None, 0, None)]
+    assert play.told(STEP_USAGE) == [("r-1", "1", 1, 0, 10), ("r-1", "2", 0, 0, 0)]
 
 
 @pytest.mark.parametrize("end_s", [None, 5, 40 * 86_400])
