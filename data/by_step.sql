@@ -9,6 +9,8 @@ SELECT
     calls,
     counted,
     unknown,
+    optional,
+    ambiguous,
     uncovered,
     unbilled,
     input_tokens,

@@ -50,12 +50,13 @@ class Outcome(StrEnum):
 
 
 class Standing(StrEnum):
-    """What a create means for sums. Derived in `view_calls.sql`; only `counted` is summed."""
+    """What a create means for sums. Derived in `macro_standing_of.sql`; only `counted` is summed."""
 
     COUNTED = "counted"
     UNBILLED = "unbilled"
     UNCOVERED = "uncovered"
     OPTIONAL = "optional"
+    """Its usage was reported and may not be billed."""
     UNKNOWN = "unknown"
 
 
@@ -116,6 +117,8 @@ class Flag(StrEnum):
     SEEN_TWICE = "seen_twice"
     BORDER = "border"
     RETRIED_BY_US = "retried_by_us"
+    OPTIONAL = "optional"
+    """What it used may not be billed: its standing is `optional` where its usage is known."""
     RECEIPT = "receipt"
     """A read by submeter itself (`--receipts`), after the client of the call that it reads had left."""
     USAGE_NOT_ASKED = "usage_not_asked"

@@ -335,12 +335,7 @@ def _insert_marks(connection: Connection, kind: Kind) -> None:
 def _keep_time_labels(connection: Connection) -> None:
     """Work out anew which stretches of time belong to imported runs, if there is any."""
     if connection.rows("SELECT 1 FROM marks WHERE marked_by = 'metrics' LIMIT 1"):
-        connection.rows("DELETE FROM time_labels")
-        connection.rows(
-            "INSERT INTO time_labels BY NAME SELECT framework, run_id, step, from_at, to_at,"
-            " unnest(range(date_trunc('minute', from_at), to_at, INTERVAL 1 MINUTE)) AS minute"
-            " FROM imported_times ORDER BY framework, from_at, minute"
-        )
+        connection.rows(read_sql("ingest_time_labels"))
 
 
 def _locate(turn: Turn, places: Iterable[tuple[str, int, str]]) -> None:

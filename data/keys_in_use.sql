@@ -8,6 +8,7 @@ SELECT
     count(*) AS calls,
     count(*) FILTER (standing = 'counted') AS counted,
     count(*) FILTER (standing = 'unknown') AS unknown,
+    count(*) FILTER (standing = 'optional') AS optional,
     min(started_at) AS first_used_at,
     max(started_at) AS last_used_at
 FROM calls

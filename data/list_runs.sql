@@ -1,6 +1,6 @@
 -- The runs of a framework ($framework; NULL: of all), oldest first. One row = one run over all its episodes; times UTC.
 -- ended_at is NULL while its last episode is open. Sums are tokens (images: images) of the counted calls alone, NULL
--- where none told a count, and stand beside `unknown`. verdict: of its latest audit; NULL: never audited.
+-- where none told a count or the run has ambiguous calls, and stand beside `unknown`, `optional` and `ambiguous`. verdict: of its latest audit; NULL: never audited.
 -- Read by `submeter runs`, and by every command that takes a RUN.
 WITH spans AS (
     SELECT
@@ -29,6 +29,8 @@ SELECT
     u.creates,
     u.counted,
     u.unknown,
+    u.optional,
+    u.ambiguous,
     u.uncovered,
     u.unbilled,
     u.input_tokens,

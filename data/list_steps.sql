@@ -1,6 +1,7 @@
 -- The steps of one run ($framework, which may be NULL, and $run_id), in the order they first began; times UTC.
 -- One row = one step over all its visits, and last one row with step NULL for the run's calls without a step.
--- Sums as in step_usage: counted calls alone, NULL where nobody said a count, beside `unknown`.
+-- Sums as in step_usage: counted calls alone, NULL where nobody said a count or the run has ambiguous calls, beside
+-- `unknown`, `optional` and `ambiguous`.
 -- Says what step_usage and steps say of the run (a test holds it to that), but takes the run's calls up once: planning
 -- those views costs more than reading the run. Read by `submeter steps`.
 WITH used AS MATERIALIZED (
@@ -25,6 +26,12 @@ marked AS MATERIALIZED (
     FROM known_marks
     WHERE run_id = $run_id AND framework IS NOT DISTINCT FROM $framework
 ),
+doubted AS MATERIALIZED (
+    SELECT step, count(*) AS ambiguous
+    FROM ambiguous_calls
+    WHERE run_id = $run_id AND framework = $framework
+    GROUP BY step
+),
 visited AS MATERIALIZED (
     SELECT step, visit, started_at, ended_at, status, covered
     FROM visits
@@ -40,6 +47,7 @@ sums AS (
         count(*) FILTER (operation = 'create') AS creates,
         count(*) FILTER (standing = 'counted') AS counted,
         count(*) FILTER (standing = 'unknown') AS unknown,
+        count(*) FILTER (standing = 'optional') AS optional,
         count(*) FILTER (standing = 'uncovered') AS uncovered,
         count(*) FILTER (standing = 'unbilled') AS unbilled,
         CAST(sum(input_tokens) FILTER (standing = 'counted') AS BIGINT) AS input_tokens,
@@ -175,29 +183,87 @@ visits_of_steps AS (
         AND v.started_at >= e.started_at
         AND (e.next_started_at IS NULL OR v.started_at < e.next_started_at)
     GROUP BY v.step
+),
+joined AS (
+    SELECT
+        coalesce(s.step, v.step) AS step,
+        s.first_called_at,
+        s.last_active_at,
+        s.open,
+        s.calls,
+        s.creates,
+        s.counted,
+        s.unknown,
+        s.optional,
+        s.uncovered,
+        s.unbilled,
+        s.input_tokens,
+        s.cached_input_tokens,
+        s.cache_write_tokens,
+        s.output_tokens,
+        s.reasoning_tokens,
+        s.images,
+        v.visits,
+        v.first_begun_at,
+        v.ended_at,
+        v.status,
+        v.covered
+    FROM sums AS s
+    FULL JOIN visits_of_steps AS v ON v.step = s.step
+),
+weighed AS (
+    SELECT
+        coalesce(j.step, d.step) AS step,
+        j.first_called_at,
+        j.last_active_at,
+        j.open,
+        j.calls,
+        j.creates,
+        j.counted,
+        j.unknown,
+        j.optional,
+        coalesce(d.ambiguous, 0) AS ambiguous,
+        j.uncovered,
+        j.unbilled,
+        j.input_tokens,
+        j.cached_input_tokens,
+        j.cache_write_tokens,
+        j.output_tokens,
+        j.reasoning_tokens,
+        j.images,
+        j.visits,
+        j.first_begun_at,
+        j.ended_at,
+        j.status,
+        j.covered,
+        j.calls IS NULL AND j.covered AND d.ambiguous IS NULL AS known_empty,
+        count(d.ambiguous) OVER () > 0 AS doubtful
+    FROM joined AS j
+    FULL JOIN doubted AS d ON d.step IS NOT DISTINCT FROM j.step
 )
 SELECT
     step,
-    CASE WHEN v.visits IS NULL AND step IS NOT NULL THEN 1 ELSE v.visits END AS visits,
-    least(s.first_called_at, v.first_begun_at) AS started_at,
+    CASE WHEN visits IS NULL AND step IS NOT NULL THEN 1 ELSE visits END AS visits,
+    least(first_called_at, first_begun_at) AS started_at,
     CASE
-        WHEN v.visits IS NOT NULL THEN v.ended_at
-        WHEN step IS NOT NULL AND NOT s.open THEN s.last_active_at
+        WHEN visits IS NOT NULL THEN ended_at
+        WHEN step IS NOT NULL AND NOT open THEN last_active_at
     END AS ended_at,
-    v.status,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.calls END AS calls,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.creates END AS creates,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.counted END AS counted,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.unknown END AS unknown,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.uncovered END AS uncovered,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.unbilled END AS unbilled,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.input_tokens END AS input_tokens,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.cached_input_tokens END AS cached_input_tokens,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.cache_write_tokens END AS cache_write_tokens,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.output_tokens END AS output_tokens,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.reasoning_tokens END AS reasoning_tokens,
-    CASE WHEN s.calls IS NULL AND v.covered THEN 0 ELSE s.images END AS images,
-    CASE WHEN v.covered IS NULL THEN s.calls > 0 ELSE v.covered END AS covered
-FROM sums AS s
-FULL JOIN visits_of_steps AS v USING (step)
+    status,
+    CASE WHEN known_empty THEN 0 ELSE calls END AS calls,
+    CASE WHEN known_empty THEN 0 ELSE creates END AS creates,
+    CASE WHEN known_empty THEN 0 ELSE counted END AS counted,
+    CASE WHEN known_empty THEN 0 ELSE unknown END AS unknown,
+    CASE WHEN known_empty THEN 0 ELSE optional END AS optional,
+    ambiguous,
+    CASE WHEN known_empty THEN 0 ELSE uncovered END AS uncovered,
+    CASE WHEN known_empty THEN 0 ELSE unbilled END AS unbilled,
+    CASE WHEN doubtful THEN NULL WHEN known_empty THEN 0 ELSE input_tokens END AS input_tokens,
+    CASE WHEN doubtful THEN NULL WHEN known_empty THEN 0 ELSE cached_input_tokens END AS cached_input_tokens,
+    CASE WHEN doubtful THEN NULL WHEN known_empty THEN 0 ELSE cache_write_tokens END AS cache_write_tokens,
+    CASE WHEN doubtful THEN NULL WHEN known_empty THEN 0 ELSE output_tokens END AS output_tokens,
+    CASE WHEN doubtful THEN NULL WHEN known_empty THEN 0 ELSE reasoning_tokens END AS reasoning_tokens,
+    CASE WHEN doubtful THEN NULL WHEN known_empty THEN 0 ELSE images END AS images,
+    CASE WHEN covered IS NULL THEN calls IS NOT NULL ELSE covered END AS covered
+FROM weighed
 ORDER BY step IS NULL, started_at, step;

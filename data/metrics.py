@@ -3,14 +3,15 @@
     <anything>/<framework>/<run_id>/metrics.json
 
 Framework and run id come from the folders; the file's own `run_id` must agree. Runs are told in ISO 8601 with
-fractions of a second, steps in whole seconds since 1970. A run without an end has not ended; unknown fields are passed
-over. Pure but for reading and replacing the files. Never here: their token counts. Those came from the Usage API, and
-are not ours.
+fractions of a second, steps in whole seconds since 1970. Where a file tells no times of the run, its steps' stand for
+them. A run without an end has not ended; unknown fields are passed over. Pure but for reading and replacing the files.
+Never here: their token counts. Those came from the Usage API, and are not ours.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ from .marks import Mark
 
 FILE_NAME = "metrics.json"
 FILE_BYTES_MAX = 16 * 1024 * 1024
+RUN_DAYS_MAX = 31
+"""A longer run is a mistake in its times; `view_imported_times.sql` takes the end of one for unknown."""
+_PART = re.compile(r"sprint_\d+")
+"""The folder of a part of a run, in the users' older runs."""
 
 
 def find_metrics(folder: Path) -> list[Path]:
@@ -41,6 +46,23 @@ def find_metrics(folder: Path) -> list[Path]:
             "Name the folder that holds the runs: submeter metrics import DIR",
         )
     return found
+
+
+def is_part(path: Path) -> bool:
+    """Whether a `metrics.json` is of a part of a run: in a folder `sprint_001`, or inside a folder that has its own."""
+    path = path.absolute()
+    return _PART.fullmatch(path.parent.name) is not None or (path.parent.parent / FILE_NAME).is_file()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTimes:
+    """When a run began and ended, in microseconds UTC."""
+
+    begun_us: int
+    ended_us: int | None
+    """None: it goes on."""
+    from_steps: bool
+    """The file tells no times of the run, so these are of its steps, in whole seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,24 +134,33 @@ def read_metrics(path: Path) -> list[Mark]:
     """The marks of one file, in time order: run and step edges, `by` metrics. Raises `SubmeterError` naming it."""
     file = open_metrics(path)
     path, framework, run_id, told = file.path, file.framework, file.run_id, file.told
-    begun, ended = run_times(file)
-    marks = [_mark(framework, run_id, None, Edge.BEGIN, begun, None)]
+    times = run_times(file)
+    marks = [_mark(framework, run_id, None, Edge.BEGIN, times.begun_us, None)]
     for step in _steps(path, told):
         marks.extend(_step_marks(path, framework, run_id, step))
-    if ended is not None:
-        marks.append(_mark(framework, run_id, None, Edge.END, ended, None))
+    if times.ended_us is not None:
+        marks.append(_mark(framework, run_id, None, Edge.END, times.ended_us, None))
     return sorted(marks, key=lambda mark: mark.marked_at)
 
 
-def run_times(file: MetricsFile) -> tuple[int, int | None]:
-    """When the run began and ended, in microseconds UTC; None: it goes on. Raises `SubmeterError` naming the file."""
+def run_times(file: MetricsFile) -> RunTimes:
+    """When the run began and ended. Raises `SubmeterError` naming a file that does not say, or says what cannot be."""
     begun = _iso(file.path, "start_timestamp", file.told)
     ended = _iso(file.path, "end_timestamp", file.told)
+    from_steps = begun is None and ended is None
+    if from_steps:
+        edges = [_step_times(file.path, step) for step in _steps(file.path, file.told)]
+        begun = min((step_begun for step_begun, _ in edges if step_begun is not None), default=None)
+        ends = [step_ended for step_begun, step_ended in edges if step_begun is not None]
+        known = [end for end in ends if end is not None]
+        ended = max(known) if known and len(known) == len(ends) else None
     if begun is None:
         raise _broken(file.path, "start_timestamp is missing")
     if ended is not None and ended < begun:
         raise _broken(file.path, "end_timestamp is before start_timestamp")
-    return begun, ended
+    if ended is not None and ended - begun > RUN_DAYS_MAX * 86_400 * US_PER_S:
+        raise _broken(file.path, f"by its times it lasted over {RUN_DAYS_MAX} days")
+    return RunTimes(begun_us=begun, ended_us=ended, from_steps=from_steps)
 
 
 def _steps(path: Path, told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -142,21 +173,33 @@ def _steps(path: Path, told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _step_marks(path: Path, framework: str, run_id: str, step: Mapping[str, Any]) -> list[Mark]:
-    name = step.get("step")
+    name = step_name(step)
     if type(name) not in (int, str) or name == "":
         raise _broken(path, f"a step is named {name!r}")
-    begun = _whole_seconds(path, f"step {name}: start_timestamp", step.get("start_timestamp"))
-    ended = _whole_seconds(path, f"step {name}: end_timestamp", step.get("end_timestamp"))
+    begun, ended = _step_times(path, step)
     if begun is None:
         return []
-    if ended is not None and ended < begun:
-        raise _broken(path, f"step {name} ends before it begins")
     marks = [_mark(framework, run_id, str(name), Edge.BEGIN, begun, None)]
     if ended is not None:
         success = step.get("success")
         status = None if type(success) is not bool else "success" if success else "failure"
         marks.append(_mark(framework, run_id, str(name), Edge.END, ended, status))
     return marks
+
+
+def step_name(step: Mapping[str, Any]) -> Any:
+    """What a file calls one of its steps, under `step` or, in the older form, `step_number`; None: nothing."""
+    return step.get("step", step.get("step_number"))
+
+
+def _step_times(path: Path, step: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """When a step began and ended, in microseconds UTC; None: not told."""
+    name = step_name(step)
+    begun = _whole_seconds(path, f"step {name}: start_timestamp", step.get("start_timestamp"))
+    ended = _whole_seconds(path, f"step {name}: end_timestamp", step.get("end_timestamp"))
+    if begun is not None and ended is not None and ended < begun:
+        raise _broken(path, f"step {name} ends before it begins")
+    return begun, ended
 
 
 def _mark(framework: str, run_id: str, step: str | None, edge: Edge, marked_at: int, status: str | None) -> Mark:

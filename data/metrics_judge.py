@@ -73,6 +73,8 @@ class PublishedRun:
     begun_us: int
     ended_us: int | None
     """None: the run goes on."""
+    times_from_steps: bool
+    """The file tells no times of the run: they are its steps', in whole seconds."""
     status: str | None
     """What the file claims."""
     reads: tuple[Read, ...]
@@ -125,7 +127,7 @@ def published_run(file: MetricsFile) -> PublishedRun:
     In a file that `submeter metrics update` has filled, the reads judged are those that stood there before: the rest
     are an audit's, which has a book beside the bill.
     """
-    begun_us, ended_us = run_times(file)
+    times = run_times(file)
     told = _object(file.told.get("usage_api_reconciliation"))
     if isinstance(told.get("submeter"), dict):
         told = _object(_object(told["submeter"].get("replaced")).get("usage_api_reconciliation"))
@@ -138,8 +140,9 @@ def published_run(file: MetricsFile) -> PublishedRun:
     return PublishedRun(
         framework=file.framework,
         run_id=file.run_id,
-        begun_us=begun_us,
-        ended_us=ended_us,
+        begun_us=times.begun_us,
+        ended_us=times.ended_us,
+        times_from_steps=times.from_steps,
         status=status if isinstance(status, str) else None,
         reads=reads,
         window=(min(starts), max(ends)) if starts else None,

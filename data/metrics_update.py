@@ -4,20 +4,24 @@ Only these members change: the token totals, AEI and cost of `aggregate_metrics`
 fields of `steps[]` (which leave), `usage_api_verification`, `verification_status` and `usage_api_reconciliation`. What
 stood there is kept under `usage_api_reconciliation.submeter.replaced`. Every other byte stays.
 
-Pure. Never here: a total that nobody told written as 0, or a bucket shared out between runs.
+A number that is not known is left out of the file: never null, never 0. It is not known where nobody told it, and
+where calls could be of this run or of another (`ambiguous`).
+
+Pure. Never here: a bucket shared out between runs.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from .clock import US_PER_S, utc
 from .json_edit import edited, items, member, members, root, with_members, without_members
+from .metrics import step_name
 
 STEP_FIELDS = ("tokens_in", "tokens_out", "api_calls", "cached_tokens")
 STATUS = {
@@ -74,7 +78,12 @@ class RunTold:
     @property
     def silent(self) -> bool:
         """Nothing is known of its tokens."""
-        return self.totals["calls"] is None and not self.verdicts
+        return self.totals["calls"] is None and not self.ambiguous and not self.verdicts
+
+    @property
+    def ambiguous(self) -> int:
+        """How many calls could be of it or of another run; with any, none of its totals is known."""
+        return self.totals.get("ambiguous") or 0
 
 
 def status(told: RunTold) -> str:
@@ -97,7 +106,6 @@ def fill(content: bytes, told: RunTold, *, name: str, version: str) -> bytes:
     Raises `ValueError` where the content is not a JSON object.
     """
     text = content.decode("utf-8")
-    start = root(text)
     old = json.loads(text)
     aggregate = old.get("aggregate_metrics")
     autonomy = aggregate.get("AUTR") if isinstance(aggregate, dict) else None
@@ -105,32 +113,49 @@ def fill(content: bytes, told: RunTold, *, name: str, version: str) -> bytes:
     sums = {
         "TOK_IN": totals["input_tokens"],
         "TOK_OUT": totals["output_tokens"],
-        "API_CALLS": totals["counted"],
+        "API_CALLS": None if told.ambiguous else totals["counted"],
         "CACHED_TOKENS": totals["cached_input_tokens"],
         "AEI": efficiency(autonomy, totals["input_tokens"]),
         "COST_USD": None,
     }
     word, message = status(told), verification_message(told)
     values: dict[str, Any] = {
-        "cost_breakdown": None,
         "usage_api_verification": {"verified": word == "verified", "error": None if word == "verified" else message},
         "verification_status": word,
         "usage_api_reconciliation": _reconciliation(told, word, message, name, version, replaced(old, sums)),
     }
+    known = _known(sums)
+    text = _cleared(text, old, [name for name in sums if name not in known])
+    start = root(text)
     edits = []
     if isinstance(aggregate, dict):
         place = member(text, start, "aggregate_metrics")
         assert place is not None
-        edits += with_members(text, place.value_starts, sums)
+        edits += with_members(text, place.value_starts, known)
     else:
-        values = {"aggregate_metrics": sums} | values
+        values = {"aggregate_metrics": known} | values
     edits += with_members(text, start, values)
+    return edited(text, edits).encode("utf-8")
+
+
+def _cleared(text: str, old: Row, unknown: Collection[str]) -> str:
+    """The text without what is not known: these totals, the cost, and the tokens of steps."""
+    start = root(text)
+    edits = without_members(text, start, ("cost_breakdown",))
+    aggregate = member(text, start, "aggregate_metrics")
+    if aggregate is not None and isinstance(old["aggregate_metrics"], dict):
+        edits += without_members(text, aggregate.value_starts, unknown)
     steps = member(text, start, "steps")
     if steps is not None and isinstance(old["steps"], list):
         for item in items(text, steps.value_starts):
             if text[item] == "{" and members(text, item):
                 edits += without_members(text, item, STEP_FIELDS)
-    return edited(text, edits).encode("utf-8")
+    return edited(text, edits)
+
+
+def _known(numbers: Row) -> dict[str, Any]:
+    """These numbers without those that nobody knows."""
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def replaced(old: Row, sums: Row) -> dict[str, Any]:
@@ -173,12 +198,18 @@ def verification_message(told: RunTold) -> str:
         joint = sorted({run for part in _parts(told, last) for run in part["detail"].get("joint") or ()})
         if joint:
             said += f"; proven jointly: {', '.join(joint)}"
-    if tokens_in is not None or tokens_out is not None:
+    if told.ambiguous:
+        said += f"; {told.ambiguous:,} call{'' if told.ambiguous == 1 else 's'} could be of this run or of another"
+        said += " that went on at the same time, so its totals are not known"
+    elif tokens_in is not None or tokens_out is not None:
         said += f": {_number(tokens_in)} in, {_number(tokens_out)} out"
     else:
         said += "; no call of it told its tokens"
     if unknown:
         said += f"; the usage of {unknown:,} call{'' if unknown == 1 else 's'} is unknown and not in these totals"
+    optional = totals.get("optional")
+    if optional:
+        said += f"; {optional:,} call{'' if optional == 1 else 's'} may not be billed: not in these totals"
     return said
 
 
@@ -203,8 +234,10 @@ def _reconciliation(told: RunTold, word: str, message: str, name: str, version: 
             "timing": last["timing"] if last else None,
             "final_verdict": final["verdict"] if final else None,
             "final_at": _moment(final["audited_us"]) if final else None,
-            "totals": {column: told.totals[column] for column in TOTAL_COLUMNS},
-            "steps": [{column: row[column] for column in ("step", "visits", *TOTAL_COLUMNS)} for row in told.steps],
+            "totals": _totals(told, told.totals),
+            "steps": [
+                {"step": row["step"]} | _known({"visits": row["visits"]}) | _totals(told, row) for row in told.steps
+            ],
             "audit": _audit(last) if last else None,
             "parts": [_audit(part) for part in _parts(told, last, parsed=False)] if last else [],
             "replaced": before,
@@ -217,6 +250,8 @@ TOTAL_COLUMNS = (
     "creates",
     "counted",
     "unknown",
+    "optional",
+    "ambiguous",
     "uncovered",
     "unbilled",
     "input_tokens",
@@ -226,6 +261,12 @@ TOTAL_COLUMNS = (
     "images",
     "covered",
 )
+
+
+def _totals(told: RunTold, row: Row) -> dict[str, Any]:
+    """What is known of a run or a step: all of it, or how many calls it cannot be known for."""
+    columns = ("ambiguous", "covered") if told.ambiguous else TOTAL_COLUMNS
+    return _known({column: row.get(column) for column in columns})
 
 
 def _audit(row: Row) -> dict[str, Any]:
@@ -244,18 +285,17 @@ def _audit(row: Row) -> dict[str, Any]:
 
 
 def _attempt(told: RunTold, row: Row) -> dict[str, Any]:
-    """One audit of the run in the users' form. Totals are what the Usage API said; null where that is not known, or
+    """One audit of the run in the users' form. Totals are what the Usage API said; left out where that is not known, or
     is of several runs."""
     units = _bill(told, row)
     calls = _billed_calls(told, row) if units is not None else None
-    return {
-        "timestamp": _moment(row["audited_us"]),
+    totals = {
         "total_tokens_in": _sum(units, "input_tokens"),
         "total_tokens_out": _sum(units, "output_tokens"),
         "total_api_calls": calls,
         "total_cached_tokens": _sum(units, "cached_input_tokens"),
-        "query_window": _window(row),
     }
+    return {"timestamp": _moment(row["audited_us"]), **_known(totals), "query_window": _window(row)}
 
 
 def _bill(told: RunTold, row: Row) -> list[Row] | None:
@@ -298,10 +338,10 @@ def _step_tokens(steps: object) -> list[dict[str, Any]]:
     if not isinstance(steps, list):
         return []
     return [
-        {"step": step.get("step", step.get("step_number", place))}
-        | {name: step[name] for name in STEP_FIELDS if name in step}
+        {"step": place if (name := step_name(step)) is None else name}
+        | {field: step[field] for field in STEP_FIELDS if field in step}
         for place, step in enumerate(steps, 1)
-        if isinstance(step, dict) and any(name in step for name in STEP_FIELDS)
+        if isinstance(step, dict) and any(field in step for field in STEP_FIELDS)
     ]
 
 

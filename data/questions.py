@@ -1,7 +1,7 @@
 """The questions that can be asked of a ledger by name: one `.sql` file each, and the text of every other `.sql` here.
 
-A file is a question unless it makes the ledger: `schema`, `view_...`, `ingest_...`, `migrate_...`. Nothing here runs
-SQL.
+A file is a question unless it makes the ledger: `schema`, `macro_...`, `view_...`, `ingest_...`, `migrate_...`. Nothing
+here runs SQL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .error import SubmeterError
 
 FOLDER = Path(__file__).parent
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-MAKING = ("schema", "view_", "ingest_", "migrate_")
+MAKING = ("schema", "macro_", "view_", "ingest_", "migrate_")
 
 
 @cache

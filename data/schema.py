@@ -20,6 +20,9 @@ from .staging import Connection, StatementRefusedError
 
 SCHEMA_VERSION = 2
 
+MACROS = ("standing_of",)
+"""Rules that more than one view states by name."""
+
 VIEWS = (
     "known_keys",
     "told",
@@ -28,6 +31,7 @@ VIEWS = (
     "labelled",
     "calls",
     "standings",
+    "ambiguous_calls",
     "run_events",
     "runs",
     "watched_times",
@@ -105,17 +109,23 @@ def _finish(connection: Connection, clock: Clock, version: int) -> None:
 
 
 def _make_views(connection: Connection) -> None:
-    """The views as they are now, and whose they are."""
-    for view in VIEWS:
-        connection.rows(read_sql(f"view_{view}"))
+    """The views as they are now, what a table keeps of them, and whose they are."""
+    for text in _texts():
+        connection.rows(text)
+    connection.rows(read_sql("ingest_time_labels"))
     connection.rows(f"COMMENT ON TABLE schema_version IS '{views_note()}'")
 
 
 @cache
 def views_note() -> str:
     """Whose views a ledger has and which, as its `schema_version` table says in its comment."""
-    texts = "\n".join(read_sql(f"view_{view}") for view in VIEWS)
+    texts = "\n".join(_texts())
     return f"views of submeter {submeter_version()}, {hashlib.sha256(texts.encode()).hexdigest()[:16]}"
+
+
+def _texts() -> list[str]:
+    """The SQL of all macros and views, in the order in which they stand on each other."""
+    return [read_sql(f"macro_{macro}") for macro in MACROS] + [read_sql(f"view_{view}") for view in VIEWS]
 
 
 def _views_are_older(note: str | None) -> bool:

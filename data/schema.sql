@@ -102,16 +102,17 @@ CREATE TABLE twins (
     request_id VARCHAR NOT NULL
 );
 
--- One row per stretch of time [from_at, to_at) in which one imported run alone was going on, and minute of it: where
--- unlabelled calls of its framework belong. Worked out anew from all marks whenever marks come in, so that the order
--- in which they come does not matter.
+-- One row per stretch of time [from_at, to_at) of one imported run, and minute of it: where unlabelled calls of its
+-- framework belong (sure), may belong (not sure), or which step calls of the run itself are of. See `imported_times`.
+-- Worked out anew from all marks whenever marks come in, so that the order in which they come does not matter.
 CREATE TABLE time_labels (
     framework VARCHAR NOT NULL,
     minute TIMESTAMP NOT NULL,
     from_at TIMESTAMP NOT NULL,
     to_at TIMESTAMP NOT NULL,
     run_id VARCHAR NOT NULL,
-    step VARCHAR
+    step VARCHAR,
+    sure BOOLEAN
 );
 
 -- One row per read line: a poll, a batch or a receipt told the usage of a call that is in `readings`.

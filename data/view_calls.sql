@@ -1,8 +1,9 @@
 -- One row = one HTTP attempt, or one model response on a WebSocket. Times are UTC; counts as the provider reported
 -- them, NULL where it said nothing; usage and tool_usage are its own JSON; overhead_us is what submeter itself took.
 -- outcome: what happened on the wire. standing: what a create means for sums (NULL for reads); only `counted` is
--- summed. An open call whose process has ended is `lost`; it ended no later than that process was known to be gone.
+-- summed (`standing_of`). An open call whose process has ended is `lost`; it ended no later than that process was known to be gone.
 -- A call that was answered later (background, batch) has the usage of the first terminal read that told it.
+-- api_key_id is the latest id known for the call's key, whatever was configured when the call was made.
 -- Read by people, by every view below, and by the audit.
 CREATE OR REPLACE VIEW calls AS
 SELECT
@@ -15,7 +16,7 @@ SELECT
     p.host,
     c.framework,
     c.key_fingerprint,
-    CASE WHEN c.api_key_id IS NULL THEN k.api_key_id ELSE c.api_key_id END AS api_key_id,
+    CASE WHEN k.api_key_id IS NULL THEN c.api_key_id ELSE k.api_key_id END AS api_key_id,
     c.run_id,
     c.step,
     c.label_source,
@@ -28,28 +29,17 @@ SELECT
         WHEN c.outcome = 'open' AND (p.stopped_at IS NOT NULL OR p.gone_at IS NOT NULL) THEN 'lost'
         ELSE c.outcome
     END AS outcome,
-    CASE
-        WHEN c.operation <> 'create' THEN NULL
-        WHEN list_contains(c.flags, 'never_sent') THEN 'unbilled'
-        WHEN c.outcome = 'refused' AND (c.status_code IS NULL OR c.status_code NOT IN (408, 409)) THEN 'unbilled'
-        WHEN list_contains(c.flags, 'unknown_endpoint') THEN 'unknown'
-        WHEN c.usage_endpoint IS NULL OR c.usage_endpoint NOT IN ('completions', 'embeddings', 'images')
-            THEN 'uncovered'
-        WHEN list_has_any(c.flags, ['cached_over_input', 'count_negative', 'count_absurd', 'count_malformed'])
-            OR list_has_any(t.flags, ['cached_over_input', 'count_negative', 'count_absurd', 'count_malformed'])
-            THEN 'unknown'
-        WHEN c.usage_endpoint = 'completions'
-            AND CASE WHEN t.call_id IS NULL THEN c.input_tokens ELSE t.input_tokens END IS NOT NULL
-            AND CASE WHEN t.call_id IS NULL THEN c.output_tokens ELSE t.output_tokens END IS NOT NULL
-            THEN 'counted'
-        WHEN c.usage_endpoint = 'embeddings'
-            AND CASE WHEN t.call_id IS NULL THEN c.input_tokens ELSE t.input_tokens END IS NOT NULL
-            THEN 'counted'
-        WHEN c.usage_endpoint = 'images'
-            AND CASE WHEN t.call_id IS NULL THEN c.images ELSE t.images END IS NOT NULL
-            THEN 'counted'
-        ELSE 'unknown'
-    END AS standing,
+    standing_of(
+        c.operation,
+        c.outcome,
+        c.status_code,
+        c.usage_endpoint,
+        c.flags,
+        t.flags,
+        CASE WHEN t.call_id IS NULL THEN c.input_tokens ELSE t.input_tokens END,
+        CASE WHEN t.call_id IS NULL THEN c.output_tokens ELSE t.output_tokens END,
+        CASE WHEN t.call_id IS NULL THEN c.images ELSE t.images END
+    ) AS standing,
     c.status_code,
     c.streamed,
     c.request_model,

@@ -1,21 +1,37 @@
--- One row = one stretch of time [from_at, to_at) in which exactly one imported run of a framework was going on, and
--- its step if exactly one was. Stretches of a framework do not overlap; where two runs overlap there is no label.
--- Ingest keeps it as the table `time_labels` whenever marks come in; from `by = metrics` marks alone.
+-- One row = one stretch of time [from_at, to_at) of one imported run, and its step there where exactly one was open.
+-- sure: true: an unlabelled call of the framework that began then is this run's; false: it could be this run's or
+-- another's; NULL: outside the run's own time, so that the stretch gives a step to calls whose run is known and
+-- nothing else. A run's own time is what its file tells of the run, not of its steps, which are in whole seconds.
+-- A run without an end that can be (none, before its begin, or 31 days after it) is never sure: it may have had any
+-- call until 60 minutes after its last mark, which is when a run that is idle ends.
+-- From `by = metrics` marks alone. Ingest keeps it as the table `time_labels`.
 CREATE OR REPLACE VIEW imported_times AS
-WITH imported AS (
-    SELECT kind, framework, run_id, step, edge, marked_at
-    FROM known_marks
+WITH told AS (
+    SELECT
+        framework,
+        run_id,
+        coalesce(
+            min(marked_at) FILTER (kind = 'run' AND edge = 'begin'),
+            min(marked_at) FILTER (edge = 'begin')
+        ) AS from_at,
+        max(marked_at) FILTER (kind = 'run' AND edge = 'end') AS end_at,
+        max(marked_at) AS last_marked_at
+    FROM marks
     WHERE marked_by = 'metrics' AND framework IS NOT NULL
+    GROUP BY framework, run_id
 ),
 windows AS (
     SELECT
         framework,
         run_id,
-        min(marked_at) FILTER (edge = 'begin') AS from_at,
-        max(marked_at) FILTER (edge = 'end') AS to_at,
-        row_number() OVER (ORDER BY framework, run_id) AS number
-    FROM imported
-    GROUP BY framework, run_id
+        from_at,
+        CASE
+            WHEN end_at >= from_at AND end_at <= from_at + INTERVAL 31 DAY THEN end_at
+            ELSE least(greatest(last_marked_at, from_at), from_at + INTERVAL 31 DAY) + INTERVAL 60 MINUTE
+        END AS to_at,
+        coalesce(end_at >= from_at AND end_at <= from_at + INTERVAL 31 DAY, false) AS ended
+    FROM told
+    WHERE from_at IS NOT NULL
 ),
 turns AS (
     SELECT
@@ -25,70 +41,137 @@ turns AS (
         edge,
         marked_at,
         row_number() OVER (PARTITION BY framework, run_id, step, edge ORDER BY marked_at) AS visit
-    FROM imported
-    WHERE kind = 'step'
+    FROM known_marks
+    WHERE marked_by = 'metrics' AND framework IS NOT NULL AND kind = 'step'
 ),
-visits AS (
+begun AS (
+    SELECT
+        framework,
+        run_id,
+        step,
+        visit,
+        marked_at,
+        lead(marked_at) OVER (PARTITION BY framework, run_id ORDER BY marked_at, step, visit) AS next_marked_at
+    FROM turns
+    WHERE edge = 'begin'
+),
+visited AS (
     SELECT
         b.framework,
         b.run_id,
         b.step,
         b.marked_at AS from_at,
-        e.marked_at AS to_at,
-        row_number() OVER (ORDER BY b.framework, b.run_id, b.step, b.visit) AS number
-    FROM turns AS b
-    JOIN turns AS e
+        least(
+            coalesce(e.marked_at, b.next_marked_at, greatest(w.to_at, b.marked_at)),
+            b.marked_at + INTERVAL 31 DAY
+        ) AS to_at
+    FROM begun AS b
+    JOIN windows AS w ON w.framework = b.framework AND w.run_id = b.run_id
+    LEFT JOIN turns AS e
         ON e.framework = b.framework
         AND e.run_id = b.run_id
         AND e.step = b.step
         AND e.visit = b.visit
         AND e.edge = 'end'
-    WHERE b.edge = 'begin' AND e.marked_at > b.marked_at
+),
+spans AS (
+    -- Of runs (step NULL) and of steps, a row for each day, so that what holds a stretch is found without trying all.
+    SELECT
+        framework,
+        run_id,
+        NULL AS step,
+        false AS of_step,
+        ended,
+        from_at,
+        to_at,
+        unnest(range(date_trunc('day', from_at), to_at, INTERVAL 1 DAY)) AS day
+    FROM windows
+    UNION ALL
+    SELECT
+        framework,
+        run_id,
+        step,
+        true AS of_step,
+        NULL AS ended,
+        from_at,
+        to_at,
+        unnest(range(date_trunc('day', from_at), to_at, INTERVAL 1 DAY)) AS day
+    FROM visited
+    WHERE to_at > from_at
 ),
 edges AS (
-    SELECT framework, from_at AS "at", 1 AS runs, number AS run_sum, 0 AS steps, 0 AS step_sum FROM windows
-    UNION ALL
-    SELECT framework, to_at, -1, -number, 0, 0 FROM windows
-    UNION ALL
-    SELECT framework, from_at, 0, 0, 1, number FROM visits
-    UNION ALL
-    SELECT framework, to_at, 0, 0, -1, -number FROM visits
-),
-instants AS (
-    SELECT
-        framework,
-        "at",
-        sum(runs) AS runs,
-        sum(run_sum) AS run_sum,
-        sum(steps) AS steps,
-        sum(step_sum) AS step_sum
-    FROM edges
-    WHERE "at" IS NOT NULL
-    GROUP BY framework, "at"
+    SELECT framework, from_at AS "at" FROM spans
+    UNION
+    SELECT framework, to_at FROM spans
+    UNION
+    SELECT framework, day FROM spans WHERE day > from_at
 ),
 stretches AS (
+    SELECT framework, "at" AS from_at, lead("at") OVER (PARTITION BY framework ORDER BY "at") AS to_at
+    FROM edges
+),
+held AS (
+    SELECT
+        s.framework,
+        p.run_id,
+        s.from_at,
+        s.to_at,
+        bool_and(p.ended) FILTER (NOT p.of_step) AS ended,
+        CASE WHEN min(p.step) = max(p.step) THEN min(p.step) END AS step
+    FROM stretches AS s
+    JOIN spans AS p
+        ON p.framework = s.framework
+        AND p.day = date_trunc('day', s.from_at)
+        AND p.from_at <= s.from_at
+        AND p.to_at > s.from_at
+    GROUP BY s.framework, p.run_id, s.from_at, s.to_at
+),
+weighed AS (
     SELECT
         framework,
-        "at" AS from_at,
-        lead("at") OVER going_on AS to_at,
-        sum(runs) OVER going_on AS runs,
-        sum(run_sum) OVER going_on AS run_sum,
-        sum(steps) OVER going_on AS steps,
-        sum(step_sum) OVER going_on AS step_sum
-    FROM instants
-    WINDOW going_on AS (PARTITION BY framework ORDER BY "at")
+        run_id,
+        from_at,
+        to_at,
+        step,
+        CASE
+            WHEN ended IS NOT NULL THEN ended AND count(ended) OVER (PARTITION BY framework, from_at) = 1
+        END AS sure
+    FROM held
+),
+changes AS (
+    SELECT
+        framework,
+        run_id,
+        from_at,
+        to_at,
+        step,
+        sure,
+        from_at IS DISTINCT FROM lag(to_at) OVER before_it
+        OR step IS DISTINCT FROM lag(step) OVER before_it
+        OR sure IS DISTINCT FROM lag(sure) OVER before_it AS new
+    FROM weighed
+    WINDOW before_it AS (PARTITION BY framework, run_id ORDER BY from_at)
+),
+numbered AS (
+    SELECT
+        framework,
+        run_id,
+        from_at,
+        to_at,
+        step,
+        sure,
+        count(*) FILTER (new) OVER (
+            PARTITION BY framework, run_id ORDER BY from_at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS stretch
+    FROM changes
 )
 SELECT
-    s.framework,
-    w.run_id,
-    v.step,
-    s.from_at,
-    s.to_at
-FROM stretches AS s
-JOIN windows AS w ON w.number = s.run_sum AND w.framework = s.framework
-LEFT JOIN visits AS v
-    ON s.steps = 1
-    AND v.number = s.step_sum
-    AND v.framework = w.framework
-    AND v.run_id = w.run_id
-WHERE s.runs = 1 AND w.to_at IS NOT NULL;
+    framework,
+    run_id,
+    any_value(step) AS step,
+    min(from_at) AS from_at,
+    max(to_at) AS to_at,
+    any_value(sure) AS sure
+FROM numbered
+GROUP BY framework, run_id, stretch
+HAVING any_value(step) IS NOT NULL OR any_value(sure) IS NOT NULL;

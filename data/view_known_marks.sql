@@ -1,7 +1,8 @@
 -- One row = one mark that tells of a run: its framework filled in where the run id alone names it, imported marks
 -- once however often they were imported, and left out where the run has marks of this kind of its own.
 -- The marks of one process stand in the order in which it wrote them: where its clock stepped back, a mark is as late
--- as the one before it. Inner view of `runs` and `steps`.
+-- as the one before it. An imported step, told in whole seconds, does not begin in the second before its run does.
+-- Inner view of `runs` and `steps`.
 CREATE OR REPLACE VIEW known_marks AS
 WITH declared AS (
     SELECT run_id, min(framework) AS framework
@@ -18,12 +19,23 @@ used AS (
     GROUP BY run_id
     HAVING min(framework) = max(framework)
 ),
-told AS (
+timed AS (
     SELECT
-        * REPLACE (
-            CASE WHEN marked_by = 'metrics' THEN marked_at ELSE max(marked_at) OVER so_far END AS marked_at,
-            CASE WHEN marked_by = 'metrics' THEN "at" ELSE max("at") OVER so_far END AS "at"
-        )
+        kind,
+        framework,
+        run_id,
+        step,
+        edge,
+        status,
+        marked_by,
+        marked_at,
+        max(marked_at) OVER so_far AS marked_so_far,
+        min(CASE WHEN kind = 'run' AND edge = 'begin' AND marked_by = 'metrics' THEN marked_at END) OVER (
+            PARTITION BY run_id, framework
+        ) AS imported_begin_at,
+        CASE WHEN marked_by = 'metrics' THEN "at" ELSE max("at") OVER so_far END AS "at",
+        file_id,
+        line_offset
     FROM marks
     WINDOW so_far AS (
         PARTITION BY run_id, file_id
@@ -40,11 +52,16 @@ named AS (
         m.edge,
         m.status,
         m.marked_by,
-        m.marked_at,
+        CASE
+            WHEN m.marked_by <> 'metrics' THEN m.marked_so_far
+            WHEN m.kind = 'step' AND m.marked_at > m.imported_begin_at - INTERVAL 1 SECOND
+                THEN greatest(m.marked_at, m.imported_begin_at)
+            ELSE m.marked_at
+        END AS marked_at,
         m.at,
         m.file_id,
         m.line_offset
-    FROM told AS m
+    FROM timed AS m
     LEFT JOIN declared AS d ON d.run_id = m.run_id
     LEFT JOIN used AS u ON u.run_id = m.run_id
 )

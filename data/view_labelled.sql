@@ -63,7 +63,7 @@ SELECT
     overhead_us,
     file_id
 FROM readings
-WHERE run_id IS NOT NULL AND framework IS NOT NULL
+WHERE run_id IS NOT NULL AND framework IS NOT NULL AND step IS NOT NULL
 UNION ALL
 SELECT
     r.call_id,
@@ -72,12 +72,12 @@ SELECT
     r.ended_at,
     r.completed_at,
     r.server_date,
-    d.framework AS framework,
+    r.framework,
     r.key_fingerprint,
     r.api_key_id,
     r.run_id,
-    r.step,
-    r.label_source,
+    t.step,
+    CASE WHEN t.step IS NOT NULL THEN 'time' ELSE r.label_source END AS label_source,
     r.method,
     r.path,
     r.endpoint,
@@ -112,7 +112,82 @@ SELECT
     r.usage,
     r.tool_usage,
     r.usage_source,
-    r.flags,
+    CASE
+        WHEN t.step IS NOT NULL
+            AND (r.started_at <= t.from_at + INTERVAL 1 SECOND OR r.started_at >= t.to_at - INTERVAL 1 SECOND)
+            THEN list_append(coalesce(r.flags, []), 'border')
+        ELSE r.flags
+    END AS flags,
+    r.error,
+    r.organization,
+    r.project,
+    r.upstream,
+    r.request_bytes,
+    r.response_bytes,
+    r.overhead_us,
+    r.file_id
+FROM readings AS r
+LEFT JOIN time_labels AS t
+    ON t.run_id = r.run_id
+    AND t.framework = r.framework
+    AND t.minute = date_trunc('minute', r.started_at)
+    AND r.started_at >= t.from_at
+    AND r.started_at < t.to_at
+WHERE r.run_id IS NOT NULL AND r.framework IS NOT NULL AND r.step IS NULL
+UNION ALL
+SELECT
+    r.call_id,
+    r.started_at,
+    r.first_byte_at,
+    r.ended_at,
+    r.completed_at,
+    r.server_date,
+    d.framework AS framework,
+    r.key_fingerprint,
+    r.api_key_id,
+    r.run_id,
+    CASE WHEN r.step IS NULL THEN t.step ELSE r.step END AS step,
+    CASE WHEN r.step IS NULL AND t.step IS NOT NULL THEN 'time' ELSE r.label_source END AS label_source,
+    r.method,
+    r.path,
+    r.endpoint,
+    r.usage_endpoint,
+    r.operation,
+    r.outcome,
+    r.status_code,
+    r.streamed,
+    r.request_model,
+    r.response_model,
+    r.response_status,
+    r.response_id,
+    r.request_id,
+    r.batch_id,
+    r.service_tier,
+    r.retry_count,
+    r.input_tokens,
+    r.cached_input_tokens,
+    r.cache_write_tokens,
+    r.output_tokens,
+    r.reasoning_tokens,
+    r.input_text_tokens,
+    r.input_audio_tokens,
+    r.input_image_tokens,
+    r.output_text_tokens,
+    r.output_audio_tokens,
+    r.output_image_tokens,
+    r.total_tokens,
+    r.images,
+    r.characters,
+    r.seconds,
+    r.usage,
+    r.tool_usage,
+    r.usage_source,
+    CASE
+        WHEN r.step IS NULL AND t.step IS NOT NULL
+            AND (r.started_at <= t.from_at + INTERVAL 1 SECOND OR r.started_at >= t.to_at - INTERVAL 1 SECOND)
+            THEN list_append(coalesce(r.flags, []), 'border')
+        ELSE r.flags
+    END AS flags,
     r.error,
     r.organization,
     r.project,
@@ -129,6 +204,12 @@ LEFT JOIN (
     GROUP BY run_id
     HAVING min(framework) = max(framework)
 ) AS d ON d.run_id = r.run_id
+LEFT JOIN time_labels AS t
+    ON t.run_id = r.run_id
+    AND t.framework = d.framework
+    AND t.minute = date_trunc('minute', r.started_at)
+    AND r.started_at >= t.from_at
+    AND r.started_at < t.to_at
 WHERE r.run_id IS NOT NULL AND r.framework IS NULL
 UNION ALL
 SELECT
@@ -197,6 +278,7 @@ LEFT JOIN time_labels AS t
     AND t.minute = date_trunc('minute', r.started_at)
     AND r.started_at >= t.from_at
     AND r.started_at < t.to_at
+    AND t.sure
     AND r.step IS NULL
 WHERE r.run_id IS NULL
 UNION ALL
@@ -211,8 +293,9 @@ SELECT
     o.key_fingerprint,
     o.api_key_id,
     CASE WHEN o.run_id IS NULL THEN t.run_id ELSE o.run_id END AS run_id,
-    CASE WHEN t.run_id IS NULL THEN o.step ELSE t.step END AS step,
-    CASE WHEN t.run_id IS NULL THEN o.label_source ELSE 'time' END AS label_source,
+    CASE WHEN o.step IS NULL THEN t.step ELSE o.step END AS step,
+    CASE WHEN o.run_id IS NULL AND t.run_id IS NOT NULL OR t.step IS NOT NULL THEN 'time' ELSE o.label_source END
+        AS label_source,
     o.method,
     o.path,
     o.endpoint,
@@ -248,7 +331,8 @@ SELECT
     NULL AS tool_usage,
     NULL AS usage_source,
     CASE
-        WHEN o.started_at <= t.from_at + INTERVAL 1 SECOND OR o.started_at >= t.to_at - INTERVAL 1 SECOND
+        WHEN (o.run_id IS NULL OR t.step IS NOT NULL)
+            AND (o.started_at <= t.from_at + INTERVAL 1 SECOND OR o.started_at >= t.to_at - INTERVAL 1 SECOND)
             THEN list_append(coalesce(o.flags, []), 'border')
         ELSE o.flags
     END AS flags,
@@ -270,9 +354,9 @@ LEFT JOIN (
     HAVING min(framework) = max(framework)
 ) AS d ON d.run_id = o.run_id AND o.framework IS NULL
 LEFT JOIN time_labels AS t
-    ON t.framework = o.framework
+    ON t.framework = CASE WHEN o.framework IS NULL THEN d.framework ELSE o.framework END
     AND t.minute = date_trunc('minute', o.started_at)
     AND o.started_at >= t.from_at
     AND o.started_at < t.to_at
     AND o.step IS NULL
-    AND o.run_id IS NULL;
+    AND CASE WHEN o.run_id IS NULL THEN t.sure ELSE t.run_id = o.run_id END;

@@ -14,6 +14,7 @@ SELECT
     count(*) FILTER (operation = 'create') AS creates,
     count(*) FILTER (standing = 'counted') AS counted,
     count(*) FILTER (standing = 'unknown') AS unknown,
+    count(*) FILTER (standing = 'optional') AS optional,
     count(*) FILTER (standing = 'uncovered') AS uncovered,
     count(*) FILTER (standing = 'unbilled') AS unbilled,
     CAST(sum(input_tokens) FILTER (standing = 'counted') AS BIGINT) AS input_tokens,

@@ -24,15 +24,15 @@ WITH placed AS (
         flags,
         file_id
     FROM readings
-    WHERE run_id IS NOT NULL AND framework IS NOT NULL
+    WHERE run_id IS NOT NULL AND framework IS NOT NULL AND step IS NOT NULL
     UNION ALL
     SELECT
         r.call_id,
         r.started_at,
         r.ended_at,
-        d.framework AS framework,
+        r.framework,
         r.run_id,
-        r.step,
+        t.step,
         r.usage_endpoint,
         r.operation,
         r.outcome,
@@ -44,7 +44,46 @@ WITH placed AS (
         r.reasoning_tokens,
         r.images,
         r.usage_source,
-        r.flags,
+        CASE
+            WHEN t.step IS NOT NULL
+                AND (r.started_at <= t.from_at + INTERVAL 1 SECOND OR r.started_at >= t.to_at - INTERVAL 1 SECOND)
+                THEN list_append(coalesce(r.flags, []), 'border')
+            ELSE r.flags
+        END AS flags,
+        r.file_id
+    FROM readings AS r
+    LEFT JOIN time_labels AS t
+        ON t.run_id = r.run_id
+        AND t.framework = r.framework
+        AND t.minute = date_trunc('minute', r.started_at)
+        AND r.started_at >= t.from_at
+        AND r.started_at < t.to_at
+    WHERE r.run_id IS NOT NULL AND r.framework IS NOT NULL AND r.step IS NULL
+    UNION ALL
+    SELECT
+        r.call_id,
+        r.started_at,
+        r.ended_at,
+        d.framework AS framework,
+        r.run_id,
+        CASE WHEN r.step IS NULL THEN t.step ELSE r.step END AS step,
+        r.usage_endpoint,
+        r.operation,
+        r.outcome,
+        r.status_code,
+        r.input_tokens,
+        r.cached_input_tokens,
+        r.cache_write_tokens,
+        r.output_tokens,
+        r.reasoning_tokens,
+        r.images,
+        r.usage_source,
+        CASE
+            WHEN r.step IS NULL AND t.step IS NOT NULL
+                AND (r.started_at <= t.from_at + INTERVAL 1 SECOND OR r.started_at >= t.to_at - INTERVAL 1 SECOND)
+                THEN list_append(coalesce(r.flags, []), 'border')
+            ELSE r.flags
+        END AS flags,
         r.file_id
     FROM readings AS r
     LEFT JOIN (
@@ -54,6 +93,12 @@ WITH placed AS (
         GROUP BY run_id
         HAVING min(framework) = max(framework)
     ) AS d ON d.run_id = r.run_id
+    LEFT JOIN time_labels AS t
+        ON t.run_id = r.run_id
+        AND t.framework = d.framework
+        AND t.minute = date_trunc('minute', r.started_at)
+        AND r.started_at >= t.from_at
+        AND r.started_at < t.to_at
     WHERE r.run_id IS NOT NULL AND r.framework IS NULL
     UNION ALL
     SELECT
@@ -86,6 +131,7 @@ WITH placed AS (
         AND t.minute = date_trunc('minute', r.started_at)
         AND r.started_at >= t.from_at
         AND r.started_at < t.to_at
+        AND t.sure
         AND r.step IS NULL
     WHERE r.run_id IS NULL
     UNION ALL
@@ -95,7 +141,7 @@ WITH placed AS (
         NULL AS ended_at,
         CASE WHEN o.framework IS NULL THEN d.framework ELSE o.framework END AS framework,
         CASE WHEN o.run_id IS NULL THEN t.run_id ELSE o.run_id END AS run_id,
-        CASE WHEN t.run_id IS NULL THEN o.step ELSE t.step END AS step,
+        CASE WHEN o.step IS NULL THEN t.step ELSE o.step END AS step,
         o.usage_endpoint,
         o.operation,
         'open' AS outcome,
@@ -108,7 +154,8 @@ WITH placed AS (
         NULL AS images,
         NULL AS usage_source,
         CASE
-            WHEN o.started_at <= t.from_at + INTERVAL 1 SECOND OR o.started_at >= t.to_at - INTERVAL 1 SECOND
+            WHEN (o.run_id IS NULL OR t.step IS NOT NULL)
+                AND (o.started_at <= t.from_at + INTERVAL 1 SECOND OR o.started_at >= t.to_at - INTERVAL 1 SECOND)
                 THEN list_append(coalesce(o.flags, []), 'border')
             ELSE o.flags
         END AS flags,
@@ -123,14 +170,15 @@ WITH placed AS (
         HAVING min(framework) = max(framework)
     ) AS d ON d.run_id = o.run_id AND o.framework IS NULL
     LEFT JOIN time_labels AS t
-        ON t.framework = o.framework
+        ON t.framework = CASE WHEN o.framework IS NULL THEN d.framework ELSE o.framework END
         AND t.minute = date_trunc('minute', o.started_at)
         AND o.started_at >= t.from_at
         AND o.started_at < t.to_at
         AND o.step IS NULL
-        AND o.run_id IS NULL
+        AND CASE WHEN o.run_id IS NULL THEN t.sure ELSE t.run_id = o.run_id END
 )
 SELECT
+    c.call_id,
     c.framework,
     c.run_id,
     c.step,
@@ -141,28 +189,17 @@ SELECT
         ELSE c.outcome
     END AS outcome,
     c.operation,
-    CASE
-        WHEN c.operation <> 'create' THEN NULL
-        WHEN list_contains(c.flags, 'never_sent') THEN 'unbilled'
-        WHEN c.outcome = 'refused' AND (c.status_code IS NULL OR c.status_code NOT IN (408, 409)) THEN 'unbilled'
-        WHEN list_contains(c.flags, 'unknown_endpoint') THEN 'unknown'
-        WHEN c.usage_endpoint IS NULL OR c.usage_endpoint NOT IN ('completions', 'embeddings', 'images')
-            THEN 'uncovered'
-        WHEN list_has_any(c.flags, ['cached_over_input', 'count_negative', 'count_absurd', 'count_malformed'])
-            OR list_has_any(t.flags, ['cached_over_input', 'count_negative', 'count_absurd', 'count_malformed'])
-            THEN 'unknown'
-        WHEN c.usage_endpoint = 'completions'
-            AND CASE WHEN t.call_id IS NULL THEN c.input_tokens ELSE t.input_tokens END IS NOT NULL
-            AND CASE WHEN t.call_id IS NULL THEN c.output_tokens ELSE t.output_tokens END IS NOT NULL
-            THEN 'counted'
-        WHEN c.usage_endpoint = 'embeddings'
-            AND CASE WHEN t.call_id IS NULL THEN c.input_tokens ELSE t.input_tokens END IS NOT NULL
-            THEN 'counted'
-        WHEN c.usage_endpoint = 'images'
-            AND CASE WHEN t.call_id IS NULL THEN c.images ELSE t.images END IS NOT NULL
-            THEN 'counted'
-        ELSE 'unknown'
-    END AS standing,
+    standing_of(
+        c.operation,
+        c.outcome,
+        c.status_code,
+        c.usage_endpoint,
+        c.flags,
+        t.flags,
+        CASE WHEN t.call_id IS NULL THEN c.input_tokens ELSE t.input_tokens END,
+        CASE WHEN t.call_id IS NULL THEN c.output_tokens ELSE t.output_tokens END,
+        CASE WHEN t.call_id IS NULL THEN c.images ELSE t.images END
+    ) AS standing,
     CASE WHEN t.call_id IS NULL THEN c.input_tokens ELSE t.input_tokens END AS input_tokens,
     CASE WHEN t.call_id IS NULL THEN c.cached_input_tokens ELSE t.cached_input_tokens END AS cached_input_tokens,
     CASE WHEN t.call_id IS NULL THEN c.cache_write_tokens ELSE t.cache_write_tokens END AS cache_write_tokens,

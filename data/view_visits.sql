@@ -1,6 +1,7 @@
 -- One row = one visit of a step by its marks: from its begin to its own end, the next begin in the run, or the run's
 -- end, whichever comes first; ended_at NULL: none of them was marked. Inner view of `steps` and `step_usage`.
--- covered: a proxy of this ledger was up through the visit, without a gap in its journal. A visit that nobody ended
+-- covered: a proxy of this ledger was up through the visit, without a gap in its journal; never where it was imported
+-- and nobody ended it. A visit that nobody ended
 -- goes on until the end of the proxy that began it, else until its run was idle for 60 minutes, else until now, and
 -- in any case until the run's last sign of life (of any framework, so that a stored column can be looked up).
 CREATE OR REPLACE VIEW visits AS
@@ -118,6 +119,7 @@ SELECT
     f.marked_by,
     w.to_at IS NOT NULL
     AND w.to_at >= f.until_at
+    AND NOT (f.marked_by = 'metrics' AND f.ended_at IS NULL)
     AND len(
         list_filter(
             coalesce((SELECT list({'from_at': from_at, 'to_at': to_at}) FROM gaps), []),

@@ -10,6 +10,7 @@ SUMMED = (
     "creates",
     "counted",
     "unknown",
+    "optional",
     "uncovered",
     "unbilled",
     "input_tokens",
@@ -19,13 +20,14 @@ SUMMED = (
     "reasoning_tokens",
     "images",
 )
-_COUNTS = SUMMED[:6]
+_COUNTS = SUMMED[:7]
 
 
 def assert_sums_agree(ledger: Ledger) -> None:
     """The rows of a run in `step_usage`, with `step IS NULL`, add up to its row in `run_usage`, and that to its calls.
 
     A sum over nothing is NULL in one place and, where a proxy was watching, 0 in another: they are taken for equal.
+    A run with ambiguous calls has no sum of tokens in either, and both say how many such calls there are.
     """
     with ledger.reading() as connection:
         _assert_sums_agree(connection)
@@ -44,11 +46,27 @@ def _assert_sums_agree(ledger: Connection) -> None:
         ledger,
         "SELECT framework, run_id, count(*), count(*) FILTER (operation = 'create'),"
         " count(*) FILTER (standing = 'counted'), count(*) FILTER (standing = 'unknown'),"
+        " count(*) FILTER (standing = 'optional'),"
         " count(*) FILTER (standing = 'uncovered'), count(*) FILTER (standing = 'unbilled'), "
         + ", ".join(f"sum({name}) FILTER (standing = 'counted')" for name in SUMMED[len(_COUNTS) :])
         + " FROM calls WHERE run_id IS NOT NULL GROUP BY ALL",
     )
-    assert _used(steps) == _used(runs) == calls
+    doubtful = _by_run(ledger, "SELECT framework, run_id, count(*) FROM ambiguous_calls GROUP BY ALL")
+    for view in ("step_usage", "run_usage"):
+        said = f"SELECT framework, run_id, sum(ambiguous) FROM {view} GROUP BY ALL HAVING sum(ambiguous) > 0"
+        assert _by_run(ledger, said) == doubtful
+        summed = " OR ".join(f"{name} IS NOT NULL" for name in SUMMED[len(_COUNTS) :])
+        assert (
+            ledger.rows(f"SELECT 1 FROM {view} SEMI JOIN ambiguous_calls USING (framework, run_id) WHERE {summed}")
+            == []
+        )
+    assert _used(steps) == _used(runs)
+    assert _used(runs) == _used(
+        {
+            run: row[: len(_COUNTS)] + (0,) * (len(row) - len(_COUNTS)) if run in doubtful else row
+            for run, row in calls.items()
+        }
+    )
 
 
 STEPS_BY_VIEWS = """
@@ -65,7 +83,8 @@ WITH visited AS (
 )
 SELECT
     u.framework, u.run_id, u.step, v.visits, u.first_begun_at, v.ended_at, v.status, u.calls, u.creates, u.counted,
-    u.unknown, u.uncovered, u.unbilled, u.input_tokens, u.cached_input_tokens, u.cache_write_tokens, u.output_tokens,
+    u.unknown, u.optional, u.ambiguous, u.uncovered, u.unbilled,
+    u.input_tokens, u.cached_input_tokens, u.cache_write_tokens, u.output_tokens,
     u.reasoning_tokens, u.images, u.covered
 FROM step_usage AS u
 LEFT JOIN visited AS v ON v.step = u.step AND v.run_id = u.run_id AND v.framework IS NOT DISTINCT FROM u.framework
@@ -88,7 +107,7 @@ def assert_calls_are_whole(ledger: Ledger) -> None:
     assert repeated == []
     astray = ledger.query(
         "SELECT call_id FROM calls WHERE (operation = 'create') <> (standing IS NOT NULL)"
-        " OR standing NOT IN ('counted', 'unbilled', 'uncovered', 'unknown') ORDER BY call_id"
+        " OR standing NOT IN ('counted', 'unbilled', 'uncovered', 'optional', 'unknown') ORDER BY call_id"
     ).rows
     assert astray == []
 

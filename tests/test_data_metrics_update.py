@@ -23,6 +23,8 @@ TOTALS = {
     "creates": 4,
     "counted": 3,
     "unknown": 1,
+    "optional": 0,
+    "ambiguous": 0,
     "uncovered": 0,
     "unbilled": 0,
     "input_tokens": 282_000,
@@ -84,9 +86,8 @@ def test_totals_are_written_at_once_and_are_pending() -> None:
         "API_CALLS": 3,
         "CACHED_TOKENS": 31_000,
         "AEI": 1.0 / math.log(282_001),
-        "COST_USD": None,
     }
-    assert (out["verification_status"], out["cost_breakdown"]) == ("pending", None)
+    assert (out["verification_status"], "cost_breakdown" in out) == ("pending", False)
     said = out["usage_api_reconciliation"]
     assert (said["verification_status"], said["attempts"], said["verified_at"]) == ("pending", [], None)
     assert "the usage of 1 call is unknown and not in these totals" in said["verification_message"]
@@ -110,8 +111,8 @@ def test_a_verdict_brings_the_reads_the_times_and_ours_in_full() -> None:
     assert out["usage_api_verification"] == {"verified": True, "error": None}
     assert (said["submeter"]["verdict"], said["submeter"]["steps"], said["submeter"]["totals"]) == (
         "verified",
-        STEPS,
-        TOTALS,
+        [{name: value for name, value in step.items() if value is not None} for step in STEPS],
+        {name: value for name, value in TOTALS.items() if value is not None},
     )
     assert said["submeter"]["parts"][0]["detail"]["bill_known"] is True
 
@@ -128,28 +129,47 @@ def test_every_verdict_has_the_users_word_in_all_three_places(verdict: str, word
 @pytest.mark.parametrize(
     "more", [{"joint": ["chatdev/a", "chatdev/b"]}, {"bill_known": False}, {"units_count": 9}, {"units": None}]
 )
-def test_a_bill_that_is_not_this_runs_alone_and_whole_is_null_and_not_zero(more: dict[str, Any]) -> None:
+def test_a_bill_that_is_not_this_runs_alone_and_whole_is_left_out(more: dict[str, Any]) -> None:
     said = filled({}, told("verified", **more))["usage_api_reconciliation"]
     (attempt,) = said["attempts"]
-    assert {attempt[name] for name in attempt if name.startswith("total_")} == {None}
+    assert sorted(attempt) == ["query_window", "timestamp"]
 
 
 def test_a_failed_read_is_never_a_number_and_the_earlier_verdict_is_told() -> None:
     said = told("verified")
     later = row("run", "r-2", "unavailable", {"parts": [{"audit_id": "p-1"}], "parts_count": 1}, final=False)
     out = filled({}, RunTold(totals=TOTALS, steps=[], audits=[*said.audits, later]))
-    assert out["usage_api_reconciliation"]["attempts"][1]["total_tokens_in"] is None
+    assert out["usage_api_reconciliation"]["attempts"][1].get("total_tokens_in", "left out") == "left out"
     assert "the final verdict before it was verified" in out["usage_api_reconciliation"]["verification_message"]
     assert out["usage_api_reconciliation"]["submeter"]["final_verdict"] == "verified"
 
 
-def test_totals_that_nobody_told_are_null_and_never_zero() -> None:
+def test_totals_that_nobody_told_are_left_out_and_never_zero() -> None:
     nothing = {"input_tokens": None, "output_tokens": None, "cached_input_tokens": None, "counted": None}
     out = filled({"aggregate_metrics": AUTONOMY | {"TOK_IN": 0}}, told(totals=nothing))
-    assert {out["aggregate_metrics"][name] for name in ("TOK_IN", "TOK_OUT", "CACHED_TOKENS", "API_CALLS", "AEI")} == {
-        None
-    }
+    assert out["aggregate_metrics"] == AUTONOMY
+    assert out["usage_api_reconciliation"]["submeter"]["replaced"] == {"aggregate_metrics": {"TOK_IN": 0}}
     assert "no call of it told its tokens" in out["usage_api_reconciliation"]["verification_message"]
+
+
+def test_no_total_is_written_of_a_run_with_calls_that_could_be_of_another() -> None:
+    nothing = {"input_tokens": None, "output_tokens": None, "cached_input_tokens": None, "ambiguous": 2}
+    before = {"aggregate_metrics": AUTONOMY | {"TOK_IN": 5, "API_CALLS": 0}, "cost_breakdown": {"input": 0.0}}
+    doubtful = told(totals=nothing)
+    assert not doubtful.silent
+    out = filled(before, doubtful)
+    assert out["aggregate_metrics"] == AUTONOMY
+    said = out["usage_api_reconciliation"]
+    assert said["submeter"]["totals"] == {"ambiguous": 2, "covered": True}
+    assert said["submeter"]["steps"] == [{"step": "1", "visits": 1, "ambiguous": 0, "covered": True}]
+    assert "2 calls could be of this run or of another" in said["verification_message"]
+    assert said["submeter"]["replaced"]["aggregate_metrics"] == {"TOK_IN": 5, "API_CALLS": 0}
+    assert filled(out, doubtful) == out
+
+
+def test_calls_that_may_not_be_billed_are_told_beside_the_totals() -> None:
+    out = filled({}, told(totals={"optional": 1}))
+    assert "1 call may not be billed: not in these totals" in out["usage_api_reconciliation"]["verification_message"]
 
 
 def test_efficiency_is_zero_at_no_tokens_and_unknown_without_its_parts() -> None:
@@ -180,13 +200,12 @@ SUMS = {"TOK_IN", "TOK_OUT", "API_CALLS", "CACHED_TOKENS", "AEI", "COST_USD"}
 
 
 def without_ours(text: str) -> str:
-    """The text with every member that may change cut down to its name."""
+    """The text without every member that may change, come or go."""
     start = root(text)
-    edits = with_members(text, start, {name: 0 for name in OURS if member(text, start, name)})
+    edits = without_members(text, start, OURS)
     aggregate = member(text, start, "aggregate_metrics")
     if aggregate:
-        there = {name: 0 for name in SUMS if member(text, aggregate.value_starts, name)}
-        edits += with_members(text, aggregate.value_starts, there)
+        edits += without_members(text, aggregate.value_starts, SUMS)
     steps = member(text, start, "steps")
     for item in items(text, steps.value_starts) if steps else ():
         edits += without_members(text, item, STEP_FIELDS)

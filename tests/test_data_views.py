@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from laws import assert_calls_are_whole, assert_sums_agree
@@ -12,6 +13,7 @@ from ledger_play import NOON_US, Play
 
 from submeter.data.call import Flag, MarkedBy, Operation, Outcome, Usage
 from submeter.data.clock import US_PER_S
+from submeter.data.questions import read_sql
 
 NOON = datetime(2026, 11, 22, 12)
 FOREVER_S = 24 * 3600.0
@@ -53,6 +55,37 @@ def test_a_refused_create_is_unbilled_unless_it_timed_out_or_conflicted(
 def test_a_create_that_was_never_sent_is_unbilled(play: Play) -> None:
     play.call(outcome=Outcome.FAILED, status_code=None, counts=Usage(), flags=(Flag.NEVER_SENT,))
     assert play.told(STANDING) == [("unbilled",)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said", "standing"),
+    [
+        ((Flag.OPTIONAL,), {}, "optional"),
+        ((Flag.OPTIONAL,), {"output_tokens": None}, "unknown"),
+        ((Flag.OPTIONAL,), {"outcome": Outcome.REFUSED, "status_code": 400}, "unbilled"),
+        ((Flag.OPTIONAL, Flag.CACHED_OVER_INPUT), {}, "unknown"),
+        ((), {}, "counted"),
+    ],
+)
+def test_a_create_that_may_not_be_billed_is_optional_where_its_usage_is_known(
+    play: Play, flags: tuple[Flag, ...], said: dict[str, Any], standing: str
+) -> None:
+    play.call(flags=flags, **said)
+    assert play.told(STANDING) == [(standing,)]
+
+
+def test_an_optional_call_is_in_no_sum_and_its_number_stands_beside_each(play: Play) -> None:
+    play.call(input_tokens=7)
+    play.call(flags=(Flag.OPTIONAL,), input_tokens=1000)
+    numbers = "calls, counted, unknown, optional, input_tokens"
+    for view in ("step_usage", "run_usage", "minute_usage"):
+        assert play.told(f"SELECT {', '.join(f'sum({name})' for name in numbers.split(', '))} FROM {view}") == [
+            (2, 1, 0, 1, 7)
+        ]
+    asked = {"framework": None, "run_id": None}
+    assert play.ledger.query(f"SELECT {numbers} FROM ({read_sql('by_model').rstrip().rstrip(';')})", asked).rows == [
+        (2, 1, 0, 1, 7)
+    ]
 
 
 @pytest.mark.parametrize("usage_endpoint", ["moderations", "audio_speeches", None])
@@ -149,12 +182,23 @@ def test_rows_of_one_websocket_share_a_request_id_and_are_not_flagged(play: Play
     assert play.told("SELECT DISTINCT flags FROM calls") == [([],)]
 
 
-def test_the_last_id_configured_for_a_key_stands_for_calls_made_without_one(play: Play) -> None:
+def test_the_latest_id_known_of_a_key_stands_for_all_its_calls_in_every_view(play: Play) -> None:
     play.call(api_key_id=None)
     play.call(api_key_id="key_first")
     for key_id in (None, "key_wrong", "key_right", None):
         play.journal.append("key", {"key_fingerprint": "ab12", "framework": "chatdev", "api_key_id": key_id})
-    assert play.told("SELECT api_key_id FROM calls ORDER BY started_at") == [("key_right",), ("key_first",)]
+    assert play.told("SELECT api_key_id FROM calls ORDER BY started_at") == [("key_right",), ("key_right",)]
+    for view in ("minute_usage", "(SELECT * FROM calls WHERE api_key_id = 'key_right')"):
+        assert play.told(f"SELECT DISTINCT api_key_id FROM {view}") == [("key_right",)]
+    assert [row[2:4] for row in play.told("keys_in_use")] == [("key_right", 2)]
+
+
+def test_the_id_noted_with_a_call_stands_where_no_other_is_known_of_its_key(play: Play) -> None:
+    play.call(api_key_id="key_first")
+    play.call(api_key_id="key_other", key="cd34")
+    play.journal.append("key", {"key_fingerprint": "ab12", "framework": "chatdev", "api_key_id": None})
+    play.journal.append("key", {"key_fingerprint": "ef56", "framework": "chatdev", "api_key_id": "key_third"})
+    assert play.told("SELECT api_key_id FROM calls ORDER BY started_at") == [("key_first",), ("key_other",)]
 
 
 def test_a_call_of_an_unknown_key_has_the_framework_its_run_was_declared_with(play: Play) -> None:
