@@ -1,8 +1,9 @@
 """Makes reads and keeps them: raw pages beside the journal first, then the line that names them.
 
 A page is `reads/<sha256>.json.gz`, named by the digest of its uncompressed bytes, 0600, on disk before the line that
-says it was read. A read whose pages are not all there, whole, is worth nothing: `PageStore.vouches` says so before a
-verdict rests on it. After a crash the next audit finds what was kept and goes on from there.
+says it was read. The ledger judges a read from its pages once, when it takes it in; after that an audit only asks
+`PageStore.held` whether the pages that a verdict would rest on are still there. After a crash the next audit finds
+what was kept and goes on from there.
 
 Nothing is judged here, and nothing of the admin key comes this far.
 """
@@ -13,14 +14,13 @@ import gzip
 import hashlib
 import os
 import secrets
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..data.clock import US_PER_S
 from ..data.error import SubmeterError
 from ..data.journal import Journal, new_call_id
-from .bucket import BadRead, PageReader, UsageEndpoint
+from ..data.pages import PageUnusableError, page_body, page_name
+from ..data.usage_pages import UsageEndpoint
 from .questions import StoredRead
 from .span import Window
 from .usage_api import UsageApi, UsageRead
@@ -43,11 +43,12 @@ def take_read(
 
 
 class PageStore:
-    """The folder of raw pages."""
+    """The folder of raw pages, looked through once; what is kept through this store is known without another look."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._rows: dict[tuple[str, str, str, int, int], bool] = {}
+        self._names: set[str] | None = None
+        """Of the files that were there when the folder was looked through, and of those written since."""
 
     def keep(self, pages: Iterable[bytes]) -> list[str]:
         """Write each page unless it is there; their digests in order."""
@@ -67,43 +68,34 @@ class PageStore:
             ) from error
         return digests
 
-    def vouches(self, read: StoredRead) -> bool:
-        """Whether every page of a good read is still there, still makes a good read, and gave as many rows as the
-        ledger holds of it."""
-        key = (read.read_id, read.usage_endpoint, read.api_key_id, read.rows, len(read.pages))
-        if key not in self._rows:
-            self._rows[key] = self._vouches(read)
-        return self._rows[key]
+    def held(self, digests: Iterable[str]) -> bool:
+        """Whether the file of each of these pages is there. What is in it was judged when the ledger took it in."""
+        names = self._known_names()
+        return all(page_name(digest) in names for digest in digests)
 
-    def _vouches(self, read: StoredRead) -> bool:
-        reader = PageReader(
-            UsageEndpoint(read.usage_endpoint),
-            api_key_id=read.api_key_id,
-            window_start=read.window.start_us // US_PER_S,
-            window_end=read.window.end_us // US_PER_S,
-        )
-        cursor: str | None = ""
-        try:
-            for digest in read.pages:
-                body = self.body(digest)
-                if body is None or cursor is None:
-                    return False
-                cursor = reader.take(body)
-        except BadRead:
-            return False
-        return cursor is None and len(reader.rows) == read.rows
+    def vouches(self, read: StoredRead) -> bool:
+        """Whether the pages of a stored read are still there."""
+        return self.held(read.pages)
 
     def body(self, digest: str) -> bytes | None:
         """One page as it came; None where it is missing or damaged."""
         try:
-            body = gzip.decompress((self.folder / f"{digest}.json.gz").read_bytes())
-        except (OSError, EOFError, zlib.error):
+            return page_body(self.folder, digest)
+        except PageUnusableError:
             return None
-        return body if hashlib.sha256(body).hexdigest() == digest else None
+
+    def _known_names(self) -> set[str]:
+        if self._names is None:
+            try:
+                with os.scandir(self.folder) as entries:
+                    self._names = {entry.name for entry in entries}
+            except OSError:  # no folder, or none that may be looked into: no page can be shown
+                self._names = set()
+        return self._names
 
     def _write(self, digest: str, body: bytes) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.folder / f"{digest}.json.gz"
+        path = self.folder / page_name(digest)
         part = self.folder / f".{digest}.{os.getpid()}.{secrets.token_hex(4)}"
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -120,6 +112,8 @@ class PageStore:
             os.fsync(folder)
         finally:
             os.close(folder)
+        if self._names is not None:
+            self._names.add(path.name)
 
 
 def _line(read: UsageRead, pages: list[str]) -> dict[str, object]:

@@ -18,7 +18,7 @@ from .journal import submeter_version
 from .questions import read_sql
 from .staging import Connection, StatementRefusedError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 VIEWS = (
     "known_keys",
@@ -38,6 +38,9 @@ VIEWS = (
     "minute_usage",
     "unknown_calls",
     "run_audit",
+    "process_skews",
+    "proxy_times",
+    "mark_skews",
 )
 """In the order in which they stand on each other."""
 

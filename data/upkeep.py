@@ -36,6 +36,7 @@ COMPARED = {
     "audits": "*",
     "inferred": "*",
     "gaps": "*",
+    "process_skew_steps": "*",
     "processes": "* EXCLUDE (observed_at, gone_at)",
 }
 """What must be the same in a ledger and in one built anew. When a process was seen alive or gone is not in a journal,
