@@ -1,4 +1,4 @@
-"""Raw Usage API pages as they lie in the journal's `reads/` folder: `<sha256>.json.gz`, named by the bytes as they came.
+"""Raw Usage API pages as they lie in the journal's `reads/` folder: `<sha256>.json.gz`, the digest of the bytes inside.
 
 The page is the record of what the provider said. Never here: the network, and what a page says.
 """
