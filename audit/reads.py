@@ -43,12 +43,12 @@ def take_read(
 
 
 class PageStore:
-    """The folder of raw pages, looked through once; what is kept through this store is known without another look."""
+    """The folder of raw pages, looked through once by each store."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._names: set[str] | None = None
-        """Of the files that were there when the folder was looked through, and of those written since."""
+        """Of the files that were there when the folder was looked through, and of those found since."""
 
     def keep(self, pages: Iterable[bytes]) -> list[str]:
         """Write each page unless it is there; their digests in order."""
@@ -70,8 +70,7 @@ class PageStore:
 
     def held(self, digests: Iterable[str]) -> bool:
         """Whether the file of each of these pages is there. What is in it was judged when the ledger took it in."""
-        names = self._known_names()
-        return all(page_name(digest) in names for digest in digests)
+        return all(self._has(page_name(digest)) for digest in digests)
 
     def vouches(self, read: StoredRead) -> bool:
         """Whether the pages of a stored read are still there."""
@@ -84,14 +83,16 @@ class PageStore:
         except PageUnusableError:
             return None
 
-    def _known_names(self) -> set[str]:
+    def _has(self, name: str) -> bool:
         if self._names is None:
             try:
                 with os.scandir(self.folder) as entries:
                     self._names = {entry.name for entry in entries}
             except OSError:  # no folder, or none that may be looked into: no page can be shown
                 self._names = set()
-        return self._names
+        if name not in self._names and (self.folder / name).is_file():  # written since, by this audit or another
+            self._names.add(name)
+        return name in self._names
 
     def _write(self, digest: str, body: bytes) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,8 +113,6 @@ class PageStore:
             os.fsync(folder)
         finally:
             os.close(folder)
-        if self._names is not None:
-            self._names.add(path.name)
 
 
 def _line(read: UsageRead, pages: list[str]) -> dict[str, object]:

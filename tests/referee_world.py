@@ -367,7 +367,6 @@ class World:
             endpoint, api_key_id=key, window_start=window.start * 60, window_end=window.end * 60
         )
         asked = [
-            ("start_time", str(window.start * 60)),
             ("end_time", str(window.end * 60)),
             ("bucket_width", "1m"),
             ("limit", str(self.page_size)),
@@ -375,11 +374,11 @@ class World:
             *(("group_by[]", name) for name in judges.bucket.GROUP_BY[endpoint]),
         ]
         visible = list(self.books.billed(at=now_s))
-        cursor: str | None = ""
         try:
-            while cursor is not None:
-                sent = "" if broken == "cursor" else cursor
-                query = read_query(str(endpoint), [*asked, ("page", sent)] if sent else asked, now_s)
+            while (question := reader.question) is not None:
+                sent = "" if broken == "cursor" else question.cursor
+                begun = [("start_time", str(question.start)), *asked]
+                query = read_query(str(endpoint), [*begun, ("page", sent)] if sent else begun, now_s)
                 body = page(query, visible, empty_buckets=self.empty_buckets)
                 if broken == "cursor":
                     body = {**body, "has_more": True, "next_page": "again"}
@@ -388,7 +387,7 @@ class World:
                     text = text[: len(text) // 2]
                 if broken == "other_key":
                     text = text.replace(key, "key_other") if key in text else "<html>"
-                cursor = reader.take(text.encode())
+                reader.take(text.encode())
         except judges.bucket.BadRead as bad:
             stored.good, stored.problem = False, str(bad.problem)
             return stored

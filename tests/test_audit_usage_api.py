@@ -358,7 +358,7 @@ def billed_world(folder: Path, **settings: Any) -> Iterator[tuple[World, Callabl
         here.at(3 * 86_400)
         two_days = {"window_start": BEGIN_S * US_PER_S, "window_end": (BEGIN_S + 2 * 86_400) * US_PER_S}
         with UsageApi(here.settings, clock=here.clock) as client:
-            yield here, lambda: read(client, **two_days)
+            yield here, lambda: read(client, COMPLETIONS, **two_days)
 
 
 def test_an_answer_that_stops_early_is_asked_for_the_rest_and_says_the_same(tmp_path: Path) -> None:
@@ -374,9 +374,6 @@ def test_an_answer_that_stops_early_is_asked_for_the_rest_and_says_the_same(tmp_
 def test_a_bucket_that_is_left_out_once_is_asked_for_again(tmp_path: Path) -> None:
     with billed_world(tmp_path) as (here, ask):
         true = ask()
-        here.sim.plan.add(Fault(kind=FaultKind.BUCKET_MISSING, after=0, times=1))
-        assert ask().rows == () != true.rows, "an answer that begins at a minute and does not list it says it is empty"
-        here.sim.plan.clear()
         here.sim.plan.add(Fault(kind=FaultKind.BUCKET_MISSING, after=7, times=1))
         again = ask()
     assert (again.good, again.rows, again.holes, len(again.pages)) == (True, true.rows, 0, 4)
