@@ -332,6 +332,27 @@ def test_a_ledger_of_a_newer_program_is_not_written_to(play: Play) -> None:
     assert play.ledger.query("SELECT count(*) FROM calls").rows == [(1,)]
 
 
+def test_a_ledger_of_version_1_has_its_reads_judged_anew_and_its_clocks_counted(play: Play) -> None:
+    a_bit_of_everything(play)
+    gone = add_usage_read(play, read_id="gone", keep_page=False)
+    assert (reads_folder(play.path) / f"{gone}.json.gz").is_file()
+    play.ledger.ingest()
+    body = orjson.dumps({"data": [], "has_more": True, "next_page": None})
+    add_usage_read(play, read_id="never good", body=body)
+    play.ledger.ingest()
+    whole = contents(play.ledger)
+    with open_file(play.path, Patience(0), read_only=False) as connection:
+        connection.rows("ALTER TABLE usage_reads DROP COLUMN rows")
+        connection.rows("UPDATE usage_reads SET good = true, problem = NULL, message = NULL, holes = 0")
+        connection.rows("UPDATE usage_buckets SET input_tokens = 12345")
+        connection.rows("DROP TABLE process_skew_steps")
+        connection.rows(f"UPDATE schema_version SET version = 1 WHERE version = {SCHEMA_VERSION}")
+        connection.rows("COMMENT ON TABLE schema_version IS NULL")
+    Ledger(play.path, clock=play.clock).ingest()
+    assert contents(play.ledger) == whole
+    assert play.ledger.query("SELECT max(version) FROM schema_version").rows == [(SCHEMA_VERSION,)]
+
+
 def test_a_duckdb_file_that_is_no_ledger_is_not_written_to(tmp_path: Path) -> None:
     clock = FixedClock(NOON_US)
     path = tmp_path / "mine.duckdb"
