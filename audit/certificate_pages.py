@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from ..data.clock import US_PER_S
-from .bucket import BadRead, PageReader, UsageEndpoint, UsageRow
+from ..data.usage_pages import BadRead, UsageEndpoint, UsageRow
+from ..data.usage_reader import replay
 from .history import Attempt
 from .unit import BillRow
 from .window import Window
@@ -47,24 +47,19 @@ def read_of(
         return read, f"{name} was asked after the certificate was made."
     if not attempt.good:
         return read, f"{name} is not good and has pages." if told["pages"] or not told["problem"] else None
-    if asked_at < window.end_us:
-        return read, f"{name} was asked before its window had ended."
-    reader = PageReader(
-        endpoint,
-        api_key_id=api_key_id,
-        window_start=window.start_us // US_PER_S,
-        window_end=window.end_us // US_PER_S,
-    )
-    cursor: str | None = ""
+    if any(digest not in pages for digest in told["pages"]):
+        return read, f"{name}: its pages are not all there."
     try:
-        for digest in told["pages"]:
-            if cursor is None or digest not in pages:
-                return read, f"{name}: its pages are not all there, or not all its own."
-            cursor = reader.take(pages[digest])
+        reader = replay(
+            endpoint,
+            api_key_id=api_key_id,
+            window_start=window.start_us,
+            window_end=window.end_us,
+            asked_at=asked_at,
+            pages=[pages[digest] for digest in told["pages"]],
+        )
     except BadRead as bad:
         return read, f"{name}: {bad.message}"
-    if cursor is not None:
-        return read, f"{name}: its pages are not all there."
     return Read(attempt=attempt, window=window, rows=[_bill_row(endpoint, row) for row in reader.rows]), None
 
 

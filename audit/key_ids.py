@@ -15,11 +15,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from ..data.clock import US_PER_MINUTE, US_PER_S, minute_floor
-from .bucket import BadRead, Problem
-from .usage_api import LIMIT, Query, UsageApi
+from ..data.clock import US_PER_MINUTE, minute_floor
+from ..data.usage_pages import BadRead, Problem, UsageEndpoint, read_object
+from .usage_api import Query, UsageApi
 
 LISTED = 100
 """Objects on one page of a list, the most there are (OpenAPI document of 2026-08-21)."""
@@ -79,12 +77,14 @@ def _listed(client: UsageApi, path: str) -> list[dict[str, Any]]:
     after: str | None = None
     for _ in range(PAGES_MAX):
         query: Query = [("limit", LISTED)]
-        page = _object(client.get(path, [*query, ("after", after)] if after else query))
-        data = page.get("data")
+        page = read_object(client.get(path, [*query, ("after", after)] if after else query))
+        data, has_more = page.get("data"), page.get("has_more")
+        if not isinstance(has_more, bool):
+            raise BadRead(Problem.NOT_A_PAGE, f"{path} does not say whether there is more.")
         if not isinstance(data, list) or not all(isinstance(one, dict) and _is_id(one.get("id")) for one in data):
             raise BadRead(Problem.NOT_A_PAGE, f"{path} answered something that is not a list of objects with ids.")
         objects += data
-        if not page.get("has_more"):
+        if not has_more:
             return objects
         after = data[-1]["id"] if data else None
         if after is None:
@@ -110,7 +110,7 @@ def decide(ends: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
 def check_readable(client: UsageApi, *, now_us: int) -> None:
     """Read one minute of the past. Raises `BadRead` where no canary could be looked for."""
     end_us = minute_floor(now_us) - US_PER_MINUTE
-    _bill(client, end_us - US_PER_MINUTE, end_us)
+    client.read_all_keys(UsageEndpoint.COMPLETIONS, window_start=end_us - US_PER_MINUTE, window_end=end_us)
 
 
 def sight_canary(
@@ -135,14 +135,14 @@ def sight_canary(
     seen: set[str | None] = set()
     merged: set[str | None] = set()
     sums: dict[str | None, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for result in _bill(client, start_us, end_us):
-        key = result.get("api_key_id")
-        if result.get("model") != call.model or key in others or (among and key is not None and key not in among):
+    for row in client.read_all_keys(UsageEndpoint.COMPLETIONS, window_start=start_us, window_end=end_us):
+        key = row.api_key_id
+        if row.model != call.model or key in others or (among and key is not None and key not in among):
             continue
-        counts, requests = _counts(result), result.get("num_model_requests")
-        if requests == 1 and counts == wanted:
+        counts = (row.input_tokens or 0, row.output_tokens or 0)  # never None: the strict reader asks for both
+        if row.num_model_requests == 1 and counts == wanted:
             seen.add(key)
-        elif requests != 1 and _may_hold(counts, wanted):
+        elif row.num_model_requests != 1 and _may_hold(counts, wanted):
             merged.add(key)
         sums[key] = (sums[key][0] + counts[0], sums[key][1] + counts[1])
     # A call may be billed in two minutes: then its parts together are what it used.
@@ -158,50 +158,5 @@ def _may_hold(counts: tuple[int, int], wanted: tuple[int, int]) -> bool:
     return counts[0] >= wanted[0] and counts[1] >= wanted[1]
 
 
-def _bill(client: UsageApi, start_us: int, end_us: int) -> list[dict[str, Any]]:
-    """The completions of all keys in a few minutes, by key and model."""
-    query: Query = [
-        ("start_time", start_us // US_PER_S),
-        ("end_time", end_us // US_PER_S),
-        ("bucket_width", "1m"),
-        ("limit", LIMIT),
-        ("group_by[]", "api_key_id"),
-        ("group_by[]", "model"),
-    ]
-    page = _object(client.get("/organization/usage/completions", query))
-    data = page.get("data")
-    if not isinstance(data, list) or page.get("has_more"):
-        raise BadRead(Problem.NOT_A_PAGE, "The Usage API did not give these few minutes on one page.")
-    return _results(data)
-
-
-def _results(data: list[Any]) -> list[dict[str, Any]]:
-    found = []
-    for bucket in data:
-        results = bucket.get("results") if isinstance(bucket, dict) else None
-        if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
-            raise BadRead(Problem.NOT_A_PAGE, "A bucket has no list `results`.")
-        found += results
-    return found
-
-
-def _counts(result: dict[str, Any]) -> tuple[int, int]:
-    counts = [result.get(name) for name in ("input_tokens", "output_tokens")]
-    given, written = counts
-    if not isinstance(given, int) or not isinstance(written, int):
-        raise BadRead(Problem.COUNT_NOT_WHOLE, "A result has no whole numbers of tokens.")
-    return given, written
-
-
 def _is_id(value: object) -> bool:
     return isinstance(value, str) and value.isascii() and value.replace("_", "").replace("-", "").isalnum()
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        page = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRead(Problem.NOT_JSON, f"The answer is not JSON: {error}.") from None
-    if not isinstance(page, dict):
-        raise BadRead(Problem.NOT_A_PAGE, "The answer is JSON, but not an object.")
-    return page

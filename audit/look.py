@@ -124,6 +124,7 @@ def look(
             counted = used[each.run].get(each.api_key_id, False) or each.counted > 0
             used[each.run][each.api_key_id] = counted
     own = questions.own_keys(asked)
+    ambiguous = questions.ambiguous(asked)
     parts: dict[str, dict[RunName | None, list[StoredPart]]] = defaultdict(lambda: defaultdict(list))
     for part in questions.stored_parts(asked):
         parts[part.api_key_id][part.run].append(part)
@@ -156,6 +157,7 @@ def look(
             {run: episodes.get(run, ()) for run in on_key.get(key, ())},
             frozenset(run for run in on_key.get(key, ()) if _counts_elsewhere(used.get(run, {}), key)),
             parts.get(key, {}),
+            ambiguous,
             period[0] if period is not None and key in wanted else None,
             now_us=now_us,
             shift_min=shift_min,
@@ -175,7 +177,7 @@ def look(
         runs=runs,
         key_ids=key_ids,
         keyless={run: n for run, n in keyless.items() if n},
-        ambiguous={},
+        ambiguous=ambiguous,
         unlabelled=unlabelled,
         gaps=questions.gaps(asked, shift_min=shift_min),
         keys=laid,
@@ -194,6 +196,7 @@ def _key_look(
     episodes: Mapping[RunName, Sequence[Episode]],
     counts_elsewhere: frozenset[RunName],
     parts: Mapping[RunName | None, Sequence[StoredPart]],
+    ambiguous: Mapping[RunName, int],
     period: Window | None,
     *,
     now_us: int,
@@ -241,6 +244,7 @@ def _key_look(
                     run=of,
                     window=window,
                     open=is_open,
+                    ambiguous=0 if of is None else ambiguous.get(of, 0),
                     counts_elsewhere=of is not None and of not in own and of in counts_elsewhere,
                     final_us=max(finals, default=None),
                 )

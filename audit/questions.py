@@ -151,9 +151,15 @@ def episodes(asked: Asking) -> tuple[Episode, ...]:
             started_us=started_us,
             ended_us=ended_us,
             end_source=end_source,
+            skew_known=skew_known,
         )
-        for framework, run_id, episode, started_us, ended_us, end_source, _ in asked.rows("audit_runs")
+        for framework, run_id, episode, started_us, ended_us, end_source, skew_known in asked.rows("audit_runs")
     )
+
+
+def ambiguous(asked: Asking) -> dict[RunName, int]:
+    """How many calls could be of each run or of another; runs without any are not here."""
+    return {(framework, run_id): calls for framework, run_id, calls in asked.rows("audit_ambiguous")}
 
 
 def activities(asked: Asking, *, shift_min: int) -> tuple[Activity, ...]:

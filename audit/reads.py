@@ -1,8 +1,9 @@
 """Makes reads and keeps them: raw pages beside the journal first, then the line that names them.
 
 A page is `reads/<sha256>.json.gz`, named by the digest of its uncompressed bytes, 0600, on disk before the line that
-says it was read. A read whose pages are not all there, whole, is worth nothing: `PageStore.vouches` says so before a
-verdict rests on it. After a crash the next audit finds what was kept and goes on from there.
+says it was read. The ledger judges a read from its pages once, when it takes it in; after that an audit only asks
+`PageStore.held` whether the pages that a verdict would rest on are still there. After a crash the next audit finds
+what was kept and goes on from there.
 
 Nothing is judged here, and nothing of the admin key comes this far.
 """
@@ -13,13 +14,13 @@ import gzip
 import hashlib
 import os
 import secrets
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..data.error import SubmeterError
 from ..data.journal import Journal, new_call_id
-from .bucket import UsageEndpoint
+from ..data.pages import PageUnusableError, page_body, page_name
+from ..data.usage_pages import UsageEndpoint
 from .usage_api import UsageApi, UsageRead
 from .window import Window
 
@@ -41,11 +42,12 @@ def take_read(
 
 
 class PageStore:
-    """The folder of raw pages."""
+    """The folder of raw pages, looked through once by each store."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._names: frozenset[str] | None = None
+        self._names: set[str] | None = None
+        """Of the files that were there when the folder was looked through, and of those found since."""
 
     def keep(self, pages: Iterable[bytes]) -> list[str]:
         """Write each page unless it is there; their digests in order."""
@@ -66,26 +68,30 @@ class PageStore:
         return digests
 
     def held(self, digests: Iterable[str]) -> bool:
-        """Whether the files of all these pages are there. What they hold was looked at when they were taken in."""
-        if self._names is None:
-            try:
-                with os.scandir(self.folder) as entries:
-                    self._names = frozenset(entry.name for entry in entries)
-            except OSError:
-                self._names = frozenset()
-        return all(f"{digest}.json.gz" in self._names for digest in digests)
+        """Whether the file of each of these pages is there. What is in it was judged when the ledger took it in."""
+        return all(self._has(page_name(digest)) for digest in digests)
 
     def body(self, digest: str) -> bytes | None:
         """One page as it came; None where it is missing or damaged."""
         try:
-            body = gzip.decompress((self.folder / f"{digest}.json.gz").read_bytes())
-        except (OSError, EOFError, zlib.error):
+            return page_body(self.folder, digest)
+        except PageUnusableError:
             return None
-        return body if hashlib.sha256(body).hexdigest() == digest else None
+
+    def _has(self, name: str) -> bool:
+        if self._names is None:
+            try:
+                with os.scandir(self.folder) as entries:
+                    self._names = {entry.name for entry in entries}
+            except OSError:  # no folder, or none that may be looked into: no page can be shown
+                self._names = set()
+        if name not in self._names and (self.folder / name).is_file():  # written since, by this audit or another
+            self._names.add(name)
+        return name in self._names
 
     def _write(self, digest: str, body: bytes) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.folder / f"{digest}.json.gz"
+        path = self.folder / page_name(digest)
         part = self.folder / f".{digest}.{os.getpid()}.{secrets.token_hex(4)}"
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

@@ -7,7 +7,8 @@
     OPENAI_ADMIN_KEY, else OPENAI_API_KEY_USAGE_TRACKING, else OPEN_AI_KEY_ADM   the key that may read usage
     OPENAI_API_KEY_<FRAMEWORK>_ID   the `key_...` id of a framework's own key
 
-An interval of 0 makes settle 0 too, and every verdict says `timing: test`.
+An interval of 0 makes settle 0 too; with it, or with fewer than two identical reads, every verdict says `timing: test`
+and proves nothing. Other values below the defaults are carried by each verdict.
 
 Never here: a framework's secret, and the admin key in any text: `repr` leaves it out.
 """
@@ -30,6 +31,10 @@ ADMIN_KEYS = ("OPENAI_ADMIN_KEY", "OPENAI_API_KEY_USAGE_TRACKING", "OPEN_AI_KEY_
 
 DEFAULT_USAGE_API_URL = "https://api.openai.com/v1"
 TIMING_TEST = "test"
+INTERVAL_MIN = 30
+STABLE_READS_MIN = 2
+SETTLE_MIN = 60
+"""What an audit waits for unless it is told otherwise; less is said in the verdict."""
 
 _MINUTES_MAX = 366 * 24 * 60
 _READS_MAX = 1_000
@@ -40,11 +45,11 @@ _KEY_ID_VARIABLE = re.compile(r"OPENAI_API_KEY_(?P<framework>\w+)_ID")
 class AuditSettings:
     """How strict an audit is, and whom it asks."""
 
-    interval_min: int = 30
+    interval_min: int = INTERVAL_MIN
     """Minutes from one counted read to the next; 0 is for tests and says so in every verdict."""
-    stable_reads: int = 2
+    stable_reads: int = STABLE_READS_MIN
     """Identical good reads in a row that confirm a bill."""
-    settle_min: int = 60
+    settle_min: int = SETTLE_MIN
     """Minutes after a window's end before the last counted read."""
     usage_api_url: str = DEFAULT_USAGE_API_URL
     admin_key: str | None = field(default=None, repr=False)
@@ -64,16 +69,27 @@ class AuditSettings:
 
     @property
     def timing(self) -> str | None:
-        """`test` where the waiting rules are switched off; None otherwise."""
-        return None if self.interval_min else TIMING_TEST
+        """`test` where nothing is confirmed by waiting: no interval, or one read alone (DESIGN.md section 6); else
+        None."""
+        return TIMING_TEST if not self.interval_min or self.stable_reads < 2 else None
+
+    @property
+    def below_defaults(self) -> bool:
+        """Whether an audit waits for less than it does unless told otherwise, so that its verdicts carry these
+        settings."""
+        return (
+            self.interval_min < INTERVAL_MIN
+            or self.stable_reads < STABLE_READS_MIN
+            or self.settle_us < SETTLE_MIN * US_PER_MINUTE
+        )
 
 
 def read_settings(environment: Mapping[str, str]) -> AuditSettings:
     """The settings named by the environment, defaults elsewhere. Raises `SubmeterError` for a value that is none."""
     return AuditSettings(
-        interval_min=_whole_number(environment, INTERVAL, 30, least=0, most=_MINUTES_MAX),
-        stable_reads=_whole_number(environment, STABLE_READS, 2, least=1, most=_READS_MAX),
-        settle_min=_whole_number(environment, SETTLE, 60, least=0, most=_MINUTES_MAX),
+        interval_min=_whole_number(environment, INTERVAL, INTERVAL_MIN, least=0, most=_MINUTES_MAX),
+        stable_reads=_whole_number(environment, STABLE_READS, STABLE_READS_MIN, least=1, most=_READS_MAX),
+        settle_min=_whole_number(environment, SETTLE, SETTLE_MIN, least=0, most=_MINUTES_MAX),
         usage_api_url=_url(environment.get(USAGE_API_URL, "").strip() or DEFAULT_USAGE_API_URL),
         admin_key=_admin_key(environment),
         framework_key_ids=_framework_key_ids(environment),

@@ -6,7 +6,9 @@
 A read never raises for what the world does: it is good, or it says its problem in the provider's own words. It is
 never a number unless it is good. `bucket_width=1m`, `limit=1440`, whole seconds, `api_key_ids[]` and `group_by[]` in
 the bracket form that both official SDKs send (openai-usage.md C.1, checked 2026-11); start and end stay fixed while
-paging. 429 (its Retry-After honoured), 5xx and broken connections are tried again, a bounded number of times.
+paging. What is asked, and how often, is `data.usage_reader`'s affair: minutes that an answer leaves out are asked for
+again, as part of the same read. 429 (its Retry-After honoured), 5xx and broken connections are tried again, a bounded
+number of times.
 
 The admin key goes to the configured host alone: redirects are not followed, and proxies and `.netrc` of the
 environment are not used (a framework's environment may point them at a meter). It is in no text made here. Where the
@@ -26,7 +28,8 @@ import orjson
 
 from ..data.clock import US_PER_S, Clock
 from ..data.journal import submeter_version
-from .bucket import GROUP_BY, BadRead, PageReader, Problem, UsageEndpoint, UsageRow
+from ..data.usage_pages import GROUP_BY, BadRead, Problem, UsageEndpoint, UsageRow
+from ..data.usage_reader import PageReader, check_window
 from .settings import AuditSettings
 
 LIMIT = 1440
@@ -43,6 +46,7 @@ PAGE_S_MAX = 600.0
 """Of the wall clock, for a page that comes drop by drop."""
 CONNECT_TIMEOUT_S = 10.0
 MESSAGE_CHARS_MAX = 500
+NO_ADMIN_KEY = "No admin key is set: OPENAI_ADMIN_KEY."
 
 
 Query = list[tuple[str, str | int | float | bool | None]]
@@ -73,7 +77,7 @@ class UsageRead:
     rows: tuple[UsageRow, ...] = ()
     """Empty unless good."""
     holes: int = 0
-    """Minutes of the window without a bucket; 0 unless good."""
+    """Minutes of the window that count as empty without a bucket; 0 unless good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +130,14 @@ class UsageApi:
     def read(self, endpoint: UsageEndpoint, *, api_key_id: str, window_start: int, window_end: int) -> UsageRead:
         """Every page of one key's minute buckets in `[window_start, window_end)`, whole minutes in microseconds.
 
-        Good, or with its problem; only a window that is not one raises (ValueError: our own mistake).
+        Good, or with its problem; only a window that is none, or that has not ended, raises (ValueError: our own
+        mistake).
         """
-        minute_us = 60 * US_PER_S
-        if window_start % minute_us or window_end % minute_us or window_end <= window_start:
-            raise ValueError(f"{window_start} to {window_end} is not a window of whole minutes")
         asked_at = self._clock.now_us()
+        try:
+            check_window(window_start, window_end, asked_at=asked_at)
+        except BadRead as wrong:
+            raise ValueError(wrong.message) from None
         if not self._admin_key:
             return UsageRead(
                 usage_endpoint=endpoint,
@@ -142,33 +148,13 @@ class UsageApi:
                 answered_at=asked_at,
                 good=False,
                 problem=Problem.NOT_PERMITTED,
-                message="No admin key is set: OPENAI_ADMIN_KEY.",
+                message=NO_ADMIN_KEY,
             )
-        start_s, end_s = window_start // US_PER_S, window_end // US_PER_S
-        query: Query = [
-            ("start_time", start_s),
-            ("end_time", end_s),
-            ("bucket_width", "1m"),
-            ("limit", LIMIT),
-            ("api_key_ids[]", api_key_id),
-            *(("group_by[]", dimension) for dimension in GROUP_BY[endpoint]),
-        ]
-        reader = PageReader(endpoint, api_key_id=api_key_id, window_start=start_s, window_end=end_s)
-        pages: list[bytes] = []
-        answer = _Answer(status_code=None, body=b"", request_id=None, retry_after=None)
-        bad: BadRead | None = None
-        cursor: str | None = ""
-        path = f"/organization/usage/{endpoint}"
-        while cursor is not None:
-            answer = self._page(path, [*query, ("page", cursor)] if cursor else query)
-            try:
-                if answer.status_code != 200 or answer.broke:
-                    raise self._refusal(answer)
-                pages.append(answer.body)
-                cursor = reader.take(answer.body)
-            except BadRead as found:
-                bad = found
-                break
+        reader = PageReader(
+            endpoint, api_key_id=api_key_id, window_start=window_start // US_PER_S, window_end=window_end // US_PER_S
+        )
+        filters: Query = [("api_key_ids[]", api_key_id)]
+        pages, answer, bad = self._ask_all(reader, endpoint, window_end, filters, GROUP_BY[endpoint])
         return UsageRead(
             usage_endpoint=endpoint,
             api_key_id=api_key_id,
@@ -186,13 +172,55 @@ class UsageApi:
             holes=0 if bad else reader.holes,
         )
 
+    def read_all_keys(self, endpoint: UsageEndpoint, *, window_start: int, window_end: int) -> tuple[UsageRow, ...]:
+        """The rows of all keys in a window of whole minutes in microseconds, by key and model alone; nothing is kept.
+
+        Raises `BadRead` where they cannot be read whole.
+        """
+        check_window(window_start, window_end, asked_at=self._clock.now_us())
+        if not self._admin_key:
+            raise BadRead(Problem.NOT_PERMITTED, NO_ADMIN_KEY)
+        reader = PageReader(
+            endpoint, api_key_id=None, window_start=window_start // US_PER_S, window_end=window_end // US_PER_S
+        )
+        _, _, bad = self._ask_all(reader, endpoint, window_end, [], ("api_key_id", "model"))
+        if bad is not None:
+            raise BadRead(bad.problem, self._without_key(bad.message))
+        return reader.rows
+
+    def _ask_all(
+        self, reader: PageReader, endpoint: UsageEndpoint, window_end: int, filters: Query, group_by: tuple[str, ...]
+    ) -> tuple[list[bytes], _Answer, BadRead | None]:
+        """Ask until the reader has all of it: the pages that came with 200, the last answer, and what was bad."""
+        pages: list[bytes] = []
+        answer = _Answer(status_code=None, body=b"", request_id=None, retry_after=None)
+        while (question := reader.question) is not None:
+            query: Query = [
+                ("start_time", question.start),
+                ("end_time", window_end // US_PER_S),
+                ("bucket_width", "1m"),
+                ("limit", LIMIT),
+                *filters,
+                *(("group_by[]", dimension) for dimension in group_by),
+                *([("page", question.cursor)] if question.cursor is not None else []),
+            ]
+            answer = self._page(f"/organization/usage/{endpoint}", query)
+            try:
+                if answer.status_code != 200 or answer.broke:
+                    raise self._refusal(answer)
+                pages.append(answer.body)
+                reader.take(answer.body)
+            except BadRead as bad:
+                return pages, answer, bad
+        return pages, answer, None
+
     def get(self, path: str, query: Query) -> bytes:
         """The body of one page of the organization's API, such as `/organization/projects`.
 
         Raises `BadRead` where it does not come with 200, as above after all tries.
         """
         if not self._admin_key:
-            raise BadRead(Problem.NOT_PERMITTED, "No admin key is set: OPENAI_ADMIN_KEY.")
+            raise BadRead(Problem.NOT_PERMITTED, NO_ADMIN_KEY)
         answer = self._page(path, query)
         if answer.status_code != 200 or answer.broke:
             refusal = self._refusal(answer)

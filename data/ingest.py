@@ -12,15 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .clock import Clock
-from .columns import BUCKET_COLUMNS, LINES, TIME_US_MAX, Form, Kind
-from .pages import PageUnusableError, bucket_rows
+from .columns import LINES, TIME_US_MAX, Form, Kind
 from .presence import Watched, ended_at, is_present
 from .questions import read_sql
+from .read_lines import insert_reads, stage_reads
 from .replay import Line, Problem, Stretch, Survey, read_stretch
-from .staging import Connection, PlacedLine, StatementRefusedError, stage_lines, stage_rows
+from .staging import Connection, PlacedLine, StatementRefusedError, stage_lines
 
 TURN_BYTES = 8 * 1024 * 1024
 """Journal bytes carried in one transaction: about 12,000 lines, well under a second of holding the ledger."""
@@ -28,7 +27,6 @@ TURN_BYTES = 8 * 1024 * 1024
 TABLES = {
     Kind.READ: "additions",
     Kind.KEY: "keys",
-    Kind.USAGE_READ: "usage_reads",
     Kind.AUDIT: "audits",
     Kind.INFERRED: "inferred",
     Kind.GAP: "gaps",
@@ -95,8 +93,8 @@ def carry_turn(
         for kind, table in TABLES.items():
             if kind in staged.kinds:
                 connection.rows(f"INSERT INTO {table} BY NAME SELECT * FROM staged_{kind}")
-        if staged.buckets:
-            connection.rows("INSERT INTO usage_buckets BY NAME SELECT * FROM staged_buckets")
+        if staged.reads:
+            insert_reads(connection)
         _log(connection, turn, made, now_us)
         turn.rows = made.total()
         connection.rows("COMMIT")
@@ -140,34 +138,31 @@ class _Staged:
     """In `staged_calls`, of kind `start`: those alone whose call did not end in the same turn."""
     kinds: set[Kind] = field(default_factory=set)
     """Of the other kinds: those with a table `staged_<kind>`."""
-    buckets: bool = False
-    """Whether there is `staged_buckets`."""
+    reads: bool = False
+    """Whether reads of the Usage API were staged and judged."""
 
 
 def _stage(connection: Connection, turn: Turn, reads: Path) -> _Staged:
     """Make temporary tables of this turn's lines."""
     by_kind: dict[Kind, list[PlacedLine]] = {}
-    buckets: list[dict[str, Any]] = []
     for stretch in turn.stretches:
         file_id = stretch.journal.file_id
         for line in stretch.lines:
             kind = line.kind
             if kind is Kind.STOP or (kind is Kind.PROCESS and _is_second_process_line(stretch, line, turn)):
                 continue
-            if kind is Kind.USAGE_READ and line.fields["good"]:
-                try:
-                    buckets.extend(bucket_rows(reads, line.fields))
-                except PageUnusableError as error:
-                    turn.problems.append(Problem(path=stretch.journal.path, offset=line.offset, reason=str(error)))
             by_kind.setdefault(kind, []).append((file_id, line))
     staged, refused = _stage_calls(connection, by_kind.pop(Kind.SETTLE, []), by_kind.pop(Kind.START, []))
+    read_lines = by_kind.pop(Kind.USAGE_READ, [])
+    if read_lines:
+        kept, unread, wrong = stage_reads(connection, reads, read_lines)
+        refused += unread
+        staged.reads = bool(kept)
+        _locate(turn, wrong)
     for kind, lines in by_kind.items():
         refused += stage_lines(connection, f"staged_{kind}", LINES[kind].columns, lines)
         staged.kinds.add(kind)
     _locate(turn, ((file_id, line.offset, f"{line.kind}: DuckDB cannot read it") for file_id, line in refused))
-    if buckets:
-        stage_rows(connection, "staged_buckets", BUCKET_COLUMNS, buckets)
-        staged.buckets = True
     return staged
 
 
@@ -278,6 +273,7 @@ def _insert_readings(connection: Connection, turn: Turn, settles: Sequence[Place
         connection.rows(read_sql("ingest_twins"), {"first": min(times), "last": max(times)})
     if answers:
         connection.rows(read_sql("ingest_told"))
+    connection.rows(read_sql("ingest_skews"))
     return made
 
 

@@ -25,6 +25,7 @@ from .opened import Carrier, DuckConnection, DuckError, Table, new_ledger, open_
 from .paths import journal_folder, reads_folder
 from .presence import Watched, somebody_ended
 from .questions import NAME, named, query_names
+from .read_lines import judge_waiting
 from .refusals import held_error, not_answered, written
 from .replay import Problem, Reader
 from .schema import is_current, migrate
@@ -228,6 +229,7 @@ class Ledger:
                     return
             with self._open(patience, read_only=False) as connection:
                 migrate(connection, self._clock)
+                judge_waiting(connection, reads_folder(self.path))
             with self._carrier.holding(self.path, patience) as connection:
                 connection.set_now(self._clock)
                 yield connection

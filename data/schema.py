@@ -44,6 +44,8 @@ VIEWS = (
     "run_audit",
     "process_skews",
     "audit_creates",
+    "proxy_times",
+    "mark_skews",
 )
 """In the order in which they stand on each other."""
 

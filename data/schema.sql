@@ -171,7 +171,9 @@ CREATE TABLE marks (
     line_offset BIGINT NOT NULL
 );
 
--- One row per read of the Usage API, good or not. pages: SHA-256 of each raw page, in order.
+-- One row per read of the Usage API, good or not. pages: SHA-256 of each raw page, in order. good, problem and message:
+-- as the read was judged from its pages when it came in; a read whose pages were missing then is not good. holes:
+-- minutes that count as empty without a bucket. rows: its rows in `usage_buckets`.
 CREATE TABLE usage_reads (
     read_id VARCHAR NOT NULL,
     usage_endpoint VARCHAR NOT NULL,
@@ -189,7 +191,8 @@ CREATE TABLE usage_reads (
     holes BIGINT,
     file_id VARCHAR NOT NULL,
     line_offset BIGINT NOT NULL,
-    "at" TIMESTAMP NOT NULL
+    "at" TIMESTAMP NOT NULL,
+    rows BIGINT
 );
 
 -- One row per result row of a minute bucket of a good read, as the provider named and counted it.
@@ -278,6 +281,14 @@ CREATE TABLE processes (
     observed_at TIMESTAMP,
     stopped_at TIMESTAMP,
     gone_at TIMESTAMP
+);
+
+-- One row per process and step of 30 s: so many of its readings whose `Date` was that far from our clock (step 1: the
+-- provider's clock is 30 s ahead of ours). Read through `process_skews`.
+CREATE TABLE process_skew_steps (
+    file_id VARCHAR NOT NULL,
+    step BIGINT NOT NULL,
+    calls BIGINT NOT NULL
 );
 
 -- One row per gap line: between these times this process could not write, and so many lines and calls are missing.

@@ -36,6 +36,7 @@ COMPARED = {
     "audits": "*",
     "inferred": "*",
     "gaps": "*",
+    "process_skew_steps": "*",
     "processes": "* EXCLUDE (observed_at, gone_at)",
 }
 """What must be the same in a ledger and in one built anew. When a process was seen alive or gone is not in a journal,
@@ -103,6 +104,8 @@ class Contents:
     logged_rows: int
     repeated_calls: tuple[str, ...]
     """Calls that are in `readings` more than once."""
+    good_reads: frozenset[tuple[str, int]]
+    """Places of the reads of the Usage API that are good."""
 
 
 def carry_all(connection: Connection, survey: Survey, *, reads: Path, clock: Clock) -> list[Problem]:
@@ -128,11 +131,13 @@ def read_contents(connection: Connection) -> Contents:
     repeated = connection.rows(
         "SELECT call_id FROM readings GROUP BY call_id HAVING count(*) > 1 ORDER BY call_id LIMIT 100"
     )
+    good_reads = connection.rows("SELECT file_id, line_offset FROM usage_reads WHERE good")
     return Contents(
         digests=digests,
         offsets=offsets,
         logged_rows=logged or 0,
         repeated_calls=tuple(row[0] for row in repeated),
+        good_reads=frozenset((file_id, offset) for file_id, offset in good_reads),
     )
 
 
@@ -157,6 +162,17 @@ def compare(found: Contents, told: Contents, survey: Survey) -> list[str]:
             differences.append(f"journal {file_id} is in the ledger, but its file is gone")
         elif sizes[file_id] < offset:
             differences.append(f"journal {file_id} is {sizes[file_id]} bytes long, but {offset} were carried in")
+    came = len(told.good_reads - found.good_reads)
+    if came:
+        reads, their = ("read", "its") if came == 1 else ("reads", "their")
+        differences.append(
+            f"{came} {reads} of the Usage API came in before {their} pages, which are there now:"
+            " submeter ledger rebuild takes them in"
+        )
+    gone = len(found.good_reads - told.good_reads)
+    if gone:
+        reads = "read of the Usage API that is" if gone == 1 else "reads of the Usage API that are"
+        differences.append(f"the pages of {gone} {reads} good in the ledger are gone or damaged")
     for table, (count, digest) in found.digests.items():
         told_count, told_digest = told.digests[table]
         if count != told_count:

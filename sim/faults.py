@@ -67,6 +67,10 @@ class FaultKind(StrEnum):
     """Usage API: the first bucket of a page comes twice."""
     BUCKETS_DESCENDING = "buckets_descending"
     """Usage API: the last bucket of a page first."""
+    BUCKETS_CUT = "buckets_cut"
+    """Usage API: an answer stops after `after` buckets and says that there is no more."""
+    BUCKET_MISSING = "bucket_missing"
+    """Usage API: bucket `after` of a page, from 0, is left out."""
     FILTER_IGNORED = "filter_ignored"
     """Usage API: rows of keys and models that were not asked for."""
 
@@ -122,7 +126,7 @@ class Fault:
     seconds: float = 0.0
     """Wall clock."""
     after: int = 2
-    """The frame, from 0, before which it happens."""
+    """The frame, from 0, before which it happens; of the Usage API, the bucket."""
     size: int = 64 * 1024 * 1024
     """Bytes."""
     mangle: Mangle = Mangle.NEGATIVE

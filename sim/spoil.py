@@ -100,8 +100,10 @@ def _spoilt(answer: Answer, manner: Manner, fault: Fault, page: str | None) -> t
             | FaultKind.WINDOW_CHANGED
             | FaultKind.BUCKET_DOUBLED
             | FaultKind.BUCKETS_DESCENDING
+            | FaultKind.BUCKETS_CUT
+            | FaultKind.BUCKET_MISSING
         ):
-            return (answer if answer.payload is None else _paged(answer.payload, fault.kind, page)), manner
+            return (answer if answer.payload is None else _paged(answer.payload, fault, page)), manner
         case _:
             return _said(answer, fault), manner
 
@@ -151,10 +153,10 @@ def _invalid_utf8(answer: Answer) -> Answer:
     return replace(answer, frames=(*answer.frames[:1], garbage, *answer.frames[1:]))
 
 
-def _paged(payload: Json, kind: FaultKind, page: str | None) -> Answer:
+def _paged(payload: Json, fault: Fault, page: str | None) -> Answer:
     changed: Json = {**payload, "data": list(payload.get("data", []))}
     data = changed["data"]
-    match kind:
+    match fault.kind:
         case FaultKind.CURSOR_REPEATED:
             changed |= {"has_more": True, "next_page": page or payload.get("next_page") or "page_again"}
         case FaultKind.CURSOR_MISSING:
@@ -166,6 +168,10 @@ def _paged(payload: Json, kind: FaultKind, page: str | None) -> Answer:
             ]
         case FaultKind.BUCKET_DOUBLED:
             changed["data"] = [*data[:1], *data]
+        case FaultKind.BUCKETS_CUT:
+            changed |= {"data": data[: fault.after], "has_more": False, "next_page": None}
+        case FaultKind.BUCKET_MISSING:
+            changed["data"] = [*data[: fault.after], *data[fault.after + 1 :]]
         case _:
             changed["data"] = data[::-1]
     return of_json(changed)

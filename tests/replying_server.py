@@ -89,13 +89,13 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def replying(
-    *replies: Reply, timeout_s: float = 5.0, page_s_max: float = 60.0
+    *replies: Reply, timeout_s: float = 5.0, page_s_max: float = 60.0, now_s: int = BEGIN_S
 ) -> Iterator[tuple[Server, FixedClock, UsageApi]]:
     """The server, a clock that stands still, and a client that asks the one by the other."""
     server = Server(list(replies))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    clock = FixedClock(BEGIN_S * US_PER_S)
+    clock = FixedClock(now_s * US_PER_S)
     settings = AuditSettings(usage_api_url=server.url, admin_key=SECRET)
     try:
         with UsageApi(settings, clock=clock, timeout_s=timeout_s, page_s_max=page_s_max) as client:

@@ -9,7 +9,6 @@ import pytest
 from audit_world import BEGIN_S
 from replying_server import SECRET, Reply, replying
 
-from submeter.audit.bucket import BadRead, Problem
 from submeter.audit.key_ids import (
     CanaryCall,
     ProjectKey,
@@ -20,10 +19,12 @@ from submeter.audit.key_ids import (
     sight_canary,
 )
 from submeter.data.clock import US_PER_S
+from submeter.data.usage_pages import BadRead, Problem
 
 BEGIN_US = BEGIN_S * US_PER_S
 CALL = CanaryCall(started_us=BEGIN_US, ended_us=BEGIN_US + US_PER_S, model="m", input_tokens=700, output_tokens=9)
-LATER_US = BEGIN_US + 3600 * US_PER_S
+LATER_S = BEGIN_S + 3600
+LATER_US = LATER_S * US_PER_S
 
 
 def listed(*ids: str, more: bool = False) -> Reply:
@@ -40,6 +41,12 @@ def billed(
     ]
     start = BEGIN_S + 60 * minute
     return {"object": "bucket", "start_time": start, "end_time": start + 60, "results": results}
+
+
+def bill(*buckets: dict[str, Any]) -> Reply:
+    """All minutes in which the canary may be billed, those not named empty."""
+    named = {bucket["start_time"]: bucket for bucket in buckets}
+    return page(*(named.get(BEGIN_S + 60 * minute, billed(minute=minute)) for minute in range(-1, 7)))
 
 
 def page(*buckets: dict[str, Any], **more: Any) -> Reply:
@@ -68,6 +75,7 @@ def test_every_key_of_every_project_is_listed_over_all_pages() -> None:
         ([listed(more=True)], Problem.CURSOR_MISSING),
         ([Reply(body=b"<html>busy</html>")], Problem.NOT_JSON),
         ([Reply(body=b"[]")], Problem.NOT_A_PAGE),
+        ([Reply(body=b'{"data": []}')], Problem.NOT_A_PAGE),
         ([Reply(body=b'{"data": [{"id": "../admin"}]}')], Problem.NOT_A_PAGE),
         ([Reply(status=403, body=b'{"error": {"message": "Missing scopes: api.management.read."}}')], "not_permitted"),
         ([listed("p1"), Reply(status=500, body=b"")], Problem.UNAVAILABLE),
@@ -100,7 +108,7 @@ def test_an_id_is_a_keys_only_where_one_fits_and_no_other_key_claims_it() -> Non
 def test_a_canary_is_seen_under_every_id_that_used_exactly_its_tokens(
     buckets: list[dict[str, Any]], seen: Sighting
 ) -> None:
-    with replying(page(*buckets)) as (server, _, client):
+    with replying(bill(*buckets), now_s=LATER_S) as (server, _, client):
         assert sight_canary(client, CALL, now_us=LATER_US) == seen
     (query,) = server.queries()
     assert query[:2] == [("start_time", str(BEGIN_S - 60)), ("end_time", str(BEGIN_S + 7 * 60))]
@@ -111,50 +119,73 @@ def test_a_canary_is_seen_under_every_id_that_used_exactly_its_tokens(
     ("buckets", "seen"),
     [
         # The key itself is busy, and a neighbour happens to use exactly the canary's tokens.
-        ([billed(("k1", 5700, 90), requests=8), billed(("k2", 700, 9))], Sighting(api_key_ids=("k2",), merged=("k1",))),
-        ([billed((None, 5700, 90), requests=8), billed(("k2", 700, 9))], Sighting(api_key_ids=("k2",), merged=(None,))),
         (
-            [billed(("k1", 350, 4), ("k1", 350, 5)), billed(("k2", 700, 9))],
+            [billed(("k1", 5700, 90), requests=8), billed(("k2", 700, 9), minute=1)],
+            Sighting(api_key_ids=("k2",), merged=("k1",)),
+        ),
+        (
+            [billed((None, 5700, 90), requests=8), billed(("k2", 700, 9), minute=1)],
+            Sighting(api_key_ids=("k2",), merged=(None,)),
+        ),
+        (
+            [billed(("k1", 350, 4)), billed(("k1", 350, 5), ("k2", 700, 9), minute=1)],
             Sighting(api_key_ids=("k2",), merged=("k1",)),
         ),
         ([billed(("k1", 700, 9), requests=2)], Sighting(merged=("k1",))),
         ([billed(("k1", 700, 9), requests=None)], Sighting(merged=("k1",))),
         # What cannot hold it: fewer tokens, one request of other tokens, another model.
-        ([billed(("k1", 700, 8), ("k2", 699, 90), requests=2), billed(("k3", 700, 9))], Sighting(api_key_ids=("k3",))),
+        (
+            [billed(("k1", 700, 8), ("k2", 699, 90), requests=2), billed(("k3", 700, 9), minute=1)],
+            Sighting(api_key_ids=("k3",)),
+        ),
         ([billed(("k1", 5700, 90)), billed(("k3", 700, 9), minute=1)], Sighting(api_key_ids=("k3",))),
-        ([billed(("k1", 5700, 90), requests=8, model="o3"), billed(("k3", 700, 9))], Sighting(api_key_ids=("k3",))),
+        (
+            [billed(("k1", 5700, 90), requests=8, model="o3"), billed(("k3", 700, 9), minute=1)],
+            Sighting(api_key_ids=("k3",)),
+        ),
         ([billed(("k1", 700, 9), model="o3")], Sighting()),
     ],
 )
 def test_a_canary_that_may_be_summed_up_with_other_calls_is_said_to_be_and_another_model_is_no_canary(
     buckets: list[dict[str, Any]], seen: Sighting
 ) -> None:
-    with replying(page(*buckets)) as (_, _, client):
+    with replying(bill(*buckets), now_s=LATER_S) as (_, _, client):
         assert sight_canary(client, CALL, now_us=LATER_US) == seen
 
 
 def test_ids_of_other_keys_and_ids_that_it_cannot_have_hold_no_canary() -> None:
-    bill = page(billed(("k1", 5700, 90), requests=8), billed(("k2", 700, 9)))
-    with replying(bill, bill, bill) as (_, _, client):
+    with replying(bill(billed(("k1", 5700, 90), requests=8), billed(("k2", 700, 9), minute=1)), now_s=LATER_S) as (
+        _,
+        _,
+        client,
+    ):
         assert sight_canary(client, CALL, now_us=LATER_US, others={"k1"}) == Sighting(api_key_ids=("k2",))
         assert sight_canary(client, CALL, now_us=LATER_US, among=["k2", "k3"]) == Sighting(api_key_ids=("k2",))
         assert sight_canary(client, CALL, now_us=LATER_US, others={"k2"}) == Sighting(merged=("k1",))
 
 
 def test_whether_a_canary_could_be_looked_for_is_known_before_one_is_made() -> None:
-    with replying(page(), Reply(status=403, body=b"{}")) as (_, _, client):
+    with replying(page(), Reply(status=403, body=b"{}"), now_s=LATER_S) as (_, _, client):
         check_readable(client, now_us=LATER_US)
         with pytest.raises(BadRead):
             check_readable(client, now_us=LATER_US)
 
 
 def test_no_minute_of_the_future_is_asked_for() -> None:
-    with replying(page()) as (server, _, client):
+    with replying(page(), now_s=BEGIN_S + 90) as (server, _, client):
         sight_canary(client, CALL, now_us=BEGIN_US + 90 * US_PER_S)
         assert server.queries()[0][1] == ("end_time", str(BEGIN_S + 60))
 
 
 @pytest.mark.parametrize("reply", [page(has_more=True), Reply(body=b"{}"), page({"start_time": 1})])
 def test_a_bill_that_is_no_page_shows_no_canary(reply: Reply) -> None:
-    with replying(reply) as (_, _, client), pytest.raises(BadRead):
+    with replying(reply, now_s=LATER_S) as (_, _, client), pytest.raises(BadRead):
         sight_canary(client, CALL, now_us=LATER_US)
+
+
+def test_a_bill_that_breaks_off_is_asked_for_again_from_there() -> None:
+    first = page(billed(minute=-1), billed(("k1", 700, 9)))
+    rest = page(billed(("k2", 700, 9), minute=1), *(billed(minute=minute) for minute in range(2, 7)))
+    with replying(first, rest, now_s=LATER_S) as (server, _, client):
+        assert sight_canary(client, CALL, now_us=LATER_US) == Sighting(api_key_ids=("k1", "k2"))
+    assert server.queries()[1][0] == ("start_time", str(BEGIN_S + 60))

@@ -28,6 +28,27 @@ def test_an_interval_of_0_switches_settling_off_and_says_so() -> None:
     assert (got.interval_us, got.settle_us, got.timing) == (0, 0, "test")
 
 
+@pytest.mark.parametrize(("interval_min", "stable_reads"), [(0, 2), (30, 1), (0, 1), (60, 1)])
+def test_without_waiting_or_by_one_read_alone_nothing_is_proven(interval_min: int, stable_reads: int) -> None:
+    assert AuditSettings(interval_min=interval_min, stable_reads=stable_reads).timing == "test"
+
+
+@pytest.mark.parametrize(
+    ("settings", "below"),
+    [
+        (AuditSettings(), False),
+        (AuditSettings(interval_min=31, stable_reads=3, settle_min=120), False),
+        (AuditSettings(interval_min=29), True),
+        (AuditSettings(interval_min=0), True),
+        (AuditSettings(stable_reads=1), True),
+        (AuditSettings(settle_min=59), True),
+        (AuditSettings(interval_min=31, stable_reads=3, settle_min=0), True),
+    ],
+)
+def test_settings_that_wait_for_less_than_the_defaults_say_so(settings: AuditSettings, below: bool) -> None:
+    assert settings.below_defaults is below
+
+
 def test_key_ids_of_frameworks_are_found_and_admin_variables_are_not_among_them() -> None:
     environment = {
         "OPENAI_API_KEY_BAES_ID": "key_1",

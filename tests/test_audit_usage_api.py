@@ -11,17 +11,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from audit_world import BEGIN_S, world
+from audit_world import BEGIN_S, World, world
 from replying_server import SECRET, Reply, Server, replying
 
-from submeter.audit.bucket import PAGES_MAX, BadRead, PageReader, Problem, UsageEndpoint
 from submeter.audit.settings import AuditSettings
 from submeter.audit.usage_api import UsageApi, UsageRead
 from submeter.data.clock import US_PER_S, FixedClock
+from submeter.data.usage_pages import Problem, UsageEndpoint
 from submeter.sim.counts import Counts
 from submeter.sim.faults import Fault, FaultKind
 
-START_S, END_S = BEGIN_S, BEGIN_S + 600
+START_S, END_S = BEGIN_S - 600, BEGIN_S
 COMPLETIONS = UsageEndpoint.COMPLETIONS
 
 
@@ -43,9 +43,18 @@ def page(*buckets: dict[str, Any], more: str | None = None) -> Reply:
     return Reply(body=json.dumps(body).encode())
 
 
+def whole(*buckets: dict[str, Any]) -> Reply:
+    """All ten minutes, those not named empty."""
+    named = {each["start_time"]: each for each in buckets}
+    return page(*(named.get(START_S + 60 * minute, bucket(minute)) for minute in range(10)))
+
+
 def bucket(minute: int, *results: dict[str, Any]) -> dict[str, Any]:
     start = START_S + 60 * minute
     return {"object": "bucket", "start_time": start, "end_time": start + 60, "results": list(results)}
+
+
+REST = page(*(bucket(minute) for minute in range(2, 10)))
 
 
 def row(**fields: Any) -> dict[str, Any]:
@@ -69,7 +78,7 @@ def refused(status: int, message: str = "No.", **headers: str) -> Reply:
 
 
 def test_every_parameter_is_sent_as_the_sdks_send_it_and_stays_fixed_while_paging() -> None:
-    with served(page(bucket(0), more="page_a"), page(bucket(1), more="page_b"), page(bucket(2))) as (server, _, ask):
+    with served(page(bucket(0), more="page_a"), page(bucket(1), more="page_b"), REST) as (server, _, ask):
         assert ask().good
     first, second, third = server.queries()
     assert first == [
@@ -98,11 +107,12 @@ def test_paths_that_do_not_know_batch_are_not_asked_for_it(endpoint: UsageEndpoi
 
 
 def test_a_good_read_has_its_rows_pages_and_holes() -> None:
-    with served(page(bucket(0, row(), row(model="n")), more="p"), page(bucket(4, row()))) as (_, clock, ask):
+    first = page(bucket(0, row(), row(model="n")), more="p")
+    with served(first, page(bucket(4, row())), page(bucket(4, row())), page()) as (_, clock, ask):
         got = ask()
     assert (got.good, got.problem, got.status_code, got.message) == (True, None, 200, None)
     assert [(each.minute - START_S // 60, each.model) for each in got.rows] == [(0, "m"), (0, "n"), (4, "m")]
-    assert (len(got.pages), got.holes, got.asked_at) == (2, 8, clock.now_us())
+    assert (len(got.pages), got.holes, got.asked_at) == (4, 8, clock.now_us())
 
 
 @pytest.mark.parametrize(
@@ -135,6 +145,9 @@ def test_a_good_read_has_its_rows_pages_and_holes() -> None:
         ([page(bucket(0, row(output_tokens=2**53)))], Problem.COUNT_NOT_WHOLE),
         ([page(bucket(0, row(output_tokens=None)))], Problem.COUNT_MISSING),
         ([page(bucket(0, row(batch="no")))], Problem.NOT_A_PAGE),
+        ([page(bucket(0, row(), row(input_tokens=9)))], Problem.CONTRADICTED),
+        ([page(bucket(0, row(input_cached_tokens=2)))], Problem.CONTRADICTED),
+        ([Reply(body=b'{"data":[],"has_more":false,"next_page":"page_a"}')], Problem.CONTRADICTED),
         ([page(bucket(0, row(object="organization.costs.result")))], Problem.NOT_A_PAGE),
         ([refused(401)], Problem.NOT_PERMITTED),
         ([refused(403)], Problem.NOT_PERMITTED),
@@ -165,7 +178,7 @@ def test_a_page_of_html_that_comes_with_a_failure_is_tried_again_and_then_no_num
 
 def test_a_page_that_breaks_off_in_the_middle_is_tried_again_and_never_half_a_number() -> None:
     half = Reply(body=page(bucket(0, row())).body, half=True)
-    with served(half, page(bucket(0, row()))) as (server, _, ask):
+    with served(half, whole(bucket(0, row()))) as (server, _, ask):
         assert ask().good
         assert len(server.asked) == 2
     with served(half) as (_, _, ask):
@@ -180,19 +193,10 @@ def test_a_page_that_comes_drop_by_drop_is_not_waited_for_without_end() -> None:
     assert "took more than 0.05 s" in str(got.message)
 
 
-def test_pages_without_an_end_are_no_good_read() -> None:
-    reader = PageReader(COMPLETIONS, api_key_id="key_baes", window_start=START_S, window_end=END_S)
-    for number in range(PAGES_MAX - 1):
-        assert reader.take(page(more=f"page_{number}").body)
-    with pytest.raises(BadRead) as bad:
-        reader.take(page(more="page_last").body)
-    assert bad.value.problem is Problem.TOO_MANY_PAGES
-
-
 def test_unknown_fields_and_a_silent_cached_count_are_borne() -> None:
     odd = row(api_source="x", input_text_tokens=1)
     del odd["input_cached_tokens"]
-    with served(page({**bucket(0, odd), "start_time_iso": "x"})) as (_, _, ask):
+    with served(whole({**bucket(0, odd), "start_time_iso": "x"})) as (_, _, ask):
         got = ask()
     assert (got.good, got.rows[0].input_cached_tokens) == (True, None)
 
@@ -245,7 +249,7 @@ def test_a_retry_after_of_an_hour_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("first", [refused(500), refused(503), refused(408), Reply(close=True)])
 def test_a_passing_failure_is_tried_again(first: Reply) -> None:
-    with served(first, page(bucket(0, row()))) as (server, _, ask):
+    with served(first, whole(bucket(0, row()))) as (server, _, ask):
         assert ask().good
     assert len(server.asked) == 2
 
@@ -294,11 +298,34 @@ def test_without_an_admin_key_nothing_is_asked() -> None:
         assert (got.problem, server.asked) == (Problem.NOT_PERMITTED, [])
 
 
-def test_a_window_that_is_none_is_our_own_mistake() -> None:
-    with served(page()) as (_, _, ask):
+def test_a_window_that_is_none_or_has_not_ended_is_our_own_mistake() -> None:
+    with served(page()) as (server, _, ask):
         for more in ({"window_start": START_S * US_PER_S + 1}, {"window_end": START_S * US_PER_S}):
             with pytest.raises(ValueError, match="whole minutes"):
                 ask(**more)
+        with pytest.raises(ValueError, match="before its window had ended"):
+            ask(window_end=(END_S + 60) * US_PER_S)
+        assert server.asked == []
+
+
+def test_the_rest_is_asked_again_from_the_first_minute_that_is_not_listed() -> None:
+    first = page(bucket(0, row()), bucket(1), more="page_a")
+    second = page(bucket(2), bucket(5, row()))
+    rest = page(*(bucket(minute, *([row()] if minute == 5 else [])) for minute in range(3, 10)))
+    with served(first, second, rest) as (server, _, ask):
+        got = ask()
+    assert (got.good, got.holes, len(got.pages)) == (True, 0, 3)
+    assert [(each.minute - START_S // 60) for each in got.rows] == [0, 5]
+    asked = [dict(query) for query in server.queries()]
+    assert [(int(each["start_time"]) - START_S) // 60 for each in asked] == [0, 0, 3]
+    assert [each.get("page") for each in asked] == [None, "page_a", None]
+    assert len({each["end_time"] for each in asked}) == 1
+
+
+def test_a_failure_in_the_middle_of_asking_again_is_no_number() -> None:
+    with served(page(bucket(0, row())), refused(403)) as (_, _, ask):
+        got = ask()
+    assert (got.good, got.problem, got.rows, got.holes) == (False, Problem.NOT_PERMITTED, (), 0)
 
 
 @pytest.mark.parametrize(
@@ -315,13 +342,47 @@ def test_a_window_that_is_none_is_our_own_mistake() -> None:
     ],
 )
 def test_the_simulators_paging_faults_are_all_seen(kind: FaultKind, problem: Problem, tmp_path: Path) -> None:
-    two_days = (BEGIN_S + 2 * 86_400) * US_PER_S
-    with world(tmp_path) as here:
+    with billed_world(tmp_path) as (here, ask):
+        good = ask()
+        assert (good.good, good.holes, len(good.pages), len(good.rows)) == (True, 0, 2, 1)
+        here.sim.plan.add(Fault(kind=kind))
+        assert ask().problem is problem
+
+
+@contextmanager
+def billed_world(folder: Path, **settings: Any) -> Iterator[tuple[World, Callable[[], UsageRead]]]:
+    """Two days of a simulated bill, one call on each of two keys, and how to read those of one key."""
+    with world(folder, **settings) as here:
         for key in ("baes", "other"):
             here.post(key, Counts(input_text=5, output_text=1), ended=10)
         here.at(3 * 86_400)
+        two_days = {"window_start": BEGIN_S * US_PER_S, "window_end": (BEGIN_S + 2 * 86_400) * US_PER_S}
         with UsageApi(here.settings, clock=here.clock) as client:
-            good = read(client, window_end=two_days)
-            assert (good.good, good.holes, len(good.pages), len(good.rows)) == (True, 0, 2, 1)
-            here.sim.plan.add(Fault(kind=kind))
-            assert read(client, window_end=two_days).problem is problem
+            yield here, lambda: read(client, COMPLETIONS, **two_days)
+
+
+def test_an_answer_that_stops_early_is_asked_for_the_rest_and_says_the_same(tmp_path: Path) -> None:
+    with billed_world(tmp_path) as (here, ask):
+        here.post("baes", Counts(input_text=70, output_text=7), ended=90_000)
+        true = ask()
+        here.sim.plan.add(Fault(kind=FaultKind.BUCKETS_CUT, after=60))
+        cut = ask()
+    assert (true.good, cut.good, len(true.rows), len(true.pages)) == (True, True, 2, 2)
+    assert (cut.rows, cut.holes, len(cut.pages)) == (true.rows, 0, 2 * 24)
+
+
+def test_a_bucket_that_is_left_out_once_is_asked_for_again(tmp_path: Path) -> None:
+    with billed_world(tmp_path) as (here, ask):
+        true = ask()
+        here.sim.plan.add(Fault(kind=FaultKind.BUCKET_MISSING, after=7, times=1))
+        again = ask()
+    assert (again.good, again.rows, again.holes, len(again.pages)) == (True, true.rows, 0, 4)
+
+
+def test_a_provider_that_lists_no_empty_minute_says_the_same_in_one_question_a_pause(tmp_path: Path) -> None:
+    with billed_world(tmp_path, empty_buckets=False) as (here, ask):
+        for minute in (5, 6, 7, 1500, 1502):
+            here.post("baes", Counts(input_text=minute, output_text=1), ended=60 * minute)
+        got = ask()
+    assert (got.good, got.holes) == (True, 2880 - 6)
+    assert [row.input_tokens for row in got.rows] == [5, 5, 6, 7, 1500, 1502]

@@ -48,7 +48,7 @@ def a_bit_of_everything(play: Play) -> None:
     play.begin()
     for step in ("1", "2", "1"):
         play.begin(step)
-        play.call(step=step, request_id="req_same")
+        play.call(step=step, request_id="req_same", first_byte_at=NOON_US, server_date=NOON_US + 31 * US_PER_S)
         play.ledger.ingest()
         play.end(step)
     background = play.call(counts=Usage(), outcome=Outcome.NO_USAGE, flags=(Flag.BACKGROUND,))
@@ -82,7 +82,7 @@ def a_bit_of_everything(play: Play) -> None:
     play.ledger.ingest()
 
 
-def add_usage_read(play: Play, *, keep_page: bool = True, body: bytes | None = None) -> str:
+def add_usage_read(play: Play, *, keep_page: bool = True, body: bytes | None = None, read_id: str | None = None) -> str:
     """One good read of one page with two result rows, its raw page beside the journal."""
     body = body or orjson.dumps(
         {
@@ -105,11 +105,12 @@ def add_usage_read(play: Play, *, keep_page: bool = True, body: bytes | None = N
                             "service_tier": "default",
                             "new_field_of_next_year": {"a": 1},
                         },
-                        {"input_tokens": 0, "model": None, "output_tokens": "many"},
+                        {"input_tokens": 0, "output_tokens": 0, "model": "o3", "api_key_id": "key_1", "batch": None},
                     ],
                 },
-                {"object": "bucket", "start_time": NOON_US // US_PER_S + 60, "end_time": 0, "results": []},
+                {"start_time": NOON_US // US_PER_S + 60, "end_time": NOON_US // US_PER_S + 120, "results": []},
             ],
+            "has_more": False,
         }
     )
     digest = hashlib.sha256(body).hexdigest()
@@ -119,13 +120,13 @@ def add_usage_read(play: Play, *, keep_page: bool = True, body: bytes | None = N
     play.journal.append(
         "usage_read",
         {
-            "read_id": f"read-{digest[:4]}",
+            "read_id": read_id or f"read-{digest[:4]}",
             "usage_endpoint": "completions",
             "api_key_ids": ["key_1"],
             "window_start": NOON_US,
             "window_end": NOON_US + 120 * US_PER_S,
-            "asked_at": NOON_US,
-            "answered_at": NOON_US,
+            "asked_at": NOON_US + 120 * US_PER_S,
+            "answered_at": NOON_US + 120 * US_PER_S,
             "good": True,
             "status_code": 200,
             "pages": [digest],
@@ -242,29 +243,61 @@ def test_the_buckets_of_a_good_read_are_kept_as_told(play: Play) -> None:
     add_usage_read(play)
     assert play.told(BUCKETS, {"noon": NOON_US}) == [
         (True, "key_1", "gpt-5-mini", False, "default", 100, 20, 7, 2),
-        (True, None, None, None, None, 0, None, None, None),
+        (True, "key_1", "o3", None, None, 0, None, 0, None),
     ]
 
 
-def test_a_missing_page_is_located_and_a_rebuild_takes_it_once_it_is_there(play: Play) -> None:
+READS = "SELECT good, problem, rows FROM usage_reads ORDER BY line_offset"
+
+
+def test_a_read_whose_page_is_missing_is_not_good_until_a_rebuild_finds_it(play: Play) -> None:
     digest = add_usage_read(play, keep_page=False)
     play.call()
     turn = play.ledger.ingest()
-    assert [problem.reason for problem in turn.problems] == [f"page {digest[:12]} is missing from reads/"]
-    assert play.ledger.query("SELECT count(*) FROM usage_reads").rows == [(1,)]
+    assert [problem.reason for problem in turn.problems] == [f"page {digest[:12]} is missing from reads/ (not_kept)"]
+    assert play.ledger.query(READS).rows == [(False, "not_kept", 0)]
     assert play.ledger.query("SELECT count(*) FROM calls").rows == [(1,)]
     assert len(play.ledger.check().problems) == 1
-    add_usage_read(play)
+    add_usage_read(play, read_id="read-again")
     play.ledger.ingest()
+    assert play.ledger.query(READS).rows == [(False, "not_kept", 0), (True, None, 2)]
+    report = play.ledger.check()
+    assert (report.problems, report.clean) == ((), False)
+    assert report.differences[0] == (
+        "1 read of the Usage API came in before its pages, which are there now: submeter ledger rebuild takes them in"
+    )
     play.ledger.rebuild()
+    assert play.ledger.query(READS).rows == [(True, None, 2), (True, None, 2)]
     assert play.ledger.query("SELECT count(*) FROM usage_buckets").rows == [(4,)]
     assert play.ledger.check().clean
+
+
+def test_a_check_says_that_the_pages_of_a_good_read_are_gone(play: Play) -> None:
+    digest = add_usage_read(play)
+    play.ledger.ingest()
+    (reads_folder(play.path) / f"{digest}.json.gz").unlink()
+    report = play.ledger.check()
+    assert [problem.reason for problem in report.problems] == [f"page {digest[:12]} is missing from reads/ (not_kept)"]
+    assert (
+        report.differences[0] == "the pages of 1 read of the Usage API that is good in the ledger are gone or damaged"
+    )
+
+
+def test_a_second_line_of_one_read_makes_no_row(play: Play) -> None:
+    add_usage_read(play, read_id="read-1")
+    add_usage_read(play, read_id="read-1")
+    assert [problem.reason for problem in play.ledger.ingest().problems] == ["a second usage_read line of read read-1"]
+    add_usage_read(play, read_id="read-1")
+    assert len(play.ledger.ingest().problems) == 1
+    assert play.ledger.query(READS).rows == [(True, None, 2)]
+    assert play.ledger.query("SELECT count(*) FROM usage_buckets").rows == [(2,)]
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"data":[{"start_time":"x","results":[{}]}]}', b"[", b"null"])
 def test_a_page_that_is_none_is_located(play: Play, body: bytes) -> None:
     add_usage_read(play, body=body)
     assert len(play.ledger.ingest().problems) == 1
+    assert play.ledger.query(READS).rows[0][0] is False
     assert play.ledger.query("SELECT count(*) FROM usage_buckets").rows == [(0,)]
 
 
@@ -297,6 +330,27 @@ def test_a_ledger_of_a_newer_program_is_not_written_to(play: Play) -> None:
     with pytest.raises(SubmeterError, match="newer submeter"):
         play.ledger.ingest()
     assert play.ledger.query("SELECT count(*) FROM calls").rows == [(1,)]
+
+
+def test_a_ledger_of_version_1_has_its_reads_judged_anew_and_its_clocks_counted(play: Play) -> None:
+    a_bit_of_everything(play)
+    gone = add_usage_read(play, read_id="gone", keep_page=False)
+    assert (reads_folder(play.path) / f"{gone}.json.gz").is_file()
+    play.ledger.ingest()
+    body = orjson.dumps({"data": [], "has_more": True, "next_page": None})
+    add_usage_read(play, read_id="never good", body=body)
+    play.ledger.ingest()
+    whole = contents(play.ledger)
+    with open_file(play.path, Patience(0), read_only=False) as connection:
+        connection.rows("ALTER TABLE usage_reads DROP COLUMN rows")
+        connection.rows("UPDATE usage_reads SET good = true, problem = NULL, message = NULL, holes = 0")
+        connection.rows("UPDATE usage_buckets SET input_tokens = 12345")
+        connection.rows("DROP TABLE process_skew_steps")
+        connection.rows(f"UPDATE schema_version SET version = 1 WHERE version = {SCHEMA_VERSION}")
+        connection.rows("COMMENT ON TABLE schema_version IS NULL")
+    Ledger(play.path, clock=play.clock).ingest()
+    assert contents(play.ledger) == whole
+    assert play.ledger.query("SELECT max(version) FROM schema_version").rows == [(SCHEMA_VERSION,)]
 
 
 def test_a_duckdb_file_that_is_no_ledger_is_not_written_to(tmp_path: Path) -> None:
