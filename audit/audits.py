@@ -209,6 +209,7 @@ def _judged(
     parts = list(_parts(seen, runs, request))
     parts += [part for part in _touched(seen, judge, due) if part not in parts]
     judge.gather([(key, seen.keys[key].chain_of(share.window)) for key, share in parts])
+    judge.digest_calls(parts)
     lines: dict[tuple[str, RunName | None, Window], PartLine] = {}
     for key, share in parts:
         read = any(window.overlaps(share.window) for window in due.get(key, ()))

@@ -179,6 +179,16 @@ class Judge:
             read_us=max((read.asked_us for each in found.chain.histories.values() for read in each.reads), default=0),
         )
 
+    def digest_calls(self, parts: Iterable[tuple[str, Share]]) -> None:
+        """Ask the ledger for the digests that `rests_on` wants, all at once."""
+        wanted = set()
+        for key, share in parts:
+            found, _ = self.finding(key, share)
+            if found.until > found.chain.window.start:
+                wanted.add((key, Window(start=found.chain.window.start, end=found.until)))
+        if wanted:
+            self._calls |= questions.call_digests(self._asked, sorted(wanted))
+
     def _calls_text(self, api_key_id: str, start: int, until: int) -> str:
         place = (api_key_id, start, until)
         if place not in self._calls:

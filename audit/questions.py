@@ -233,12 +233,9 @@ def billed_models(asked: Asking) -> dict[str, list[tuple[UsageEndpoint, str, boo
 
 
 def _stretches(stretches: Iterable[Stretch]) -> dict[str, object]:
-    listed = list(stretches)
-    return {
-        "api_key_ids": [key for key, _ in listed],
-        "from_minutes": [window.start for _, window in listed],
-        "to_minutes": [window.end for _, window in listed],
-    }
+    """As JSON text: DuckDB looks for Python packages anew at each value of a list that it is given as a list."""
+    listed = [{"api_key_id": key, "from_minute": window.start, "to_minute": window.end} for key, window in stretches]
+    return {"stretches": orjson.dumps(listed).decode()}
 
 
 EVER = Window(start=-1, end=4_000_000_000)
@@ -400,7 +397,7 @@ def bill(asked: Asking, stretches: Iterable[Stretch], read_ids: Sequence[str]) -
     if not read_ids:
         return found
     for read_id, endpoint, _, minute, model, batch, tier, *counts in asked.rows(
-        "audit_bill", {**_stretches(stretches), "read_ids": list(read_ids)}
+        "audit_bill", {**_stretches(stretches), "read_ids": orjson.dumps(list(read_ids)).decode()}
     ):
         input_tokens, cached, cache_write, output_tokens, images, requests = counts
         found[read_id].append(

@@ -1,14 +1,14 @@
 -- The bill that reads show in some stretches of minutes: one row = one result row of one minute bucket, as the provider
--- counted it. minute: whole minutes since 1970-01-01 UTC. $api_key_ids VARCHAR[], $from_minutes and $to_minutes
--- BIGINT[], one of each a stretch; $read_ids VARCHAR[]. Read by the audit.
+-- counted it. minute: whole minutes since 1970-01-01 UTC. $stretches: JSON text, a list of objects
+-- of api_key_id, from_minute and to_minute; $read_ids: JSON text, a list of texts. Read by the audit.
 WITH stretches AS (
-    SELECT
-        unnest(CAST($api_key_ids AS VARCHAR[])) AS api_key_id,
-        unnest(CAST($from_minutes AS BIGINT[])) AS from_minute,
-        unnest(CAST($to_minutes AS BIGINT[])) AS to_minute
+    SELECT unnest(
+        from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]'),
+        recursive := true
+    )
 ),
 asked AS (
-    SELECT unnest(CAST($read_ids AS VARCHAR[])) AS read_id
+    SELECT unnest(from_json($read_ids, '["VARCHAR"]')) AS read_id
 )
 SELECT
     b.read_id,

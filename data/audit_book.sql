@@ -2,13 +2,13 @@
 -- One row = creates of one key and stretch alike in run, first and end minute, standing, usage endpoint and model; with
 -- $apart in their counts too, so that a row is so many equal calls. Minutes are whole minutes since 1970-01-01 UTC by
 -- the provider's clock; sums are tokens (images: images) of calls whose counts are told, NULL for all others.
--- $api_key_ids VARCHAR[], $from_minutes and $to_minutes BIGINT[], one of each a stretch: calls active first in it;
+-- $stretches: JSON text, a list of objects of api_key_id, from_minute and to_minute: calls active first in it;
 -- $apart BOOLEAN. Read by the audit.
 WITH stretches AS (
-    SELECT
-        unnest(CAST($api_key_ids AS VARCHAR[])) AS api_key_id,
-        unnest(CAST($from_minutes AS BIGINT[])) AS from_minute,
-        unnest(CAST($to_minutes AS BIGINT[])) AS to_minute
+    SELECT unnest(
+        from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]'),
+        recursive := true
+    )
 )
 SELECT
     c.api_key_id,

@@ -1,11 +1,11 @@
 -- What the ledger holds of the calls of some stretches of minutes: one row = one stretch, how many creates of its key
 -- begin in it, and a digest of them, the same as in audit_parts.
--- $api_key_ids VARCHAR[], $from_minutes and $to_minutes BIGINT[], one of each a stretch. Read by the audit.
+-- $stretches: JSON text, a list of objects of api_key_id, from_minute and to_minute. Read by the audit.
 WITH stretches AS (
-    SELECT
-        unnest(CAST($api_key_ids AS VARCHAR[])) AS api_key_id,
-        unnest(CAST($from_minutes AS BIGINT[])) AS from_minute,
-        unnest(CAST($to_minutes AS BIGINT[])) AS to_minute
+    SELECT unnest(
+        from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]'),
+        recursive := true
+    )
 )
 SELECT
     t.api_key_id,

@@ -1,11 +1,11 @@
 -- The reads of some keys that hold a minute of some stretches: one row = one read of the Usage API for one key, good or
--- not, oldest first. Times in microseconds UTC. $api_key_ids VARCHAR[], $from_minutes and $to_minutes BIGINT[], one of
--- each a stretch. Read by the audit.
+-- not, oldest first. Times in microseconds UTC. $stretches: JSON text, a list of
+-- objects of api_key_id, from_minute and to_minute. Read by the audit.
 WITH stretches AS (
-    SELECT
-        unnest(CAST($api_key_ids AS VARCHAR[])) AS api_key_id,
-        unnest(CAST($from_minutes AS BIGINT[])) AS from_minute,
-        unnest(CAST($to_minutes AS BIGINT[])) AS to_minute
+    SELECT unnest(
+        from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]'),
+        recursive := true
+    )
 )
 SELECT
     u.read_id,
