@@ -161,8 +161,15 @@ class Ledger:
         """Set the ledger against its journals, read again from their first byte. Changes nothing.
 
         Proxies go on writing meanwhile: only what the ledger has carried is compared, the rest is `bytes_waiting`.
+        Raises `SubmeterError` for a ledger of another version: its tables cannot be compared with this one's.
         """
         with self.reading() as connection:
+            if not is_current(connection, views_too=False):
+                raise SubmeterError(
+                    "This ledger is not of this submeter's version, so it cannot be checked.",
+                    "An older one is brought forward by the next ingest; the journals keep every call.",
+                    "Bring it forward first: submeter ledger ingest",
+                )
             found = read_contents(connection)
         survey = self._reader.survey()
         known = up_to(survey, found.offsets)

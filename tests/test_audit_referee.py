@@ -27,8 +27,16 @@ Patch = tuple[str, str, str]
 
 BUGS: dict[str, tuple[Patch, ...]] = {
     "absent cached counts taken for zeros": (("unit.py", "(self.difference > 0 and self.book_silent > 0)", "False"),),
-    "the last bucket of a page dropped": (("bucket.py", "for bucket in data:", "for bucket in data[:-1]:"),),
-    "only the first page read": (("bucket.py", "if not has_more:", "if True:"),),
+    "the last bucket of a page taken for empty": (
+        (
+            "../data/usage_reader.py",
+            "for bucket in page.buckets:",
+            "for bucket in [*page.buckets[:-1], *((each[0], ()) for each in page.buckets[-1:])]:",
+        ),
+    ),
+    "only the first page read": (
+        ("../data/usage_reader.py", "self._go_on(page, page.cursor)", "self.question = None"),
+    ),
     "a failed read taken for an empty bill": (
         ("history.py", "good = [read for read in seen if read.attempt.good]", "good = list(seen)"),
         ("history.py", "latest=seen[-1].attempt if seen else None", "latest=None"),
@@ -117,7 +125,7 @@ def test_a_planted_bug_is_seen(bug: str, tmp_path: Path, monkeypatch: pytest.Mon
     package = f"planted_{sorted(BUGS).index(bug)}"
     folder = tmp_path / package
     shutil.copytree(TREE / "audit", folder / "audit", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "data").symlink_to(TREE / "data")
+    shutil.copytree(TREE / "data", folder / "data", ignore=shutil.ignore_patterns("__pycache__"))
     for name, text, planted in BUGS[bug]:
         source = (folder / "audit" / name).read_text()
         assert source.count(text) == 1, f"{name} no longer holds {text!r} once"

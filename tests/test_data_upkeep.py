@@ -348,6 +348,8 @@ def test_a_ledger_of_version_1_has_its_reads_judged_anew_and_its_clocks_counted(
         connection.rows("DROP TABLE process_skew_steps")
         connection.rows(f"UPDATE schema_version SET version = 1 WHERE version = {SCHEMA_VERSION}")
         connection.rows("COMMENT ON TABLE schema_version IS NULL")
+    with pytest.raises(SubmeterError, match="not of this submeter's version"):
+        play.ledger.check()
     Ledger(play.path, clock=play.clock).ingest()
     assert contents(play.ledger) == whole
     assert play.ledger.query("SELECT max(version) FROM schema_version").rows == [(SCHEMA_VERSION,)]
