@@ -18,6 +18,7 @@ from .bucket import Problem, UsageEndpoint
 from .chain import Chain, KeyFacts, Share
 from .facts import guesses, key_facts, optional_facts, renaming_holds
 from .history import History, Read, Waiting, rows_by_minute
+from .latest_reads import LatestReads
 from .look import Look
 from .place_chain import PLACED_CALLS_MAX, place_chain
 from .questions import Asking, StoredPart, StoredRead, Stretch
@@ -46,7 +47,10 @@ class Judge:
         self._answered = questions.answers(asked)
         self._uses = questions.model_uses(asked, self._answered)
         self._billed = questions.billed_models(asked)
-        self._reads = questions.read_windows(asked)
+        self._latest = {
+            key: LatestReads((read.window, read.asked_us) for read in reads)
+            for key, reads in questions.read_windows(asked).items()
+        }
         self._chains: dict[tuple[str, int], Chain] = {}
         self._found: dict[tuple[str, int], ChainFinding] = {}
         self._facts: dict[str, KeyFacts] = {}
@@ -227,10 +231,7 @@ class Judge:
         )
         if not same:
             return None
-        if any(
-            read.asked_us > then["read_us"] and read.window.meets(start, until - 1)
-            for read in self._reads.get(api_key_id, ())
-        ):
+        if until > start and self._read_after(api_key_id, Window(start=start, end=until), int(then["read_us"])):
             found, finding = self.finding(api_key_id, share)
             rows = [row for minutes in found.minutes.values() for row in minutes.bill]
             if bill_digest(rows, until) != then["bill"] or not (finding.final and finding.verdict is said.verdict):
@@ -240,13 +241,15 @@ class Judge:
     def read_since(self, api_key_id: str, said: StoredPart) -> bool:
         """Whether a key was read in a verdict's minutes after it was reached."""
         read_us = int(said.rests_on.get("read_us", 0)) if said.rests_on else said.audited_us
-        return any(
-            read.asked_us > read_us and read.window.overlaps(said.window) for read in self._reads.get(api_key_id, ())
-        )
+        return self._read_after(api_key_id, said.window, read_us)
+
+    def _read_after(self, api_key_id: str, window: Window, us: int) -> bool:
+        asked_us = self._latest[api_key_id].asked_us(window) if api_key_id in self._latest else None
+        return asked_us is not None and asked_us > us
 
     def was_read(self, api_key_id: str, window: Window) -> bool:
         """Whether these minutes were ever read, good or not."""
-        return any(read.window.overlaps(window) for read in self._reads.get(api_key_id, ()))
+        return api_key_id in self._latest and self._latest[api_key_id].asked_us(window) is not None
 
 
 def _history(

@@ -24,6 +24,12 @@ from .unknown import Gap
 from .verdict import Reason, Verdict
 from .window import Window
 
+FEW_CALLS = 300_000
+"""With fewer calls a second thread costs more CPU than it saves time."""
+
+_REASONS = frozenset(Reason)
+_VERDICTS = frozenset(Verdict)
+
 Stretch = tuple[str, Window]
 """A key id and minutes of it."""
 
@@ -33,6 +39,8 @@ class Asking:
 
     def __init__(self, connection: DuckConnection) -> None:
         self._connection = connection
+        if connection.rows("SELECT count(*) FROM readings")[0][0] < FEW_CALLS:
+            connection.rows("SET threads = 1")
         # Half of the questions stand on the creates: they are worked out once a look.
         connection.rows("CREATE OR REPLACE TEMP TABLE audit_creates AS FROM audit_creates")
 
@@ -420,8 +428,7 @@ def bill(asked: Asking, stretches: Iterable[Stretch], read_ids: Sequence[str]) -
 
 def stored_parts(asked: Asking) -> tuple[StoredPart, ...]:
     """The latest verdict on every part."""
-    known = set(Verdict)
-    return tuple(_stored_part(row) for row in asked.rows("audit_parts") if row[7] in known)
+    return tuple(_stored_part(row) for row in asked.rows("audit_parts") if row[7] in _VERDICTS)
 
 
 def _stored_part(row: tuple[Any, ...]) -> StoredPart:
@@ -448,7 +455,6 @@ def _stored_part(row: tuple[Any, ...]) -> StoredPart:
 
 def stored_runs(asked: Asking) -> dict[RunName, StoredRun]:
     """The latest verdict on every run."""
-    known = set(Verdict)
     return {
         (framework, run_id): StoredRun(
             run=(framework, run_id),
@@ -456,15 +462,15 @@ def stored_runs(asked: Asking) -> dict[RunName, StoredRun]:
             reason=_reason(reason),
             final=bool(final),
             audited_us=audited_us,
-            final_verdict=Verdict(final_verdict) if final_verdict in known else None,
+            final_verdict=Verdict(final_verdict) if final_verdict in _VERDICTS else None,
             attempts=attempts,
         )
         for framework, run_id, verdict, reason, final, audited_us, final_verdict, attempts in asked.rows(
             "audit_run_verdicts"
         )
-        if verdict in known
+        if verdict in _VERDICTS
     }
 
 
 def _reason(text: str | None) -> Reason | None:
-    return Reason(text) if text in set(Reason) else None
+    return Reason(text) if text in _REASONS else None
