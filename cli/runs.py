@@ -48,7 +48,8 @@ class RunName:
 def runs(context: click.Context, invocation: Invocation, framework: str | None, pending: bool, as_json: bool) -> None:
     """List runs: age, calls, tokens, unknown calls and the last verdict; last, the calls that no run has.
 
-    Age is the time since the run ended, or began while it is open. Beside the sums stand the calls they do not hold:
+    Age is the time since the run ended, or began while it is open; a run ends by its mark, with the proxy or command
+    that began it, or 60 minutes after its last call. Beside the sums stand the calls they do not hold:
     unknown (nobody told the usage), optional (it may not be billed) and, where there are any, ambiguous (it could be
     this run's or another's, so that neither has a sum). With --pending the exit code is 3 while a run waits for an
     audit.
@@ -72,7 +73,7 @@ def runs(context: click.Context, invocation: Invocation, framework: str | None, 
         ["run", "age", "calls", "input", "cached", "output", *beside, "verdict"],
         [
             [
-                NO_RUN if row["run_id"] is None and row["framework"] is None else row["name"],
+                row["name"],
                 _age(invocation, row) if row["run_id"] is not None else None,
                 row["calls"],
                 *(row[name] for name in (*_TOLD, *beside)),
