@@ -13,7 +13,7 @@ from ..data.clock import utc
 from ..data.error import SubmeterError
 from ..data.journal import Journal, submeter_version
 from ..data.marks import Mark, run_name
-from ..data.metrics import MetricsFile, find_metrics, open_metrics, read_metrics, write_metrics
+from ..data.metrics import MetricsFile, find_metrics, is_part, marks_of, open_metrics, run_times, write_metrics
 from ..data.metrics_judge import Flaw, Judgement, Read, judge_runs, published_run
 from ..data.metrics_update import Filled, RunTold, fill, status
 from ..data.questions import read_sql
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..data.ledger import DuckConnection
 
 Told = TypeVar("Told")
+FROM_STEPS = "its file tells no times of the run, so its time is that of its steps, in whole seconds"
 
 
 @click.group()
@@ -46,19 +47,24 @@ def metrics() -> None:
 def import_(context: click.Context, invocation: Invocation, folder: Path) -> None:
     """Take runs and steps from <framework>/<run_id>/metrics.json under DIR.
 
-    Calls without a label of their own then get run and step by the time they started. Labelled calls are never moved,
-    and importing twice is the same as once. Exit code 2 where a file cannot be imported; the others are.
+    Calls without a label of their own then get run and step by the time they started, calls that have a run and no
+    step get the step. Labelled calls are never moved, and importing twice is the same as once. A call in the time of
+    two runs of one framework is given to neither, and submeter runs says so. Exit code 2 where a file cannot be
+    imported; the others are.
 
     \b
     Example:
         submeter metrics import runs/
     """
-    runs, broken = _each(folder, read_metrics)
+    runs, broken = _each(folder, lambda path: _taken_in(open_metrics(path)))
     if runs:
-        _write(invocation, runs)
-    for marks in runs:
+        _write(invocation, [marks for marks, _ in runs])
+    for marks, from_steps in runs:
         named = sum(mark.kind == "step" and mark.edge == "begin" for mark in marks)
-        say(f"{run_name(marks[0].framework, marks[0].run_id)}: {named} step{'' if named == 1 else 's'}")
+        said = f"{run_name(marks[0].framework, marks[0].run_id)}: {named} step{'' if named == 1 else 's'}"
+        if from_steps:
+            said += f"; {FROM_STEPS}"
+        say(said)
     for each in broken:
         say(str(each))
     say(f"Imported {len(runs)} runs; {len(broken)} files could not be.")
@@ -76,8 +82,8 @@ def update(context: click.Context, invocation: Invocation, folder: Path, as_json
 
     Totals at once, with the status `pending`; the verdict as soon as an audit has reached one. The token fields leave
     the steps, whose exact counts stand under `usage_api_reconciliation.submeter`, as do all values replaced. Every
-    other byte stays, and the same again changes nothing. What nobody told is null, never 0. Exit code 2 where a file
-    cannot be filled; the others are.
+    other byte stays, and the same again changes nothing. A number that is not known is left out, never 0: where nobody
+    told it, or calls could be of another run too. Exit code 2 where a file cannot be filled; the others are.
 
     \b
     Example:
@@ -105,7 +111,7 @@ def update(context: click.Context, invocation: Invocation, folder: Path, as_json
     if as_json:
         print_json(rows)
     else:
-        counts = ("tokens in", "tokens out", "calls", "cached", "unknown")
+        counts = ("tokens in", "tokens out", "calls", "cached", "unknown", "optional", "ambiguous")
         print_table(["run", "file", "status", *counts], [list(row.values()) for row in rows], counts=counts)
     for each in broken:
         say(str(each))
@@ -161,15 +167,23 @@ def judge(context: click.Context, folder: Path, as_json: bool) -> None:
 
 
 def _each(folder: Path, read: Callable[[Path], Told]) -> tuple[list[Told], list[SubmeterError]]:
-    """What `read` makes of every file under a folder, and what is wrong with the others."""
+    """What `read` makes of the file of every run under a folder, and what is wrong with the others."""
     found: list[Told] = []
     broken: list[SubmeterError] = []
     for path in find_metrics(folder):
+        if is_part(path):
+            say(f"Passed over, since it is of a part of a run: {path}")
+            continue
         try:
             found.append(read(path))
         except SubmeterError as error:
             broken.append(error)
     return found, broken
+
+
+def _taken_in(file: MetricsFile) -> tuple[list[Mark], bool]:
+    """The marks of one file, and whether its run's time is that of its steps."""
+    return marks_of(file), run_times(file).from_steps
 
 
 def _rows(connection: DuckConnection, question: str, **parameters: object) -> list[dict[str, Any]]:
@@ -195,7 +209,7 @@ def _fill(file: MetricsFile, told: RunTold | None) -> dict[str, Any]:
         if become is Filled.CHANGED:
             write_metrics(file, content)
     known = told if told is not None and not told.silent else None
-    columns = ("input_tokens", "output_tokens", "counted", "cached_input_tokens", "unknown")
+    columns = ("input_tokens", "output_tokens", "counted", "cached_input_tokens", "unknown", "optional", "ambiguous")
     return {"run": name, "file": become.value, "status": status(known) if known else None} | {
         column: known.totals[column] if known else None for column in columns
     }
@@ -205,6 +219,9 @@ def _say_judged(judged: list[Judgement]) -> None:
     flaws = Counter(flaw for each in judged for flaw in each.flaws)
     said = ", ".join(f"{flaw.value.replace('_', ' ')} {flaws[flaw]}" for flaw in Flaw)
     say(f"Judged {len(judged)} runs: {said}.")
+    for each in judged:
+        if each.run.times_from_steps:
+            say(f"{each.run.name}: {FROM_STEPS}")
     borders, shared = (sum(getattr(each.run, name) for each in judged) for name in ("step_borders", "shared_minutes"))
     if shared:
         say(f"No longer known: what each step used; {shared} of {borders} neighbouring steps share a minute.")
@@ -219,6 +236,7 @@ def _judgement(judged: Judgement) -> dict[str, Any]:
         "framework": run.framework,
         "run_id": run.run_id,
         "claims": run.status,
+        "times_from_steps": run.times_from_steps,
         "found": list(judged.flaws),
         "window": {"start": run.window[0], "end": run.window[1]} if run.window else None,
         "neighbours": [

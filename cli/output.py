@@ -129,10 +129,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600:02d} h"
 
 
-def total(tokens: int | None, unknown: int) -> str:
-    """A sum and what it does not hold, such as `1,204 tokens, 2 unknown`."""
+def total(tokens: int | None, unknown: int, *, optional: int = 0, ambiguous: int = 0) -> str:
+    """A sum and what it does not hold, such as `1,204 tokens, 2 unknown`; calls of no other kind are not named."""
     said = "unknown tokens" if tokens is None else f"{tokens:,} tokens"
-    return f"{said}, {unknown:,} unknown"
+    beside = [f"{count:,} {name}" for count, name in ((optional, "optional"), (ambiguous, "ambiguous")) if count]
+    return ", ".join([said, f"{unknown:,} unknown", *beside])
 
 
 def print_pairs(pairs: Mapping[str, Any]) -> None:

@@ -214,15 +214,19 @@ def _say_used(invocation: Invocation, label: Label) -> None:
 def _used(rows: list[dict[str, Any]]) -> str:
     """`12 calls, 3,456 + 789 tokens (1,024 of the input cached), 0 unknown`."""
     calls = sum(row["calls"] or 0 for row in rows)
-    if any(row["calls"] is None for row in rows):
+    if any(row["calls"] is None and not row["ambiguous"] for row in rows):
         return "no meter was watching all of it"
     told = {
         name: [row[name] for row in rows if row[name] is not None]
         for name in ("input_tokens", "cached_input_tokens", "output_tokens")
     }
     sums = {name: f"{sum(counts):,}" if counts else "-" for name, counts in told.items()}
-    unknown = sum(row["unknown"] or 0 for row in rows)
+    beside = [
+        f"{count:,} {name}"
+        for name in ("unknown", "optional", "ambiguous")
+        if (count := sum(row[name] or 0 for row in rows)) or name == "unknown"
+    ]
     return (
         f"{calls:,} call{'' if calls == 1 else 's'}, {sums['input_tokens']} input tokens "
-        f"({sums['cached_input_tokens']} cached), {sums['output_tokens']} output tokens, {unknown:,} unknown"
+        f"({sums['cached_input_tokens']} cached), {sums['output_tokens']} output tokens, {', '.join(beside)}"
     )

@@ -73,14 +73,19 @@ def child_environment(
     say: Callable[[str], None],
 ) -> dict[str, str]:
     """A copy of `before`, pointed at the proxy for this label, with the framework's key where it has none."""
-    base = base_url(at.url, run_id=label.run_id, step=label.step)
+    base = base_url(at.url, framework=label.framework, run_id=label.run_id, step=label.step)
     authority = Path(at.authority) if at.authority is not None else None
     environment = client_environment(before, base, extra, authority=authority)
     environment["SUBMETER_RUN"] = label.name
     environment.update(_keys_of(before, env_file, label.framework, keys, profile, say))
     if at.intercept_url is not None and at.authority is not None:
         environment, notes = intercept_environment(
-            environment, at.intercept_url, run_id=label.run_id, step=label.step, authority=Path(at.authority)
+            environment,
+            at.intercept_url,
+            framework=label.framework,
+            run_id=label.run_id,
+            step=label.step,
+            authority=Path(at.authority),
         )
         for note in notes:
             say(note)

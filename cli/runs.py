@@ -6,11 +6,12 @@ Here rows are named and shown; every sum comes from the ledger.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..data.clock import utc
+from ..data.clock import US_PER_MINUTE, utc
 from ..data.error import SubmeterError
 from ..data.marks import run_name, split_run
 from .audit import show_pending
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from ..data.ledger import Ledger
 
 NO_STEP = "(no step)"
+NO_RUN = "(no run)"
 _TOLD = ("input_tokens", "cached_input_tokens", "output_tokens")
+_BESIDE = ("unknown", "optional", "ambiguous")
+"""How many calls a sum does not hold, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +46,13 @@ class RunName:
 @pass_invocation
 @click.pass_context
 def runs(context: click.Context, invocation: Invocation, framework: str | None, pending: bool, as_json: bool) -> None:
-    """List runs: age, calls, tokens, unknown calls and the last verdict.
+    """List runs: age, calls, tokens, unknown calls and the last verdict; last, the calls that no run has.
 
-    Age is the time since the run ended, or began while it is open. With --pending the exit code is 3 while a run waits
-    for an audit.
+    Age is the time since the run ended, or began while it is open; a run ends by its mark, with the proxy or command
+    that began it, or 60 minutes after its last call. Beside the sums stand the calls they do not hold:
+    unknown (nobody told the usage), optional (it may not be billed) and, where there are any, ambiguous (it could be
+    this run's or another's, so that neither has a sum). With --pending the exit code is 3 while a run waits for an
+    audit.
 
     \b
     Example:
@@ -56,25 +63,29 @@ def runs(context: click.Context, invocation: Invocation, framework: str | None, 
     if pending:
         context.exit(show_pending(invocation, ledger, framework, as_json))
     rows = list_runs(ledger, framework)
+    astray = calls_without_run(ledger, framework)
     if as_json:
-        print_json(rows)
+        print_json(rows + astray)
         return
+    shown = rows + astray
+    beside = _beside(shown)
     print_table(
-        ["run", "age", "calls", "input", "cached", "output", "unknown", "verdict"],
+        ["run", "age", "calls", "input", "cached", "output", *beside, "verdict"],
         [
             [
                 row["name"],
-                _age(invocation, row),
+                _age(invocation, row) if row["run_id"] is not None else None,
                 row["calls"],
-                *(row[name] for name in _TOLD),
-                row["unknown"],
+                *(row[name] for name in (*_TOLD, *beside)),
                 row["verdict"],
             ]
-            for row in rows
+            for row in shown
         ],
-        counts=("calls", "input", "cached", "output", "unknown"),
+        counts=("calls", "input", "cached", "output", *beside),
     )
-    say(f"{len(rows)} run{'s' if len(rows) != 1 else ''}: {_sum(rows)}")
+    say(f"{len(rows)} run{'s' if len(rows) != 1 else ''}{_and_astray(astray)}: {_sum(shown)}")
+    if astray:
+        say(_what_to_do(astray))
 
 
 @click.command()
@@ -85,7 +96,8 @@ def runs(context: click.Context, invocation: Invocation, framework: str | None, 
 def steps(invocation: Invocation, run: str, as_json: bool) -> None:
     """Show calls and tokens of each step of a run.
 
-    A step without a call has zeros if the meter was up all through it, and `-` otherwise.
+    A step without a call has zeros if the meter was up all through it, and `-` otherwise. Beside the sums stand the
+    calls they do not hold, as in `submeter runs`; a run with ambiguous calls has no sums.
 
     \b
     Example:
@@ -102,7 +114,8 @@ def steps(invocation: Invocation, run: str, as_json: bool) -> None:
 
 
 def _print_steps(rows: list[dict[str, Any]]) -> None:
-    columns = ["step", "visits", "calls", "input", "cached", "output", "reasoning", "unknown"]
+    beside = _beside(rows)
+    columns = ["step", "visits", "calls", "input", "cached", "output", "reasoning", *beside]
     print_table(
         columns,
         [
@@ -110,8 +123,7 @@ def _print_steps(rows: list[dict[str, Any]]) -> None:
                 NO_STEP if row["step"] is None else row["step"],
                 row["visits"],
                 row["calls"],
-                *(row[name] for name in (*_TOLD, "reasoning_tokens")),
-                row["unknown"],
+                *(row[name] for name in (*_TOLD, "reasoning_tokens", *beside)),
             ]
             for row in rows
         ],
@@ -122,6 +134,13 @@ def _print_steps(rows: list[dict[str, Any]]) -> None:
 def list_runs(ledger: Ledger, framework: str | None = None) -> list[dict[str, Any]]:
     """Every run of a framework, or of all; one record per run, oldest first."""
     return records(ledger.query("list_runs", {"framework": framework.lower() if framework else None}))
+
+
+def calls_without_run(ledger: Ledger, framework: str | None = None) -> list[dict[str, Any]]:
+    """The calls of a framework, or of all, that no run has: one record for each framework, with the keys of a run's."""
+    rows = records(ledger.query("calls_without_run", {"framework": framework.lower() if framework else None}))
+    absent = dict.fromkeys(("episodes", "end_source", "status", "covered", "verdict", "audited_at"))
+    return [{"name": run_name(row["framework"], NO_RUN), "run_id": None} | row | absent for row in rows]
 
 
 def find_run(ledger: Ledger, name: str) -> RunName:
@@ -156,9 +175,34 @@ def _age(invocation: Invocation, row: dict[str, Any]) -> str:
     return age if row["ended_at"] else f"open, {age}"
 
 
+def _beside(rows: list[dict[str, Any]]) -> list[str]:
+    """The kinds of calls to show beside the sums: `unknown` always, the others where there are any."""
+    return [name for name in _BESIDE if name == "unknown" or any(row[name] for row in rows)]
+
+
+def _and_astray(astray: list[dict[str, Any]]) -> str:
+    calls = sum(row["calls"] for row in astray)
+    return f" and {calls:,} call{'s' if calls != 1 else ''} without one" if calls else ""
+
+
+def _what_to_do(astray: list[dict[str, Any]]) -> str:
+    """How to give calls without a run one, or to audit them as they are."""
+    starts, ends = min(row["started_at"] for row in astray), max(row["ended_at"] for row in astray)
+    first = starts.replace(second=0, microsecond=0)
+    last = ends.replace(second=0, microsecond=0) + timedelta(microseconds=US_PER_MINUTE)
+    return (
+        "Calls take a run from submeter run, from /run/ID in the base URL, or later from submeter metrics import. "
+        f"Audit these as they are: submeter audit --from {first:%Y-%m-%dT%H:%MZ} --to {last:%Y-%m-%dT%H:%MZ}"
+    )
+
+
 def _sum(rows: list[dict[str, Any]]) -> str:
     """Tokens in and out of all rows, and what they do not hold."""
     told = [row[name] for row in rows for name in ("input_tokens", "output_tokens") if row[name] is not None]
-    said = total(sum(told) if told else None, sum(row["unknown"] for row in rows if row["unknown"] is not None))
-    unseen = sum(row["calls"] is None for row in rows)
+    beside = {name: sum(row[name] or 0 for row in rows) for name in _BESIDE}
+    if any(row.get("run_id", "") is None for row in rows):
+        # A call that could be of several runs stands with each of them, and once among those without a run.
+        beside["ambiguous"] = sum(row["ambiguous"] for row in rows if row["run_id"] is None)
+    said = total(sum(told) if told else None, **beside)
+    unseen = sum(row["calls"] is None and not row["ambiguous"] for row in rows)
     return f"{said}, {unseen} without a meter" if unseen else said

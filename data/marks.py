@@ -120,8 +120,22 @@ class MarkBook:
 
     def framework_of(self, run_id: str, now_us: int) -> str | None:
         """The framework of the one open run with this id; None where there is none, or more than one."""
-        found = {framework for framework, open_id in self._alive(now_us) if open_id == run_id and framework}
+        found = self._frameworks_of(run_id, now_us)
         return found.pop() if len(found) == 1 else None
+
+    def check_whole(self, mark: Mark) -> None:
+        """Raise a `SubmeterError` for a mark that leaves open which of several open runs of its id it is of."""
+        found = self._frameworks_of(mark.run_id, mark.marked_at) if mark.framework is None else set()
+        if len(found) > 1:
+            names = sorted(run_name(framework, mark.run_id) for framework in found)
+            raise SubmeterError(
+                f"There is more than one open run {mark.run_id!r}.",
+                f"They are: {', '.join(names)}.",
+                f"Name it whole, such as: submeter step begin 1 --run {names[0]}",
+            )
+
+    def _frameworks_of(self, run_id: str, now_us: int) -> set[str]:
+        return {framework for framework, open_id in self._alive(now_us) if open_id == run_id and framework}
 
     def declared(self, framework: str | None, run_id: str, now_us: int) -> bool:
         """Whether this run is open under this framework."""

@@ -131,8 +131,12 @@ def _private(path: str, flags: int) -> int:
 
 
 def read_metrics(path: Path) -> list[Mark]:
+    """The marks of the file at this path; raises as `open_metrics` and `marks_of` do."""
+    return marks_of(open_metrics(path))
+
+
+def marks_of(file: MetricsFile) -> list[Mark]:
     """The marks of one file, in time order: run and step edges, `by` metrics. Raises `SubmeterError` naming it."""
-    file = open_metrics(path)
     path, framework, run_id, told = file.path, file.framework, file.run_id, file.told
     times = run_times(file)
     marks = [_mark(framework, run_id, None, Edge.BEGIN, times.begun_us, None)]

@@ -1,5 +1,5 @@
--- One row = one create without a run and one imported run that it could be of. The call began in the time of that run,
--- and in that of another run of its framework too (or the run's end is not known), so it is given to neither.
+-- One row = one create without a run and one imported run that it could be of. The call began in the time of that run
+-- and of another run of its framework, or after the last that is known of a run without an end: it is given to none.
 -- step: the step it would be of in that run; NULL: none, or more than one. Creates that are `unbilled` are left out.
 -- A run with a row here has no sums in `run_usage` and `step_usage`. Read by both, and by the audit.
 CREATE OR REPLACE VIEW ambiguous_calls AS

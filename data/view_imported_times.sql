@@ -2,8 +2,8 @@
 -- sure: true: an unlabelled call of the framework that began then is this run's; false: it could be this run's or
 -- another's; NULL: outside the run's own time, so that the stretch gives a step to calls whose run is known and
 -- nothing else. A run's own time is what its file tells of the run, not of its steps, which are in whole seconds.
--- A run without an end that can be (none, before its begin, or 31 days after it) is never sure: it may have had any
--- call until 60 minutes after its last mark, which is when a run that is idle ends.
+-- A run without an end is sure until its last mark, and may have had any call of the 60 minutes after it, which is when
+-- a run that is idle ends. An end that cannot be (before its begin, or over 31 days after it) says nothing.
 -- From `by = metrics` marks alone. Ingest keeps it as the table `time_labels`.
 CREATE OR REPLACE VIEW imported_times AS
 WITH told AS (
@@ -20,18 +20,25 @@ WITH told AS (
     WHERE marked_by = 'metrics' AND framework IS NOT NULL
     GROUP BY framework, run_id
 ),
+bounded AS (
+    SELECT
+        framework,
+        run_id,
+        from_at,
+        end_at,
+        coalesce(end_at >= from_at AND end_at <= from_at + INTERVAL 31 DAY, false) AS ended,
+        least(greatest(last_marked_at, from_at), from_at + INTERVAL 31 DAY) AS last_seen_at
+    FROM told
+    WHERE from_at IS NOT NULL
+),
 windows AS (
     SELECT
         framework,
         run_id,
         from_at,
-        CASE
-            WHEN end_at >= from_at AND end_at <= from_at + INTERVAL 31 DAY THEN end_at
-            ELSE least(greatest(last_marked_at, from_at), from_at + INTERVAL 31 DAY) + INTERVAL 60 MINUTE
-        END AS to_at,
-        coalesce(end_at >= from_at AND end_at <= from_at + INTERVAL 31 DAY, false) AS ended
-    FROM told
-    WHERE from_at IS NOT NULL
+        CASE WHEN ended THEN end_at WHEN end_at IS NULL THEN last_seen_at ELSE from_at END AS sure_until,
+        CASE WHEN ended THEN end_at ELSE last_seen_at + INTERVAL 60 MINUTE END AS to_at
+    FROM bounded
 ),
 turns AS (
     SELECT
@@ -75,24 +82,34 @@ visited AS (
         AND e.edge = 'end'
 ),
 spans AS (
-    -- Of runs (step NULL) and of steps, a row for each day, so that what holds a stretch is found without trying all.
+    -- Of runs (step NULL) and of steps (sure NULL), a row for each day, so that what holds a stretch is found without trying all.
     SELECT
         framework,
         run_id,
         NULL AS step,
-        false AS of_step,
-        ended,
+        true AS sure,
         from_at,
-        to_at,
-        unnest(range(date_trunc('day', from_at), to_at, INTERVAL 1 DAY)) AS day
+        sure_until AS to_at,
+        unnest(range(date_trunc('day', from_at), sure_until, INTERVAL 1 DAY)) AS day
     FROM windows
+    WHERE sure_until > from_at
+    UNION ALL
+    SELECT
+        framework,
+        run_id,
+        NULL AS step,
+        false AS sure,
+        sure_until AS from_at,
+        to_at,
+        unnest(range(date_trunc('day', sure_until), to_at, INTERVAL 1 DAY)) AS day
+    FROM windows
+    WHERE to_at > sure_until
     UNION ALL
     SELECT
         framework,
         run_id,
         step,
-        true AS of_step,
-        NULL AS ended,
+        NULL AS sure,
         from_at,
         to_at,
         unnest(range(date_trunc('day', from_at), to_at, INTERVAL 1 DAY)) AS day
@@ -116,7 +133,7 @@ held AS (
         p.run_id,
         s.from_at,
         s.to_at,
-        bool_and(p.ended) FILTER (NOT p.of_step) AS ended,
+        bool_and(p.sure) AS sure,
         CASE WHEN min(p.step) = max(p.step) THEN min(p.step) END AS step
     FROM stretches AS s
     JOIN spans AS p
@@ -133,9 +150,7 @@ weighed AS (
         from_at,
         to_at,
         step,
-        CASE
-            WHEN ended IS NOT NULL THEN ended AND count(ended) OVER (PARTITION BY framework, from_at) = 1
-        END AS sure
+        CASE WHEN sure IS NOT NULL THEN sure AND count(sure) OVER (PARTITION BY framework, from_at) = 1 END AS sure
     FROM held
 ),
 changes AS (

@@ -78,9 +78,9 @@ class Control:
     def _mark(self, kind: Literal["run", "step"], body: bytes) -> Answer:
         try:
             mark = self._read_mark(kind, body)
+            applied = self.follow(mark) if orjson.loads(body).get("journal") is False else self.apply(mark)
         except SubmeterError as error:
             return _error(400, str(error))
-        applied = self.follow(mark) if orjson.loads(body).get("journal") is False else self.apply(mark)
         return _json(200, {"kind": applied.kind, **applied.line()})
 
     def _read_mark(self, kind: Literal["run", "step"], body: bytes) -> Mark:

@@ -79,6 +79,9 @@ def tell(url: str, mark: Mark, *, journal: bool = True) -> None:
             exit_code=CANNOT_TELL,
         ) from error
     if answer.status_code != 200:
+        lines = answer.message.splitlines()
+        if answer.status_code == 400 and len(lines) == 3:
+            raise SubmeterError(*lines)  # What is wrong with the mark, in the proxy's own three lines.
         raise SubmeterError(
             f"The proxy at {url} refused the mark with {answer.status_code}.",
             answer.message.splitlines()[0] if answer.message else "It gave no reason.",

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from .authority import authority_certificate, write_bundle
 from .forwarding import INTERCEPT_USER, METERED_HOST
+from .labels import label_path
 
 BASE_URL_VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "BASE_URL")
 _NO_PROXY_VARIABLES = ("NO_PROXY", "no_proxy")
@@ -22,9 +23,14 @@ _NODE_ROOTS = "NODE_EXTRA_CA_CERTS"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def base_url(proxy_url: str, *, run_id: str | None = None, step: str | None = None) -> str:
-    """The base URL for calls of this run and step, such as `http://127.0.0.1:8787/run/r-1/step/4.7/v1`."""
-    return f"{proxy_url}{_label_path(run_id, step)}/v1"
+def base_url(
+    proxy_url: str, *, framework: str | None = None, run_id: str | None = None, step: str | None = None
+) -> str:
+    """The base URL for calls of this run and step, such as `http://127.0.0.1:8787/run/r-1/step/4.7/v1`.
+
+    What is handed to a program names the run whole: `http://127.0.0.1:8787/framework/chatdev/run/r-1/step/4.7/v1`.
+    """
+    return f"{proxy_url}{label_path(framework=framework, run_id=run_id, step=step)}/v1"
 
 
 def client_environment(
@@ -48,7 +54,13 @@ def client_environment(
 
 
 def intercept_environment(
-    before: Mapping[str, str], intercept_url: str, *, run_id: str | None, step: str | None, authority: Path
+    before: Mapping[str, str],
+    intercept_url: str,
+    *,
+    framework: str | None = None,
+    run_id: str | None,
+    step: str | None,
+    authority: Path,
 ) -> tuple[dict[str, str], list[str]]:
     """A copy of `before` in which HTTPS goes through the intercept and its certificates are trusted; and what to say.
 
@@ -64,7 +76,7 @@ def intercept_environment(
             notes.append(f"Note: {METERED_HOST} is taken out of {variable} for the command.")
         environment[variable] = ",".join(dict.fromkeys([*kept, *_LOOPBACK]))
     parts = urlsplit(intercept_url)
-    label = quote(_label_path(run_id, step) or "/", safe="")
+    label = quote(label_path(framework=framework, run_id=run_id, step=step) or "/", safe="")
     for variable in _PROXY_VARIABLES:
         if before.get(variable):
             notes.append(f"Note: {variable} is replaced for the command; its HTTPS goes straight out from here.")
@@ -81,15 +93,6 @@ def _node_roots(before: Mapping[str, str], authority: Path) -> str:
     """What node trusts besides its own roots: the authority, and what the program had named."""
     own, ours = before.get(_NODE_ROOTS), str(authority_certificate(authority))
     return str(write_bundle(authority, [own])) if own and own != ours else ours
-
-
-def _label_path(run_id: str | None, step: str | None) -> str:
-    path = ""
-    if run_id is not None:
-        path += f"/run/{quote(run_id, safe='')}"
-    if step is not None:
-        path += f"/step/{quote(step, safe='')}"
-    return path
 
 
 def _listed(value: str) -> list[str]:

@@ -22,7 +22,8 @@ from .upstream_url import Upstream
 METERED_HOST = "api.openai.com"
 METERED_PORTS = (443, 80)
 INTERCEPT_USER = "submeter"
-"""User name in the proxy URL of a labelled program; its password is the label, `/run/<run_id>/step/<step>`."""
+"""User name in the proxy URL of a labelled program; its password is the label as it stands in a base URL, such as
+`/run/<run_id>/step/<step>`."""
 WEB_PORTS = (80, 443)
 SYSTEM_PORT_MAX = 1023
 """Mail, shells, files and names live up to here; no web client tunnels to them, and a spammer would."""

@@ -6,7 +6,8 @@
                 subprocess.run(cmd, env=run.env())
 
 `async with` does the same without blocking the program's loop. Runs and steps are marked by `with`; a run's
-environment carries its labels in the base URL, so that parallel runs and steps cannot be confused. Never here:
+environment carries its labels in the base URL, so that parallel runs and steps, also of one id in two frameworks,
+cannot be confused. Never here:
 anything of the engine; it is imported when a meter is entered, and where it cannot be `child` has it elsewhere.
 """
 
@@ -205,7 +206,8 @@ class Run:
     @property
     def base_url(self) -> str:
         """What to give a client as its base URL for this run, and for its innermost open step."""
-        return base_url(self._meter.url, run_id=self.run_id, step=self._steps[-1] if self._steps else None)
+        step = self._steps[-1] if self._steps else None
+        return base_url(self._meter.url, framework=self.framework, run_id=self.run_id, step=step)
 
     def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
         """The environment, pointed at the proxy for this run and its innermost open step.
@@ -260,7 +262,8 @@ class Step:
     @property
     def base_url(self) -> str:
         """What to give a client as its base URL for this step: exact also where steps run in parallel."""
-        return base_url(self._run._meter.url, run_id=self._run.run_id, step=self.step)
+        run = self._run
+        return base_url(run._meter.url, framework=run.framework, run_id=run.run_id, step=self.step)
 
     def env(self, extra: Iterable[str] = ()) -> dict[str, str]:
         """The environment, pointed at the proxy for this step."""

@@ -9,6 +9,8 @@ given to `tap` as if they had come by the base URL. What may pass is decided in
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mitmproxy import connection, http
 from mitmproxy.proxy import commands, events, layer, layers
 from mitmproxy.proxy.context import Context
@@ -73,9 +75,7 @@ class Intercept:
         request.data.scheme = self._upstream.scheme.encode()
         request.data.host = self._upstream.host
         request.data.port = self._upstream.port
-        return PathLabels(
-            path=path_at_upstream(request.path, target, self._upstream), run_id=label.run_id, step=label.step
-        )
+        return replace(label, path=path_at_upstream(request.path, target, self._upstream), token=None)
 
 
 class Door(layer.Layer):

@@ -109,7 +109,11 @@ class Recorder:
         return now_us
 
     def mark(self, mark: Mark) -> Mark:
-        """Follow and journal a mark; answers it as journaled."""
+        """Follow and journal a mark; answers it as journaled.
+
+        Raises `SubmeterError`, and does neither, where it leaves open which of several open runs it is of.
+        """
+        self.marks.check_whole(mark)
         applied = self.marks.apply(mark)
         self.journal.append(applied.kind, applied.line())
         return applied

@@ -78,6 +78,51 @@ def test_runs_print_the_sum_and_how_many_calls_it_does_not_hold(ledger: Path) ->
     ]
 
 
+def test_calls_without_a_run_are_the_last_lines_with_how_to_label_or_audit_them(ledger: Path) -> None:
+    with Journal.open(ledger, mode="proxy", clock=FixedClock(NOW_US)) as journal:
+        journal.begin(upstream="https://api.openai.com")
+        settle(journal, run_id=None, step=None, framework="chatdev", tokens=50)
+        settle(journal, run_id=None, step="3", framework="chatdev", tokens=None)
+    result = run(ledger, "runs")
+    assert result.stdout.splitlines()[-1].split() == ["chatdev/(no", "run)", "-", "2", "50", "-", "50", "1", "-"]
+    total, what_to_do = result.stderr.splitlines()
+    assert total == "2 runs and 2 calls without one: 2,114 tokens, 2 unknown"
+    assert what_to_do.endswith("submeter audit --from 2026-11-18T11:06Z --to 2026-11-18T11:07Z")
+    *runs, astray = json.loads(run(ledger, "runs", "--json").stdout)
+    assert [row["name"] for row in runs] == ["baes/r-1", "chatdev/r-1"]
+    assert (astray["run_id"], astray["framework"], astray["calls"], astray["input_tokens"]) == (None, "chatdev", 2, 50)
+    assert set(astray) == set(runs[0])
+    assert len(json.loads(run(ledger, "runs", "--framework", "baes", "--json").stdout)) == 1
+
+
+def test_calls_that_could_be_of_two_runs_are_shown_with_each_and_counted_once(tmp_path: Path) -> None:
+    path = tmp_path / "l.duckdb"
+    with Journal.open(path, mode="proxy", clock=FixedClock(NOW_US)) as journal:
+        journal.begin(upstream="https://api.openai.com")
+        settle(journal, run_id=None, step=None, framework="baes", tokens=5)
+    for run_id in ("a", "b"):
+        times = {"start_timestamp": "2026-11-18T11:00:00Z", "end_timestamp": "2026-11-18T11:30:00Z"}
+        metrics_file(tmp_path / "runs", "baes", run_id, json.dumps(times))
+    run(path, "metrics", "import", str(tmp_path / "runs"))
+    result = run(path, "runs")
+    header, _rule, *lines = [line.split() for line in result.stdout.splitlines()]
+    assert header[-3:] == ["unknown", "ambiguous", "verdict"]
+    assert [line[-6:] for line in lines[:2]] == [["-", "-", "-", "-", "1", "-"]] * 2
+    assert result.stderr.startswith("2 runs and 1 call without one: 10 tokens, 0 unknown, 1 ambiguous\n")
+    told = run(path, "steps", "baes/a")
+    assert told.stderr == "baes/a: unknown tokens, 0 unknown, 1 ambiguous\n"
+    (step,) = json.loads(run(path, "steps", "baes/a", "--json").stdout)
+    assert (step["calls"], step["input_tokens"], step["ambiguous"]) == (None, None, 1)
+    before = [file.read_text() for file in sorted((tmp_path / "runs").rglob("metrics.json"))]
+    updated = run(path, "metrics", "update", str(tmp_path / "runs"), "--json")
+    assert [row["ambiguous"] for row in json.loads(updated.stdout)] == [1, 1]
+    for text, file in zip(before, sorted((tmp_path / "runs").rglob("metrics.json")), strict=True):
+        told_back = json.loads(file.read_text())
+        assert told_back["aggregate_metrics"] == {}
+        assert told_back.items() >= json.loads(text).items()
+        assert "1 call could be of this run" in told_back["usage_api_verification"]["error"]
+
+
 def test_a_call_without_usage_is_unknown_and_not_zero(ledger: Path) -> None:
     result = run(ledger, "steps", "chatdev/r-1")
     _header, _rule, first, last = result.stdout.splitlines()
@@ -277,10 +322,11 @@ def test_an_export_that_cannot_be_written_is_three_lines(ledger: Path, tmp_path:
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3)
 
 
-def metrics_file(folder: Path, framework: str, run_id: str, text: str) -> None:
+def metrics_file(folder: Path, framework: str, run_id: str, text: str) -> Path:
     path = folder / framework / run_id / "metrics.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)
+    return path
 
 
 def test_metrics_give_runs_and_steps_to_calls_without_a_label(tmp_path: Path) -> None:
@@ -303,6 +349,43 @@ def test_metrics_give_runs_and_steps_to_calls_without_a_label(tmp_path: Path) ->
     run(path, "metrics", "import", str(tmp_path / "runs" / "GHSpec" / "g-1"))
     (step,) = json.loads(run(path, "steps", "ghspec/g-1", "--json").stdout)
     assert (step["step"], step["visits"], step["calls"], step["input_tokens"]) == ("3", 1, 1, 5)
+
+
+def test_a_part_of_a_run_is_passed_over_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "l.duckdb"
+    times = {"start_timestamp": "2026-11-18T11:00:00Z", "end_timestamp": "2026-11-18T11:30:00Z"}
+    metrics_file(tmp_path / "runs", "baes", "r-1", json.dumps(times))
+    parts = [
+        metrics_file(tmp_path / "runs" / "baes", "r-1", "sprint_001", json.dumps(times)),
+        metrics_file(tmp_path / "runs" / "baes", "r-1", "second", json.dumps(times)),
+        metrics_file(tmp_path / "runs" / "baes", "r-2", "sprint_001", json.dumps(times)),
+    ]
+    for command in ("import", "judge"):
+        result = run(path, "metrics", command, str(tmp_path / "runs"))
+        assert result.exit_code == 0
+        assert [line for line in result.stderr.splitlines() if line.startswith("Passed over")] == [
+            f"Passed over, since it is of a part of a run: {part}" for part in sorted(parts)
+        ]
+    run(path, "runs")
+    assert [row["name"] for row in json.loads(run(path, "runs", "--json").stdout)] == ["baes/r-1"]
+
+
+def test_a_run_without_times_of_its_own_has_those_of_its_steps_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "l.duckdb"
+    with Journal.open(path, mode="proxy", clock=FixedClock(NOW_US)) as journal:
+        journal.begin(upstream="https://api.openai.com")
+        settle(journal, run_id=None, step=None, framework="baes", tokens=5)
+    second = NOW_US // US_PER_S
+    steps = [{"step_number": 1, "start_timestamp": second - 60, "end_timestamp": second + 60}]
+    metrics_file(tmp_path / "runs", "baes", "r-1", json.dumps({"steps": steps}))
+    assert (
+        "baes/r-1: 1 step; its file tells no times of the run" in run(path, "metrics", "import", str(tmp_path)).stderr
+    )
+    (told,) = json.loads(run(path, "runs", "--json").stdout)
+    assert (told["end_source"], told["input_tokens"]) == ("metrics", 5)
+    judged = run(path, "metrics", "judge", str(tmp_path), "--json")
+    assert "its time is that of its steps" in judged.stderr
+    assert json.loads(judged.stdout)[0]["times_from_steps"] is True
 
 
 def test_a_folder_without_metrics_is_three_lines(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_a_duration_has_two_units_at_most(seconds: float, shown: str) -> None:
 def test_a_sum_says_how_many_calls_it_does_not_hold() -> None:
     assert total(1204, 2) == "1,204 tokens, 2 unknown"
     assert total(None, 3) == "unknown tokens, 3 unknown"
+    assert total(7, 0, optional=1, ambiguous=2) == "7 tokens, 0 unknown, 1 optional, 2 ambiguous"
 
 
 def test_json_has_null_for_absent_and_utc_for_times(capsys: pytest.CaptureFixture[str]) -> None:

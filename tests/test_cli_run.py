@@ -274,7 +274,7 @@ def test_every_base_url_variable_holds_the_labelled_url_and_the_key_goes_where_t
     made = environment_for(
         {"OPENAI_API_KEY_CHATDEV": SECRET, "NO_PROXY": "corp.example"}, "chatdev", said, ("CHAT_URL",)
     )
-    url = "http://127.0.0.1:8787/run/r%201/step/4%2F7/v1"
+    url = "http://127.0.0.1:8787/framework/chatdev/run/r%201/step/4%2F7/v1"
     for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "BASE_URL", "CHAT_URL"):
         assert made[name] == url
     assert made["NO_PROXY"].split(",") == ["corp.example", "127.0.0.1", "localhost", "::1"]

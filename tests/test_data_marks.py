@@ -45,6 +45,17 @@ def test_two_open_runs_of_a_framework_are_never_guessed_between() -> None:
     assert book.open_run("baes", T0) is None
 
 
+def test_a_bare_run_id_that_is_open_in_two_frameworks_is_refused_with_their_names() -> None:
+    book = MarkBook()
+    for framework in ("baes", "ghspec"):
+        book.apply(mark(Edge.BEGIN, "r-1", framework=framework))
+    with pytest.raises(SubmeterError, match="more than one open run 'r-1'") as refused:
+        book.check_whole(mark(Edge.BEGIN, "r-1", "1", framework=None))
+    assert refused.value.why == "They are: baes/r-1, ghspec/r-1."
+    book.check_whole(mark(Edge.BEGIN, "r-1", "1"))
+    book.check_whole(mark(Edge.BEGIN, "r-2", "1", framework=None))
+
+
 def test_a_step_opens_its_run_and_the_next_step_ends_it() -> None:
     book = MarkBook()
     book.apply(mark(Edge.BEGIN, "r-1", "1"))

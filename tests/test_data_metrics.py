@@ -10,7 +10,7 @@ import pytest
 from ledger_play import Play
 
 from submeter.data.error import SubmeterError
-from submeter.data.metrics import find_metrics, read_metrics
+from submeter.data.metrics import RunTimes, find_metrics, marks_of, open_metrics, read_metrics, run_times
 
 SHARED = Path(os.environ.get("SUBMETER_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "genai-devbench-runs"
 
@@ -51,6 +51,20 @@ def test_a_run_that_goes_on_has_no_end(tmp_path: Path) -> None:
     assert [(mark.kind, mark.edge) for mark in marks] == [("run", "begin")]
 
 
+@pytest.mark.parametrize(("last", "ended"), [(1761780511, 1761780511_000000), (None, None)])
+def test_a_file_without_times_of_its_run_has_those_of_its_steps(
+    tmp_path: Path, last: int | None, ended: int | None
+) -> None:
+    steps = [
+        {"step_number": 1, "start_timestamp": 1761780048, "end_timestamp": 1761780260},
+        {"step_number": 2, "start_timestamp": 1761780260, "end_timestamp": last},
+    ]
+    file = open_metrics(write(tmp_path, {"run_id": "r-1", "steps": steps}))
+    assert run_times(file) == RunTimes(begun_us=1761780048_000000, ended_us=ended, from_steps=True)
+    assert {mark.step for mark in marks_of(file)} == {None, "1", "2"}
+    assert run_times(open_metrics(write(tmp_path / "own", RUN))).from_steps is False
+
+
 def test_a_time_with_another_zone_or_none_is_brought_to_utc(tmp_path: Path) -> None:
     told = {"start_timestamp": "2025-10-30T01:20:48+02:00", "end_timestamp": "2025-10-29T23:20:49"}
     begin, end = read_metrics(write(tmp_path, told))
@@ -67,6 +81,8 @@ def test_a_time_with_another_zone_or_none_is_brought_to_utc(tmp_path: Path) -> N
         (RUN | {"start_timestamp": "yesterday"}, "no ISO 8601 time"),
         (RUN | {"start_timestamp": 5}, "no ISO 8601 time"),
         (RUN | {"end_timestamp": "2025-10-29T23:00:00Z"}, "end_timestamp is before"),
+        (RUN | {"start_timestamp": None, "end_timestamp": None, "steps": [{"step": 1}]}, "start_timestamp is missing"),
+        (RUN | {"end_timestamp": "2026-10-29T23:00:00Z"}, "over 31 days"),
         (RUN | {"steps": {}}, "steps is not a list"),
         (RUN | {"steps": [{"step": None}]}, "a step is named None"),
         (RUN | {"steps": [{"step": 1, "start_timestamp": "x"}]}, "not seconds since 1970"),

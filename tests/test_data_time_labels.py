@@ -254,6 +254,16 @@ def test_a_run_without_an_end_that_can_be_may_have_had_any_call_after_its_begin(
     assert [row[:4] for row in play.told(USAGE)] == [("r-1", None, 1, None)]
 
 
+def test_a_run_that_goes_on_has_the_calls_until_its_last_mark_and_perhaps_those_of_the_hour_after(play: Play) -> None:
+    for at_s in (15, 25, 3619, 3621):
+        call_at(play, at_s)
+    imported(play, Edge.BEGIN, None, 10)
+    imported(play, Edge.BEGIN, "1", 10)
+    imported(play, Edge.END, "1", 20)
+    assert [row[:2] for row in play.told(LABELS)] == [("r-1", "1"), (None, None), (None, None), (None, None)]
+    assert [row[:4] for row in play.told(USAGE)] == [("r-1", 1, 2, None)]
+
+
 def test_an_imported_run_without_an_end_and_without_a_call_shows_no_zero(play: Play) -> None:
     play.wait(20)
     imported(play, Edge.BEGIN, None, 10)

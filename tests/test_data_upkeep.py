@@ -387,6 +387,27 @@ def test_a_migration_runs_each_step_once_and_in_order(play: Play) -> None:
     assert_sums_agree(play.ledger)
 
 
+def test_a_ledger_of_the_first_schema_learns_which_calls_could_be_of_two_imported_runs(play: Play) -> None:
+    play.call(None, None)
+    for run_id in ("a", "b"):
+        for edge, at in ((Edge.BEGIN, NOON_US), (Edge.END, NOON_US + US_PER_S)):
+            play.mark(edge, run_id=run_id, by=MarkedBy.METRICS, at=at)
+    play.ledger.ingest()
+    with open_file(play.path, Patience(0), read_only=False) as connection:
+        connection.rows("DROP TABLE time_labels")
+        connection.rows(
+            "CREATE TABLE time_labels (framework VARCHAR NOT NULL, minute TIMESTAMP NOT NULL,"
+            " from_at TIMESTAMP NOT NULL, to_at TIMESTAMP NOT NULL, run_id VARCHAR NOT NULL, step VARCHAR)"
+        )
+        connection.rows("UPDATE schema_version SET version = 1")
+    play.wait(1)
+    Ledger(play.path, clock=play.clock).ingest()
+    assert play.ledger.query("SELECT version FROM schema_version ORDER BY version").rows[-1] == (SCHEMA_VERSION,)
+    assert play.ledger.query("SELECT run_id, ambiguous FROM run_usage ORDER BY run_id").rows == [("a", 1), ("b", 1)]
+    assert_sums_agree(play.ledger)
+    assert play.ledger.check().clean
+
+
 def test_when_a_process_was_known_to_be_gone_outlives_a_rebuild(play: Play) -> None:
     play.start()
     play.ledger.ingest()

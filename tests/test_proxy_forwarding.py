@@ -79,6 +79,11 @@ def test_the_label_is_the_proxy_s_password(header: str | None, run_id: str | Non
     assert (labels.run_id, labels.step) == (run_id, step)
 
 
+def test_the_proxy_s_password_may_name_the_framework_too() -> None:
+    labels = labels_of("Basic " + base64.b64encode(b"submeter:/framework/ghspec/run/r-1").decode())
+    assert (labels.framework, labels.run_id) == ("ghspec", "r-1")
+
+
 def test_a_client_that_does_not_decode_the_password_says_the_same_label() -> None:
     for password in ("/run/a%2Fb/step/4.7", "%2Frun%2Fa%252Fb%2Fstep%2F4.7"):
         labels = labels_of("Basic " + base64.b64encode(f"submeter:{password}".encode()).decode())

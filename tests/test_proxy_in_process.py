@@ -228,3 +228,45 @@ def test_health_tells_the_ledger_and_the_open_calls(tmp_path: Path) -> None:
         urllib.request.urlopen(f"{meter.url}/_submeter/health", timeout=10) as answer,
     ):
         assert b'"calls_open":0' in answer.read()
+
+
+OPEN_AND_CALL = """
+import os, subprocess, sys
+from submeter.proxy import Submeter
+with Submeter(os.environ["LEDGER"], upstream=os.environ["SIM"]) as meter:
+    with meter.run(os.environ["FRAMEWORK"], run_id="r-1") as run, run.step("1"):
+        subprocess.run([sys.executable, "-c", os.environ["ONE_CALL"]], env=run.env(), check=True, timeout=60)
+        print("called", flush=True)
+        sys.stdin.readline()
+"""
+
+
+def test_a_run_id_that_is_open_in_two_programs_under_two_frameworks_is_two_runs(tmp_path: Path) -> None:
+    ledger = tmp_path / "submeter.duckdb"
+    programs = []
+    with Sim(keys=KEYS) as sim:
+        for framework in ("baes", "ghspec"):
+            kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI")}
+            program = subprocess.Popen(
+                [sys.executable, "-c", OPEN_AND_CALL],
+                env={
+                    **kept,
+                    "LEDGER": str(ledger),
+                    "SIM": sim.url,
+                    "FRAMEWORK": framework,
+                    "ONE_CALL": ONE_CALL,
+                    "OPENAI_API_KEY": SECRET,
+                },
+                cwd=tmp_path,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            programs.append(program)
+            assert program.stdout is not None
+            assert program.stdout.readline() == "called\n"
+        for program in programs:
+            program.communicate("go on\n", timeout=60)
+    calls = table(ledger, "SELECT framework, run_id, step, label_source FROM calls ORDER BY started_at")
+    assert calls == [("baes", "r-1", "1", "url"), ("ghspec", "r-1", "1", "url")]
+    assert table(ledger, "SELECT name FROM runs ORDER BY name") == [("baes/r-1",), ("ghspec/r-1",)]

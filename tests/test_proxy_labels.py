@@ -6,7 +6,7 @@ import pytest
 
 from submeter.data.call import Edge, Flag, Labels, LabelSource, MarkedBy
 from submeter.data.marks import Mark, MarkBook
-from submeter.proxy.labels import PathLabels, read_labels, split_path
+from submeter.proxy.labels import PathLabels, join_labels, read_labels, split_path
 
 T0 = 1_790_000_000_000_000
 
@@ -58,6 +58,46 @@ def test_labels_come_off_the_front_of_the_path_and_the_rest_keeps_its_bytes(
     path: str, rest: str, run_id: str | None, step: str | None
 ) -> None:
     assert split_path(path) == PathLabels(path=rest, run_id=run_id, step=step)
+
+
+def test_a_run_is_named_whole_in_the_path_by_its_framework_and_its_id() -> None:
+    path = split_path("/framework/baes/run/a%2Fb/step/1/v1/x?y")
+    assert path == PathLabels(path="/v1/x?y", framework="baes", run_id="a/b", step="1")
+    assert split_path(join_labels(path).decode()) == path
+
+
+def test_a_framework_in_the_path_stands_whatever_is_open_and_whatever_the_key_says() -> None:
+    both = book(("baes", "r-1", "1"), ("ghspec", "r-1", "2"))
+    for marks in (both, MarkBook()):
+        got = labels("/framework/GHSpec/run/r-1/v1/x", key=None, marks=marks)
+        assert (got.framework, got.run_id, got.flags) == ("ghspec", "r-1", ())
+    assert labels("/framework/ghspec/run/r-1/v1/x", key=None, marks=both).step == "2"
+    assert labels("/run/r-1/v1/x", key=None, marks=both).framework is None
+    got = labels("/framework/ghspec/run/r-1/v1/x", key="baes")
+    assert (got.framework, got.flags) == ("ghspec", (Flag.FRAMEWORK_DISAGREES,))
+
+
+def test_a_run_id_with_a_slash_stays_whole_where_its_framework_is_named() -> None:
+    got = labels("/framework/baes/run/other%2Fr-1/v1/x", key=None)
+    assert (got.framework, got.run_id) == ("baes", "other/r-1")
+
+
+def test_a_framework_in_the_path_without_a_run_takes_the_open_run_of_that_framework() -> None:
+    got = labels("/framework/ghspec/v1/x", key=None, marks=book(("baes", "r-1", "1"), ("ghspec", "r-2", "2")))
+    assert got == Labels(framework="ghspec", run_id="r-2", step="2", source=LabelSource.MARK)
+
+
+@pytest.mark.parametrize("framework", ["", "a%2Fb", "%00", "x" * 129])
+def test_a_framework_that_cannot_be_is_left_out_and_flagged(framework: str) -> None:
+    got = labels(f"/framework/{framework}/run/r-1/v1/x", key=None)
+    assert (got.framework, got.run_id, got.flags) == (None, "r-1", (Flag.LABEL_REFUSED,))
+
+
+def test_a_header_may_name_a_run_whole_and_wins_over_the_path() -> None:
+    got = labels("/v1/x", {"x-submeter-run": "GHSpec/r-1"}, key=None)
+    assert (got.framework, got.run_id, got.source) == ("ghspec", "r-1", LabelSource.HEADER)
+    got = labels("/framework/ghspec/run/r-2/v1/x", {"x-submeter-run": "ghspec/r-1"}, key=None)
+    assert (got.framework, got.run_id, got.source) == ("ghspec", "r-1", LabelSource.HEADER)
 
 
 def test_a_token_stands_before_run_and_step() -> None:

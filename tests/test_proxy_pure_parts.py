@@ -45,6 +45,7 @@ def test_an_upstream_that_is_no_plain_url_is_refused_with_the_reason(url: str) -
 def test_a_base_url_carries_run_and_step_percent_encoded() -> None:
     assert base_url("http://127.0.0.1:8787") == "http://127.0.0.1:8787/v1"
     assert base_url("http://h:1", run_id="a/b c", step="4.7") == "http://h:1/run/a%2Fb%20c/step/4.7/v1"
+    assert base_url("http://h:1", framework="baes", run_id="r") == "http://h:1/framework/baes/run/r/v1"
     assert base_url("http://h:1", step="1") == "http://h:1/step/1/v1"
 
 

@@ -122,7 +122,7 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
         [sys.executable, "-c", before + example], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/run/r-1/step/1/v1\n", ended.stdout)
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/framework/chatdev/run/r-1/step/1/v1\n", ended.stdout)
 
 
 def test_every_query_is_answered_by_an_empty_ledger(tmp_path: Path) -> None:
