@@ -406,6 +406,8 @@ def _clear(case: _Case) -> Finding:
     proven = case.chain.facts.proven
     if case.share.ambiguous:
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.UNLABELLED)
+    if case.guessed:
+        return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.RENAMED)
     if not creates:
         if proven or case.share.counts_elsewhere:
             return Finding(share=case.share, verdict=Verdict.NO_ACTIVITY)
@@ -419,8 +421,6 @@ def _clear(case: _Case) -> Finding:
     loose = any(row.loose for row in case.chain.rows)
     if placed is not None and placed.outcome is Placement.IMPOSSIBLE and not loose:
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.TIMING)
-    if case.guessed:
-        return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.RENAMED)
     proof = Proof.PLACED if placed is not None and placed.outcome is Placement.PLACED else Proof.AMOUNT
     return Finding(share=case.share, verdict=Verdict.VERIFIED, proof=proof)
 
