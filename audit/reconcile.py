@@ -484,8 +484,7 @@ def _explained(case: _Case) -> Finding | None:
         call
         for call in case.found.able
         if any(
-            may_be(call, each.pair, case.chain.facts.pairs, case.found.able)
-            and call.first_minute <= spot.minute <= call.last_minute
+            may_be(call, each.pair, case.chain.facts.pairs) and call.first_minute <= spot.minute <= call.last_minute
             for each, spot in more
         )
     ]
