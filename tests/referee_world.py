@@ -49,6 +49,7 @@ TROUBLES = (
     ("provider hours late", 2),
     ("flap", 3),
     ("renamed", 3),
+    ("looks renamed", 2),
 )
 
 
@@ -198,7 +199,7 @@ class World:
         rng = self.rng
         size = rng.random()
         number = rng.choice((1, 2, 2, 3)) if size < 0.9 else rng.choice((4, 5, 6, 8, 10)) if size < 0.99 else 20
-        most = 4 if number <= 4 else 2
+        most = rng.choice((2, 3, 4, 4, 8)) if number <= 4 else 2
         if self.rate >= 10:
             number, most = min(number, 4), rng.choice((6, 12, 25))
         now = BEGIN + rng.random()
@@ -384,6 +385,8 @@ class World:
                     call = rng.choice(plain) if plain else None
                     if call and call.usage_endpoint == "completions":
                         call.bill_model = next(model for model in self.models if model != call.model)
+            case "looks renamed":
+                self._look_renamed(plain)
             case "renamed":
                 for call in self.calls:
                     if call.model == self.models[0] and call.usage_endpoint == "completions":
@@ -395,6 +398,18 @@ class World:
                             call.model = NEVER_COUNTED
                             call.bill_model = None
                             call.told = -1.0
+
+    def _look_renamed(self, plain: list[Call]) -> None:
+        """Nobody bills the calls of one model, and as many tokens of another model go past the meter."""
+        model = self.models[0]
+        own = [call for call in self.calls if call.model == model]
+        if len({call.tokens for call in own}) > 2 or any(call not in plain for call in own):
+            return
+        for call in own:
+            call.billed = 0.0
+            self._hide(call.run, model=NEVER_COUNTED)
+            hidden = self.calls[-1]
+            hidden.key, hidden.begin, hidden.end, hidden.tokens = call.key, call.begin, call.end, call.tokens
 
     def _lose(self, plain: list[Call], other: str | None) -> None:
         """Some calls end without their usage: aborted, billed or not, or in part; a few hosted tools read content."""
@@ -494,7 +509,7 @@ class World:
     def _plan_reads(self) -> None:
         """Moments of reading; at a few of them an audit judges. The last has all that it needs."""
         rng = self.rng
-        every = rng.choice((31, 45, 60, 20))
+        every = rng.choice((31, 45, 60))
         now = BEGIN + rng.uniform(2, 40)
         self.reads_at: list[float] = []
         while now < self.end + 20:
@@ -514,11 +529,18 @@ class World:
             later += 25 * 60
             self.reads_at.append(later)
         self.reads_at += [later + 31, later + 64]
+        # One audit knows the chain up to some minute and no further.
+        known = rng.uniform(BEGIN, self.end + self.shift + 2) + 1 + SETTLE
+        self.reads_at += [known - rng.uniform(30.1, 33), known]
         if rng.random() < 0.1:
-            self.reads_at.append(later + 26 * 60)
+            self.reads_at += [later + 26 * 60, later + 26 * 60 + 40]
         self.reads_at.sort()
         number = len(self.reads_at)
-        self.audits = {number - 1, *rng.sample(range(number), min(number, rng.choice((0, 1, 1, 2))))}
+        self.audits = {
+            number - 1,
+            self.reads_at.index(known),
+            *rng.sample(range(number), min(number, rng.choice((0, 0, 0, 1)))),
+        }
         if self.trouble in ("provider hours late", "flap"):
             self.audits |= set(rng.sample(range(number), min(number, 4)))
         self.flap: tuple[float, float, int, int] | None = None
