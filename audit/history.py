@@ -107,10 +107,9 @@ def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
     counted: dict[str, None] = {}
     asked: list[int] = []
     nothing: tuple[BillRow, ...] = ()
+    held = [(read, read.window.start, read.window.end, history.rows.get(read.read_id, {})) for read in good]
     for minute in range(window.start, window.end):
-        told = [
-            (read, history.rows.get(read.read_id, {}).get(minute, nothing)) for read in good if minute in read.window
-        ]
+        told = [(read, rows.get(minute, nothing)) for read, start, end, rows in held if start <= minute < end]
         if not told:
             unread.add(minute)
             continue
