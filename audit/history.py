@@ -90,7 +90,8 @@ class Minutes:
     unread: frozenset[int]
     """Minutes that no good read holds."""
     fell: frozenset[int]
-    """Minutes in which a unit was higher in an earlier good read, and too little time has agreed since."""
+    """Minutes in which a unit was higher in an earlier good read, and too little time has agreed since. None of them is
+    confirmed: what they held may be back, and no run of the chain is judged past them."""
     counted: tuple[str, ...]
     """The reads that confirm some minute, oldest first."""
     asked_us: int | None
@@ -115,12 +116,13 @@ def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
             continue
         bill.extend(told[-1][1])
         asked.append(told[-1][0].asked_us)
+        if _fell(told):
+            fallen.add(minute)
+            continue
         proof = _confirming(told, (minute + 1) * US_PER_MINUTE + waiting.settle_us, waiting)
         if proof:
             confirmed.add(minute)
             counted.update(dict.fromkeys(proof))
-        if _fell(told):
-            fallen.add(minute)
     order = {read.read_id: place for place, read in enumerate(good)}
     return Minutes(
         bill=tuple(bill),

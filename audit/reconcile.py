@@ -202,7 +202,10 @@ def _by_every_book(
         return first
     said = [first, *(_first_that_matches(found, share, book, bill) for book in books[1:])]
     if len({(each.verdict, each.reason) for each in said}) == 1:
-        return first
+        joint = {run for each in said for run in each.joint} | ({share.run} if share.run is not None else set())
+        return (
+            replace(first, joint=tuple(sorted(joint, key=_name_order))) if any(each.joint for each in said) else first
+        )
     if any(each.verdict in _BEFORE_THE_BOOKS for each in said):
         return next(each for each in said if each.verdict in _BEFORE_THE_BOOKS)
     return Finding(share=share, verdict=Verdict.INCOMPLETE, reason=Reason.OPTIONAL, because=(Because.OPTIONAL,))
