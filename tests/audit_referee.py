@@ -22,7 +22,7 @@ MODULES = ("bucket", "window", "unit", "pair", "unknown", "history", "chain", "r
 ENDPOINTS = ("completions", "embeddings", "images")
 AGREE = ("verified", "no_activity")
 WARM_UP = "warm_up"
-SECOND_OPINION_EVERY = 3
+SECOND_OPINION_EVERY = 8
 """Of so many worlds one is judged by the border form, too."""
 
 

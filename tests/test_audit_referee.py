@@ -46,7 +46,8 @@ BUGS: dict[str, tuple[Patch, ...]] = {
         (
             "least.py",
             "_dirty_boxes(borders, borders.gates, last.low) | _dirty_boxes(borders, borders.gates, last.high)",
-            "_dirty_boxes(borders, borders.gates, tuple(_reach(borders, p, (), more=True).apex for p, _ in enumerate(last.low)))",
+            "_dirty_boxes(borders, borders.gates, "
+            "tuple(_reach(borders, p, (), more=True).apex for p in (0, 1, 2, 3)[: len(last.low)]))",
         ),
     ),
     "the end of a chain that goes on taken for its end": (
@@ -93,7 +94,7 @@ BUGS: dict[str, tuple[Patch, ...]] = {
         (
             "gate.py",
             "        if len(sums) > SUMS_MAX:\n            return None",
-            "        sums = set(sorted(sums)[:20])",
+            "        sums = set(sorted(sums)[:6])",
         ),
     ),
     "a run's window without the shift": (
