@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -171,23 +172,36 @@ def test_worlds_beyond_the_bounds_run_too_and_their_false_verdicts_are_counted(
             assert table.said
 
 
-@pytest.mark.parametrize("bug", BUGS)
-def test_a_planted_bug_is_seen(bug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = f"planted_{sorted(BUGS).index(bug)}"
+def first_seen(patches: Sequence[Patch], tmp_path: Path, bounds: Bounds | None = None) -> int | None:
+    """The first seed in which a copy of the audit with these patches is false and the audit itself is not."""
+    package = f"planted_{abs(hash(patches))}"
     folder = tmp_path / package
     shutil.copytree(TREE / "audit", folder / "audit", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "data").symlink_to(TREE / "data")
-    for name, text, planted in BUGS[bug]:
+    for name, text, planted in patches:
         source = (folder / "audit" / name).read_text()
         assert source.count(text) == 1, f"{name} no longer holds {text!r} once"
         (folder / "audit" / name).write_text(source.replace(text, planted))
-    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.path.insert(0, str(tmp_path))
     try:
-        judges = Judges(package)
-        seen = next(
-            (seed for seed in range(CAUGHT_WITHIN) if any(said.false for said in audit_world(seed, judges))), None
-        )
+        planted_judges, judges = Judges(package), Judges()
+        for seed in range(CAUGHT_WITHIN):
+            if any(said.false for said in audit_world(seed, planted_judges, bounds)) and not any(
+                said.false for said in audit_world(seed, judges, bounds)
+            ):
+                return seed
     finally:
+        sys.path.remove(str(tmp_path))
         for module in [name for name in sys.modules if name.partition(".")[0] == package]:
             del sys.modules[module]
-    assert seen is not None, f"{CAUGHT_WITHIN} worlds did not see: {bug}"
+    return None
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_seen(bug: str, tmp_path: Path) -> None:
+    assert first_seen(BUGS[bug], tmp_path) is not None, f"{CAUGHT_WITHIN} worlds did not see: {bug}"
+
+
+def test_gates_cut_without_a_path_of_one_sign_are_seen_where_errors_have_two(tmp_path: Path) -> None:
+    patch = ("least.py", "    if least != [abs(amount) for amount in end]:", "    if False:")
+    assert first_seen((patch,), tmp_path, Bounds(one_sign=False)) is not None
