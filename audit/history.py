@@ -90,7 +90,8 @@ class Minutes:
     unread: frozenset[int]
     """Minutes that no good read holds."""
     fell: frozenset[int]
-    """Minutes in which a unit was higher in an earlier good read, and too little time has agreed since."""
+    """Minutes in which a unit was higher in an earlier good read, and too little time has agreed since. None of them is
+    confirmed: what they held may be back, and no run of the chain is judged past them."""
     counted: tuple[str, ...]
     """The reads that confirm some minute, oldest first."""
     asked_us: int | None
@@ -107,21 +108,21 @@ def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
     counted: dict[str, None] = {}
     asked: list[int] = []
     nothing: tuple[BillRow, ...] = ()
+    held = [(read, read.window.start, read.window.end, history.rows.get(read.read_id, {})) for read in good]
     for minute in range(window.start, window.end):
-        told = [
-            (read, history.rows.get(read.read_id, {}).get(minute, nothing)) for read in good if minute in read.window
-        ]
+        told = [(read, rows.get(minute, nothing)) for read, start, end, rows in held if start <= minute < end]
         if not told:
             unread.add(minute)
             continue
         bill.extend(told[-1][1])
         asked.append(told[-1][0].asked_us)
+        if _fell(told):
+            fallen.add(minute)
+            continue
         proof = _confirming(told, (minute + 1) * US_PER_MINUTE + waiting.settle_us, waiting)
         if proof:
             confirmed.add(minute)
             counted.update(dict.fromkeys(proof))
-        if _fell(told):
-            fallen.add(minute)
     order = {read.read_id: place for place, read in enumerate(good)}
     return Minutes(
         bill=tuple(bill),

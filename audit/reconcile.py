@@ -202,7 +202,10 @@ def _by_every_book(
         return first
     said = [first, *(_first_that_matches(found, share, book, bill) for book in books[1:])]
     if len({(each.verdict, each.reason) for each in said}) == 1:
-        return first
+        joint = {run for each in said for run in each.joint} | ({share.run} if share.run is not None else set())
+        return (
+            replace(first, joint=tuple(sorted(joint, key=_name_order))) if any(each.joint for each in said) else first
+        )
     if any(each.verdict in _BEFORE_THE_BOOKS for each in said):
         return next(each for each in said if each.verdict in _BEFORE_THE_BOOKS)
     return Finding(share=share, verdict=Verdict.INCOMPLETE, reason=Reason.OPTIONAL, because=(Because.OPTIONAL,))
@@ -406,6 +409,8 @@ def _clear(case: _Case) -> Finding:
     proven = case.chain.facts.proven
     if case.share.ambiguous:
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.UNLABELLED)
+    if case.guessed:
+        return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.RENAMED)
     if not creates:
         if proven or case.share.counts_elsewhere:
             return Finding(share=case.share, verdict=Verdict.NO_ACTIVITY)
@@ -419,8 +424,6 @@ def _clear(case: _Case) -> Finding:
     loose = any(row.loose for row in case.chain.rows)
     if placed is not None and placed.outcome is Placement.IMPOSSIBLE and not loose:
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.TIMING)
-    if case.guessed:
-        return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.RENAMED)
     proof = Proof.PLACED if placed is not None and placed.outcome is Placement.PLACED else Proof.AMOUNT
     return Finding(share=case.share, verdict=Verdict.VERIFIED, proof=proof)
 
@@ -484,8 +487,7 @@ def _explained(case: _Case) -> Finding | None:
         call
         for call in case.found.able
         if any(
-            may_be(call, each.pair, case.chain.facts.pairs, case.found.able)
-            and call.first_minute <= spot.minute <= call.last_minute
+            may_be(call, each.pair, case.chain.facts.pairs) and call.first_minute <= spot.minute <= call.last_minute
             for each, spot in more
         )
     ]

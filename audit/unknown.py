@@ -55,25 +55,17 @@ class Able:
     calls: int
 
 
-def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair], able: Sequence[Able]) -> bool:
+def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
     """Whether an excess of this model may be theirs.
 
-    A name that is known on neither side may be the one model that the bill alone knows, if it is the only such name.
+    A name that is known on neither side, a moving one that this ledger never saw answered, may be any model that the
+    bill alone knows.
     """
     if each.usage_endpoint not in (None, pair.usage_endpoint):
         return False
     if not each.models or any(pair.names(model) for model in each.models):
         return True
-    beside = [other for other in pairs if other.usage_endpoint == pair.usage_endpoint]
-    only_bill = [other for other in beside if not other.book_models]
-    if pair.book_models or len(only_bill) != 1 or _placed(each, beside):
-        return False
-    unplaced = {
-        other.models
-        for other in able
-        if other.usage_endpoint == pair.usage_endpoint and other.models and not _placed(other, beside)
-    }
-    return len(unplaced) == 1
+    return not pair.book_models and not _placed(each, [x for x in pairs if x.usage_endpoint == pair.usage_endpoint])
 
 
 def _placed(each: Able, pairs: Sequence[ModelPair]) -> bool:
@@ -128,6 +120,6 @@ def explained_minutes(able: Sequence[Able], pair: ModelPair, pairs: Sequence[Mod
     return frozenset(
         minute
         for each in able
-        if may_be(each, pair, pairs, able)
+        if may_be(each, pair, pairs)
         for minute in range(each.first_minute, each.last_minute + 1)
     )

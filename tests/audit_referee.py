@@ -22,7 +22,7 @@ MODULES = ("bucket", "window", "unit", "pair", "unknown", "history", "chain", "r
 ENDPOINTS = ("completions", "embeddings", "images")
 AGREE = ("verified", "no_activity")
 WARM_UP = "warm_up"
-SECOND_OPINION_EVERY = 3
+SECOND_OPINION_EVERY = 8
 """Of so many worlds one is judged by the border form, too."""
 
 
@@ -109,7 +109,8 @@ def audit_world(seed: int, judges: Judges, bounds: Bounds | None = None) -> list
             moment = Moment(world, judges, key, number, finals)
             for each in moment.judged():
                 before = finals[each.key, each.run]
-                each = replace(each, wrong=each.wrong or _contradicted(before, each))
+                if world.trouble != "provider hours late":
+                    each = replace(each, wrong=each.wrong or _contradicted(before, each))
                 said.append(each)
                 if each.final:
                     before.append((moment.now, each))
@@ -269,7 +270,7 @@ class Moment:
         return {
             call.model
             for call in self.world.calls
-            if call.standing == "counted" and call.end <= self.now and ASKED.get(call.model) == asked
+            if call.standing in ("counted", "optional") and call.end <= self.now and ASKED.get(call.model) == asked
         }
 
     def _counted(self, row: Any, calls: Sequence[Call]) -> Any:
@@ -315,11 +316,12 @@ class Moment:
             )
             found.append((name, share))
         if world.period and world.period[1] < self.now:
-            window = judges.window.Window(start=world.period[0], end=world.period[1])
-            found.append((None, judges.chain.Share(run=None, window=window)))
+            first, end = world.period
+            window = judges.window.Window(start=first - 1, end=end + 1 + world.shift)
+            found.append((None, judges.chain.Share(run=None, window=window, final_us=self._final_us(None))))
         return found
 
-    def _final_us(self, run: int) -> int | None:
+    def _final_us(self, run: int | None) -> int | None:
         said = self.finals[self.key, run]
         return int(said[-1][0] * MINUTE_US) if said else None
 
@@ -393,16 +395,19 @@ class Moment:
         else:
             own = [call for call in self.calls if call.run == run]
             more = own
-        renamed = [call for call in own if call.bill_model == NEW_NAME]
-        swapped = [call for call in own if call.bill_model not in (None, NEW_NAME) and call.standing == "counted"]
-        lost = bool(swapped) or (bool(renamed) and not self.renamed_paired)
+        lost = any(self._lost(call) for call in more)
         return Truth(
             hidden=any(call.excess(self.now) and call.standing == "hidden" for call in more) or lost,
             unknown_billed=any(call.excess(self.now) and call.standing != "hidden" for call in more),
-            unbilled=any(call.deficit for call in own) or lost,
+            unbilled=any(call.deficit or self._lost(call) for call in own),
             not_shown=any(piece.seen_at > self.now or self._gone(piece) for call in own for piece in call.pieces),
             active=any(call.begin < self.now and not call.batch for call in own),
         )
+
+    def _lost(self, call: Call) -> bool:
+        """Whether a counted call was billed under a name that is not known to be its own: an excess and a deficit."""
+        other = call.bill_model is not None and not (call.bill_model == NEW_NAME and self.renamed_paired)
+        return other and call.standing == "counted" and bool(call.pieces)
 
     def _gone(self, piece: Any) -> bool:
         return self.world.flap is not None and self.world._taken_back(piece.minute, self.now)
@@ -467,33 +472,33 @@ class Moment:
         if not joint:
             strangers = any(
                 call.run is None
-                and call.excess(self.now)
+                and (call.excess(self.now) or self._lost(call))
                 and any(piece.minute in share.window for piece in call.pieces)
                 for call in self.calls
             )
-            return None if truth.hidden or strangers or self._lost_in(share.window) else "short, and hid nothing"
+            return None if truth.hidden or strangers else "short, and hid nothing"
         named = any((each := self.truth(name)).hidden or each.unknown_billed for name in joint)
-        strangers = any(call.run is None and call.excess(self.now) for call in self.calls)
+        strangers = any(call.run is None and (call.excess(self.now) or self._lost(call)) for call in self.calls)
         return None if named or strangers or run is None else f"short with {joint}, none of which hid anything"
-
-    def _lost_in(self, window: Any) -> bool:
-        """Whether a call that has no run was billed under another name here."""
-        return any(
-            call.run is None and call.bill_model and any(piece.minute in window for piece in call.pieces)
-            for call in self.calls
-        )
 
     def _wrong_over(self, finding: Any, truth: Truth, run: int | None, joint: tuple[int, ...]) -> str | None:
         if finding.final and not finding.closed and self.now < finding.share.window.end + DAY:
             return "over is final within a day"
         late = not (finding.final and not finding.closed)
         if not joint:
-            return None if truth.unbilled or (late and truth.not_shown) else "over, and all of it was billed"
+            late_in_period = run is None and finding.reason is not None  # owned by its start, billed after it ended
+            return (
+                None
+                if truth.unbilled or (late and truth.not_shown) or late_in_period
+                else "over, and all of it was billed"
+            )
         each = [self.truth(name) for name in joint]
-        nobody = any(call.run is None and call.deficit for call in self.calls) or run is None
+        strangers = any(call.run is None and (call.deficit or self._lost(call)) for call in self.calls)
         named = any(one.unbilled or (late and one.not_shown) for one in each)
         unlabelled = any(not call.labelled and call.deficit for call in self.calls)
-        return None if named or nobody or unlabelled else f"over with {joint}, all of which was billed"
+        return (
+            None if named or strangers or unlabelled or run is None else f"over with {joint}, all of which was billed"
+        )
 
     def _may_be_explained(self, window: Any) -> bool:
         """Whether anything that may be billed beside the book was active in these minutes."""
@@ -578,7 +583,7 @@ class Moment:
                     names |= {
                         (each, model, model)
                         for model, batch in rows
-                        if not batch and model not in (NEW_NAME, IMAGE, SPEECH)
+                        if not batch and model != NEW_NAME and (each != "completions" or model not in (IMAGE, SPEECH))
                     }
         for endpoint, model, bill_model in sorted(names):
             calls = [call for call in counted if call.usage_endpoint == endpoint and call.model == model]

@@ -47,8 +47,9 @@ TROUBLES = (
     ("stranger", 3),
     ("swapped", 3),
     ("provider hours late", 2),
-    ("flap", 3),
+    ("flap", 4),
     ("renamed", 3),
+    ("looks renamed", 5),
 )
 
 
@@ -198,7 +199,7 @@ class World:
         rng = self.rng
         size = rng.random()
         number = rng.choice((1, 2, 2, 3)) if size < 0.9 else rng.choice((4, 5, 6, 8, 10)) if size < 0.99 else 20
-        most = 4 if number <= 4 else 2
+        most = rng.choice((2, 3, 4, 4, 8)) if number <= 4 else 2
         if self.rate >= 10:
             number, most = min(number, 4), rng.choice((6, 12, 25))
         now = BEGIN + rng.random()
@@ -352,11 +353,12 @@ class World:
     def _make_trouble(self) -> None:
         rng, plain = self.rng, self._plain
         runs = list(range(len(self.runs)))
+        inside = [call for call in plain if call.run is None or call.end <= self.runs[call.run].end]
         other = NEVER_COUNTED if rng.random() < 0.1 else None
         match self.trouble:
             case "hide one":
-                if plain and rng.random() < 0.5:
-                    rng.choice(plain).standing = "hidden"
+                if inside and rng.random() < 0.5:
+                    rng.choice(inside).standing = "hidden"
                 else:
                     self._hide(rng.choice(runs), model=other)
             case "hide a burst":
@@ -365,7 +367,7 @@ class World:
                     self._hide(run)
             case "hide in every run":
                 for run in runs:
-                    own = [call for call in plain if call.run == run]
+                    own = [call for call in inside if call.run == run]
                     if own and rng.random() < 0.5:
                         rng.choice(own).standing = "hidden"
                     else:
@@ -384,6 +386,8 @@ class World:
                     call = rng.choice(plain) if plain else None
                     if call and call.usage_endpoint == "completions":
                         call.bill_model = next(model for model in self.models if model != call.model)
+            case "looks renamed":
+                self._look_renamed(plain)
             case "renamed":
                 for call in self.calls:
                     if call.model == self.models[0] and call.usage_endpoint == "completions":
@@ -395,6 +399,18 @@ class World:
                             call.model = NEVER_COUNTED
                             call.bill_model = None
                             call.told = -1.0
+
+    def _look_renamed(self, plain: list[Call]) -> None:
+        """Nobody bills the calls of one model, and as many tokens of another model go past the meter."""
+        model = self.models[0]
+        own = [call for call in self.calls if call.model == model]
+        if len({call.tokens for call in own}) > 2 or any(call not in plain for call in own):
+            return
+        for call in own:
+            call.billed = 0.0
+            self._hide(call.run, model=NEVER_COUNTED)
+            hidden = self.calls[-1]
+            hidden.key, hidden.begin, hidden.end, hidden.tokens = call.key, call.begin, call.end, call.tokens
 
     def _lose(self, plain: list[Call], other: str | None) -> None:
         """Some calls end without their usage: aborted, billed or not, or in part; a few hosted tools read content."""
@@ -424,7 +440,7 @@ class World:
             sign = signs[call.model] if self.bounds.one_sign else rng.choice("+-")
             if rng.random() > often:
                 continue
-            if sign == "+":
+            if sign == "+" and (call.run is None or call.end <= self.runs[call.run].end):
                 call.standing = rng.choice(("hidden", "hidden", "unknown"))
                 call.shown_model = ASKED.get(call.model, call.model)
             elif sign == "-":
@@ -485,7 +501,7 @@ class World:
                 for piece in call.pieces:
                     if piece.minute >= begin:
                         piece.seen_at += hours * 60
-        if self.trouble == "flap" and rng.random() < 0.5:
+        if self.trouble == "flap" and rng.random() < 0.7:
             self._hide(rng.randrange(len(self.runs)))
             self.calls[-1].pieces = list(self._pieces(self.calls[-1], self.calls[-1].tokens))
 
@@ -494,7 +510,7 @@ class World:
     def _plan_reads(self) -> None:
         """Moments of reading; at a few of them an audit judges. The last has all that it needs."""
         rng = self.rng
-        every = rng.choice((31, 45, 60, 20))
+        every = rng.choice((31, 45, 60))
         now = BEGIN + rng.uniform(2, 40)
         self.reads_at: list[float] = []
         while now < self.end + 20:
@@ -514,18 +530,31 @@ class World:
             later += 25 * 60
             self.reads_at.append(later)
         self.reads_at += [later + 31, later + 64]
+        # One audit knows the chain up to some minute and no further.
+        wrong = [call.end for call in self.calls if call.standing == "hidden" or call.deficit]
+        known = (
+            rng.choice(wrong) + rng.choice((0, 1, 2, 4))
+            if wrong and rng.random() < 0.7
+            else rng.uniform(BEGIN, self.end + self.shift + 2)
+        )
+        known += 1 + SETTLE
+        self.reads_at += [known - rng.uniform(30.1, 33), known]
         if rng.random() < 0.1:
-            self.reads_at.append(later + 26 * 60)
+            self.reads_at += [later + 26 * 60, later + 26 * 60 + 40]
         self.reads_at.sort()
         number = len(self.reads_at)
-        self.audits = {number - 1, *rng.sample(range(number), min(number, rng.choice((0, 1, 1, 2))))}
+        self.audits = {
+            number - 1,
+            self.reads_at.index(known),
+            *rng.sample(range(number), min(number, rng.choice((0, 0, 0, 1)))),
+        }
         if self.trouble in ("provider hours late", "flap"):
             self.audits |= set(rng.sample(range(number), min(number, 4)))
         self.flap: tuple[float, float, int, int] | None = None
         """From when until when the provider takes back what it showed, and of which minutes."""
         whole = self._plan_flap() if self.trouble == "flap" else None
         self.failing = rng.choice((0.0, 0.0, 0.0, 0.2))
-        self.pages = rng.random() < 0.06
+        self.pages = rng.random() < 0.03
         """Whether the bill comes as pages of JSON through the strict reader."""
         self.asked = [
             [[self._asked(number, at, whole) for number, at in enumerate(self.reads_at)] for _ in range(3)]
@@ -535,8 +564,13 @@ class World:
     def _plan_flap(self) -> int | None:
         """The read before the bill of some minutes is taken back; it showed them whole, as the next ones do not."""
         rng = self.rng
-        first = int(rng.uniform(BEGIN - 2, self.end))
-        last = first + rng.randint(1, 20)
+        hidden = [piece.minute for call in self.calls for piece in call.pieces if call.standing == "hidden"]
+        if hidden and rng.random() < 0.8:
+            first = hidden[0] - rng.randint(0, 2)
+            last = hidden[0] + rng.randint(0, 2)
+        else:
+            first = int(rng.uniform(BEGIN - 2, self.end))
+            last = first + rng.randint(1, 20)
         taken = [piece for call in self.calls for piece in call.pieces if first <= piece.minute <= last]
         whole_at = max([last + 1.0, *(piece.seen_at for piece in taken)])
         able = [number for number, at in enumerate(self.reads_at[:-4]) if at >= whole_at]
@@ -544,6 +578,7 @@ class World:
             return None
         number = rng.choice(able[:3])
         begin = self.reads_at[number] + 0.01
+        self.audits |= {number + 1, number + 2, number + 3}
         self.flap = (begin, min(begin + rng.uniform(60, 900), self.reads_at[-3] - 0.01), first, last)
         return number
 
