@@ -117,13 +117,13 @@ def take_in(ledger: Ledger) -> None:
 
 
 def _look(asked: Asking, request: AuditRequest, settings: AuditSettings, clock: Clock) -> Look:
-    period = request.period
     return look(
         asked,
         now_us=clock.now_us(),
         shift_min=request.shift_min,
         configured=settings.framework_key_ids,
-        period=None if period is None else (period, request.framework),
+        begun_in=request.begun_in,
+        framework=request.framework,
     )
 
 
@@ -143,12 +143,11 @@ def _parts(seen: Look, runs: Sequence[RunName], request: AuditRequest) -> Parts:
 
 def _inside(share: Share, request: AuditRequest) -> bool:
     """Whether a period holds a run's minutes, so that the run is judged with it."""
-    period = request.period
     return (
-        period is not None
+        request.begun_in is not None
         and share.run is not None
         and request.framework in (None, share.run[0])
-        and period.overlaps(share.window)
+        and request.begun_in.overlaps(share.window)
     )
 
 

@@ -28,6 +28,8 @@ class Share:
     """None: a period that is judged as an unnamed run."""
     window: Window
     """From the minute before its begin to 1 + k minutes after its end, or that of its last call."""
+    begun_in: Window | None = None
+    """Of a period: the first active minutes of the calls that are its own."""
     open: bool = False
     """It has not ended."""
     ambiguous: int = 0
@@ -40,7 +42,7 @@ class Share:
     def owns(self, row: BookRow) -> bool:
         """Whether these calls are the run's own; of a period: whether they began in it."""
         if self.run is None:
-            return row.first_minute in self.window
+            return row.first_minute in (self.begun_in or self.window)
         return row.run == self.run
 
 

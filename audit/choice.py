@@ -68,13 +68,12 @@ class AuditRequest:
         return self.from_us is not None
 
     @property
-    def period(self) -> Window | None:
-        """The minutes that are judged as an unnamed run; None: no period was asked for."""
+    def begun_in(self) -> Window | None:
+        """First active minutes of the calls of the period; None: no period was asked for."""
         if self.from_us is None or self.to_us is None:
             return None
-        return Window(
-            start=minute_of(self.from_us) - MARGIN_MIN, end=minute_of(self.to_us - 1) + MARGIN_MIN + self.shift_min + 1
-        )
+        first = minute_of(self.from_us) - MARGIN_MIN
+        return Window(start=first, end=max(first + 1, minute_of(self.to_us - 1) - MARGIN_MIN + 1))
 
 
 def choose(look: Look, judge: Judge, request: AuditRequest) -> tuple[list[RunName], list[RunStanding]]:

@@ -20,7 +20,7 @@ from .chain import Share, chain_windows, run_window
 from .questions import Activity, Asking, Episode, StoredPart, StoredRun
 from .unit import RunName
 from .unknown import Gap
-from .window import Window, minute_of
+from .window import MARGIN_MIN, Window, minute_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +98,13 @@ def look(
     now_us: int,
     shift_min: int,
     configured: Mapping[str, str],
-    period: tuple[Window, str | None] | None = None,
+    begun_in: Window | None = None,
+    framework: str | None = None,
 ) -> Look:
     """Ask the ledger.
 
-    `configured`: framework to key id as the environment has it now. `period`: minutes to look at as an unnamed run too,
-    on every key, or on those of one framework.
+    `configured`: framework to key id as the environment has it now. `begun_in`: first active minutes of calls that are
+    looked at as an unnamed run too, on every key, or on those of one framework.
     """
     episodes: dict[RunName, list[Episode]] = defaultdict(list)
     for episode in questions.episodes(asked):
@@ -144,12 +145,12 @@ def look(
         for key in key_ids[run]:
             on_key[key].append(run)
     keys = {*on_key, *active}
-    if period is not None and period[1] is not None:
-        framework = period[1]
+    if framework is not None:
         wanted = {key for run, ids in key_ids.items() if run[0] == framework for key in ids} | own.get(framework, set())
         wanted |= {configured[framework]} if framework in configured else set()
     else:
         wanted = keys | set(configured.values())
+    ends = {} if begun_in is None else questions.period_ends(asked, begun_in, shift_min=shift_min)
     laid = {
         key: _key_look(
             key,
@@ -158,11 +159,12 @@ def look(
             frozenset(run for run in on_key.get(key, ()) if _counts_elsewhere(used.get(run, {}), key)),
             parts.get(key, {}),
             ambiguous,
-            period[0] if period is not None and key in wanted else None,
+            None if begun_in is None or key not in wanted else _period(begun_in, ends.get(key), shift_min),
+            begun_in,
             now_us=now_us,
             shift_min=shift_min,
         )
-        for key in sorted(keys | (wanted if period is not None else set()))
+        for key in sorted(keys | (wanted if begun_in is not None else set()))
     }
     by_run: dict[RunName, list[tuple[str, Share]]] = defaultdict(list)
     for key, each_key in laid.items():
@@ -185,6 +187,12 @@ def look(
     )
 
 
+def _period(begun_in: Window, last_minute: int | None, shift_min: int) -> Window:
+    """The window of a period: as a run's, to the last active minute of its calls. None: it has none on this key."""
+    last = begun_in.end - 1 + 2 * MARGIN_MIN + shift_min
+    return Window(start=begun_in.start, end=max(last, last if last_minute is None else last_minute) + 1)
+
+
 def _counts_elsewhere(used: Mapping[str, bool], key: str) -> bool:
     """Whether a run has a counted call on another key than this one. `used`: its keys, and whether a call counts."""
     return any(counted for other, counted in used.items() if other != key)
@@ -198,6 +206,7 @@ def _key_look(
     parts: Mapping[RunName | None, Sequence[StoredPart]],
     ambiguous: Mapping[RunName, int],
     period: Window | None,
+    begun_in: Window | None,
     *,
     now_us: int,
     shift_min: int,
@@ -243,6 +252,7 @@ def _key_look(
                 Share(
                     run=of,
                     window=window,
+                    begun_in=begun_in if of is None else None,
                     open=is_open,
                     ambiguous=0 if of is None else ambiguous.get(of, 0),
                     counts_elsewhere=of is not None and of not in own and of in counts_elsewhere,

@@ -189,6 +189,12 @@ def activities(asked: Asking, *, shift_min: int) -> tuple[Activity, ...]:
     )
 
 
+def period_ends(asked: Asking, begun_in: Window, *, shift_min: int) -> dict[str, int]:
+    """The last active minute of each key's calls whose first one lies in a window."""
+    period = {"from_minute": begun_in.start, "to_minute": begun_in.end, "shift_min": shift_min}
+    return dict(asked.rows("audit_period_ends", period))
+
+
 def own_keys(asked: Asking) -> dict[str, frozenset[str]]:
     """Every key id that each framework's own key ever had."""
     found: dict[str, set[str]] = defaultdict(set)
