@@ -462,7 +462,9 @@ class Moment:
             return self._wrong_short(share, truth, run, joint)
         elif verdict == "over":
             return self._wrong_over(finding, truth, run, joint)
-        elif verdict == "incomplete" and not self._may_be_explained(share.window):
+        elif verdict == "incomplete" and not self._may_be_explained(
+            share.window if reason != "optional" else found.chain.window
+        ):
             return "incomplete, though nothing unknown is in its minutes"
         if self.last:
             return self._stuck(finding, found, truth)

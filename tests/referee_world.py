@@ -352,6 +352,10 @@ class World:
 
     def _make_trouble(self) -> None:
         rng, plain = self.rng, self._plain
+        if self.trouble not in ("none", "hide one", "hide a burst", "hide in every run", "unknown", "stranger"):
+            for call in self.calls:
+                if call.told > call.end + DAY:
+                    call.billed = 0.0  # billed and never told it would be an excess, beside deficits of its model
         runs = list(range(len(self.runs)))
         inside = [call for call in plain if call.run is None or call.end <= self.runs[call.run].end]
         other = NEVER_COUNTED if rng.random() < 0.1 else None
