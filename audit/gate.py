@@ -175,12 +175,12 @@ def _by_border(
         _add(earlies[each.first, each.item.end], total)
     late: dict[int, _Sums] = {}
     early: dict[int, _Sums] = {}
-    for (end, last), total in lates.items():
+    for (end, last), sums in lates.items():
         for border in range(max(start, end + 1), min(until, last) + 1):
-            _add(late.setdefault(border, {}).setdefault(last, [0] * width), total)
-    for (first, end), total in earlies.items():
+            _add(late.setdefault(border, {}).setdefault(last, [0] * width), sums)
+    for (first, end), sums in earlies.items():
         for border in range(max(start, first + 1), min(until, end) + 1):
-            _add(early.setdefault(border, {}).setdefault(first, [0] * width), total)
+            _add(early.setdefault(border, {}).setdefault(first, [0] * width), sums)
     return late, early
 
 
@@ -243,6 +243,6 @@ def _inside(each: Vector, low: Vector, high: Vector, add: Vector, take: Vector) 
     return all(a - up <= s <= b + down for s, a, b, up, down in zip(each, low, high, add, take, strict=True))
 
 
-def _add(sums: list[int], more: Vector) -> None:
+def _add(sums: list[int], more: Sequence[int]) -> None:
     for place, amount in enumerate(more):
         sums[place] += amount
