@@ -387,8 +387,8 @@ class World:
                 self._hide(None, model=other)
             case "swapped":
                 if len(self.models) > 1:
-                    call = rng.choice(plain) if plain else None
-                    if call and call.usage_endpoint == "completions":
+                    given = [call for call in plain if call.usage_endpoint == "completions"]
+                    for call in rng.sample(given, min(1, len(given))):
                         call.bill_model = next(model for model in self.models if model != call.model)
             case "looks renamed":
                 self._look_renamed(plain)

@@ -144,7 +144,7 @@ def test_an_uncovered_call_of_another_kind_sets_nothing_aside(endpoint: str) -> 
 
 
 def test_a_model_that_the_key_counts_is_never_set_aside_as_speech() -> None:
-    serves = {("completions", "gpt-4o-transcribe")}
+    serves: set[tuple[str | None, str]] = {("completions", "gpt-4o-transcribe")}
     assert aside([billed(model="gpt-4o-transcribe")], [spoken()], serves) == []
 
 
