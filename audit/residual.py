@@ -166,7 +166,7 @@ def _candidates_for_more(
     able = [
         each
         for each in found.able
-        if may_be(each, solved.pair, found.chain.facts.pairs, found.able)
+        if may_be(each, solved.pair, found.chain.facts.pairs)
         and any(each.first_minute <= minute <= each.last_minute for minute in minutes)
     ]
     made = [_able_candidate(kind, able, unknown) for kind in dict.fromkeys(_KINDS[each.because] for each in able)]

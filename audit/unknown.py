@@ -58,14 +58,16 @@ class Able:
 def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
     """Whether an excess of this model may be theirs.
 
-    A name that is known on neither side, a moving one that this ledger never saw answered, may be any model that the
-    bill alone knows.
+    A name that is known on neither side, a moving one that this ledger never saw answered, may be any model. A hosted
+    tool may be billed under a model of its own, which the bill alone knows.
     """
     if each.usage_endpoint not in (None, pair.usage_endpoint):
         return False
     if not each.models or any(pair.names(model) for model in each.models):
         return True
-    return not pair.book_models and not _placed(each, [x for x in pairs if x.usage_endpoint == pair.usage_endpoint])
+    if each.because is Because.HOSTED and not pair.book_models:
+        return True
+    return not _placed(each, [other for other in pairs if other.usage_endpoint == pair.usage_endpoint])
 
 
 def _placed(each: Able, pairs: Sequence[ModelPair]) -> bool:

@@ -352,6 +352,10 @@ class World:
 
     def _make_trouble(self) -> None:
         rng, plain = self.rng, self._plain
+        if self.trouble not in ("none", "hide one", "hide a burst", "hide in every run", "unknown", "stranger"):
+            for call in self.calls:
+                if call.told > call.end + DAY:
+                    call.billed = 0.0  # billed and never told it would be an excess, beside deficits of its model
         runs = list(range(len(self.runs)))
         inside = [call for call in plain if call.run is None or call.end <= self.runs[call.run].end]
         other = NEVER_COUNTED if rng.random() < 0.1 else None
@@ -383,8 +387,8 @@ class World:
                 self._hide(None, model=other)
             case "swapped":
                 if len(self.models) > 1:
-                    call = rng.choice(plain) if plain else None
-                    if call and call.usage_endpoint == "completions":
+                    given = [call for call in plain if call.usage_endpoint == "completions"]
+                    for call in rng.sample(given, min(1, len(given))):
                         call.bill_model = next(model for model in self.models if model != call.model)
             case "looks renamed":
                 self._look_renamed(plain)

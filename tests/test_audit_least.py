@@ -92,7 +92,8 @@ def test_a_chain_that_goes_on_is_dirty_where_a_least_path_to_any_end_steps() -> 
 def random_chain(rng: random.Random) -> tuple[Borders, Vector]:
     """A chain of a few calls of one to three tokens, with errors of one sign a field, and what it adds up to."""
     width, minutes = rng.choice((1, 1, 2)), rng.randint(3, 5)
-    items, billed = [], {}
+    items: list[Item] = []
+    billed: dict[int, Vector] = {}
     signs = [rng.choice((-1, 1)) for _ in range(width)]
     if width == 2 and rng.random() < 0.5:
         signs = [signs[0]] * 2

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from audit_referee import Judges, audit_world
+from audit_referee import audit_world
+from referee_moment import Judges
 from referee_table import Table
 from referee_world import Bounds
 

@@ -1,0 +1,316 @@
+"""One key of a world at one moment of an audit: everything that the audit is given, and what it says of it.
+
+`Judges` is the audit to be tried: the real one, or a copy with one bug planted in it. Nothing here knows what is true.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from referee_world import ASKED, NEW_NAME, Asked, Call, Shown, World
+
+MINUTE_US = 60_000_000
+MODULES = ("bucket", "window", "unit", "pair", "unknown", "history", "chain", "reconcile", "facts")
+ENDPOINTS = ("completions", "embeddings", "images")
+WARM_UP = "warm_up"
+
+
+class Judges:
+    """The audit's pure modules, from one package."""
+
+    def __init__(self, package: str = "submeter") -> None:
+        self.modules = {name: importlib.import_module(f"{package}.audit.{name}") for name in MODULES}
+        self.call = importlib.import_module(f"{package}.data.call")
+
+    def __getattr__(self, name: str) -> ModuleType:
+        return self.__dict__["modules"][name]  # type: ignore[no-any-return]
+
+
+class Moment:
+    """One key of a world at one moment.
+
+    `finals`: of each run, when its last final verdict was reached, in minutes.
+    """
+
+    def __init__(
+        self, world: World, judges: Judges, key: int, number: int, finals: Mapping[int | None, float] | None = None
+    ) -> None:
+        self.world, self.judges, self.key = world, judges, key
+        self.now = world.reads_at[number]
+        self.last = number == len(world.reads_at) - 1
+        """Whether it is the last audit, when every read that is needed had been made."""
+        self.finals = finals or {}
+        self.calls = [call for call in world.calls if call.key == key]
+        self.asked = [[each for each in asked if each.at <= self.now] for asked in world.asked[key]]
+        self.histories = {
+            endpoint: self._history(place, endpoint) for place, endpoint in enumerate(judges.bucket.UsageEndpoint)
+        }
+        self.rows = self._book()
+        self.shares = self._shares()
+        chains = self.chains()
+        self.found = [judges.reconcile.judge_chain(chain) for chain in chains]
+        if judges.facts.renaming_holds(self.found):
+            facts = replace(chains[0].facts, renamed_holds=True)
+            self.found = [judges.reconcile.judge_chain(replace(chain, facts=facts)) for chain in chains]
+        self.renamed_paired = any(
+            pair.paired_by == "renamed" and NEW_NAME in pair.bill_models
+            for chain in chains[:1]
+            for pair in chain.facts.pairs
+        )
+        """Whether the audit took the new name of a renamed model for the old one, if only as a guess."""
+
+    def _history(self, place: int, endpoint: Any) -> Any:
+        judges, reads, rows = self.judges, [], {}
+        shown_before: dict[Any, Any] = {}
+        for number, asked in enumerate(self.asked[place]):
+            name = f"{endpoint}-{number}"
+            reads.append(
+                judges.history.Read(
+                    read_id=name,
+                    asked_us=int(asked.at * MINUTE_US),
+                    window=judges.window.Window(start=asked.first, end=asked.end),
+                    good=asked.problem is None,
+                    problem=asked.problem,
+                )
+            )
+            if asked.problem is None:
+                shown = self.world.shown(self.key, str(endpoint), asked.at)
+                state = (asked.end, id(shown))
+                if state not in shown_before:
+                    shown_before[state] = judges.history.rows_by_minute(self._bill(endpoint, asked, shown))
+                rows[name] = shown_before[state]
+        return judges.history.History(usage_endpoint=endpoint, reads=tuple(reads), rows=rows)
+
+    def _bill(self, endpoint: Any, asked: Asked, shown: Shown) -> list[Any]:
+        inside = {minute: rows for minute, rows in shown.items() if asked.first <= minute < asked.end}
+        if self.world.pages:
+            return self._by_pages(endpoint, asked, inside)
+        completions, images = str(endpoint) == "completions", str(endpoint) == "images"
+        return [
+            self.judges.unit.BillRow(
+                usage_endpoint=endpoint,
+                minute=minute,
+                model=model,
+                batch=batch,
+                input_tokens=None if images else counts[0],
+                cached_input_tokens=counts[1] if completions else None,
+                cache_write_tokens=None,
+                output_tokens=counts[2] if completions else None,
+                images=counts[3] if images else None,
+                num_model_requests=None,
+            )
+            for minute, rows in inside.items()
+            for (model, batch), counts in rows.items()
+        ]
+
+    def _by_pages(self, endpoint: Any, asked: Asked, shown: Shown) -> list[Any]:
+        """The same by way of pages of JSON and the strict reader."""
+        key, size = f"key_{self.key}", 7 + asked.end % 50
+        reader = self.judges.bucket.PageReader(
+            endpoint, api_key_id=key, window_start=asked.first * 60, window_end=asked.end * 60
+        )
+        for page in pages(str(endpoint), key, asked.first, asked.end, shown, size=size):
+            reader.take(page)
+        return [
+            self.judges.unit.BillRow(
+                usage_endpoint=endpoint,
+                minute=row.minute,
+                model=row.model,
+                batch=bool(row.batch),
+                service_tier=row.service_tier,
+                input_tokens=row.input_tokens,
+                cached_input_tokens=row.input_cached_tokens,
+                cache_write_tokens=row.input_cache_write_tokens,
+                output_tokens=row.output_tokens,
+                images=row.images,
+                num_model_requests=row.num_model_requests,
+            )
+            for row in reader.rows
+        ]
+
+    def _book(self) -> list[Any]:
+        alike: dict[Any, list[Call]] = defaultdict(list)
+        for number, call in enumerate(self.calls):
+            if call.standing != "hidden" and call.begin < self.now:
+                row = self._row(call)
+                alike[row if self.world.grouped else (number, row)].append(call)
+        rows = []
+        for each, calls in alike.items():
+            row = each if self.world.grouped else each[1]
+            rows.append(self._counted(row, calls) if row.standing in ("counted", "optional") else row)
+            if len(calls) > 1 and row.standing not in ("counted", "optional"):
+                rows[-1] = replace(row, calls=len(calls))
+        return rows
+
+    def _row(self, call: Call) -> Any:
+        standing = call.shown_standing(self.now)
+        name = call.shown_model if standing == "unknown" and call.shown_model else call.model
+        if standing == "unknown" and call.standing == "counted":
+            name = ASKED.get(call.model, call.model)
+        names = frozenset({name, *self._learned(name)}) if standing == "unknown" else frozenset()
+        end = call.end_minute(self.now)
+        return self.judges.unit.BookRow(
+            first_minute=call.begin_minute() - 1,
+            end_minute=end,
+            last_minute=end + 1 + (self.world.shift),
+            standing=self.judges.call.Standing(standing),
+            usage_endpoint=None if call.any_model and standing == "unknown" else call.usage_endpoint,
+            endpoint=None,
+            model=None if call.any_model and standing == "unknown" else name,
+            models=frozenset() if call.any_model else names,
+            run=("f", str(call.run)) if call.run is not None and call.labelled else None,
+            open=call.is_open(self.now),
+            loose=call.loose,
+            any_model=call.any_model,
+            hosted=call.extra > 0,
+            optional_class=WARM_UP if call.optional else None,
+            calls=1,
+            input_tokens=None,
+            cached_input_tokens=None,
+            cached_silent=0,
+            cache_write_tokens=None,
+            output_tokens=None,
+            images=None,
+        )
+
+    def _learned(self, asked: str) -> set[str]:
+        """What this ledger saw the name answer as."""
+        return {
+            call.model
+            for call in self.world.calls
+            if call.standing in ("counted", "optional") and call.end <= self.now and ASKED.get(call.model) == asked
+        }
+
+    def _counted(self, row: Any, calls: Sequence[Call]) -> Any:
+        sums = [sum(call.tokens[place] for call in calls) for place in range(4)]
+        completions, images = row.usage_endpoint == "completions", row.usage_endpoint == "images"
+        silent = sum(call.silent or not completions for call in calls)
+        return replace(
+            row,
+            calls=len(calls),
+            apart=len({call.tokens for call in calls}) == 1,
+            input_tokens=None if images else sums[0],
+            cached_input_tokens=sums[1] if completions and silent < len(calls) else None,
+            cached_silent=silent,
+            output_tokens=sums[2] if completions else None,
+            images=sums[3] if images else None,
+        )
+
+    def _shares(self) -> list[tuple[int | None, Any]]:
+        world, judges = self.world, self.judges
+        found: list[tuple[int | None, Any]] = []
+        for name, run in enumerate(world.runs):
+            if run.begin >= self.now:
+                continue
+            own = [row for row in self.rows if row.run == ("f", str(name))]
+            elsewhere = any(
+                call.run == name and call.key != self.key and call.shown_standing(self.now) == "counted"
+                for call in world.calls
+                if call.begin < self.now
+            )
+            window = judges.chain.run_window(
+                begin_minute=int(run.begin + run.clock),
+                end_minute=int(min(run.end, self.now) + run.clock),
+                active=(min(row.first_minute for row in own), max(row.last_minute for row in own)) if own else None,
+                shift_min=world.shift,
+                skew_known=run.skew_known,
+            )
+            share = judges.chain.Share(
+                run=("f", str(name)),
+                window=window,
+                open=self.now < run.end,
+                ambiguous=run.ambiguous,
+                counts_elsewhere=not own and elsewhere,
+                final_us=self._final_us(name),
+            )
+            found.append((name, share))
+        if world.period and world.period[1] < self.now:
+            first, end = world.period
+            window = judges.window.Window(start=first - 1, end=end + 1 + world.shift)
+            found.append((None, judges.chain.Share(run=None, window=window, final_us=self._final_us(None))))
+        return found
+
+    def _final_us(self, run: int | None) -> int | None:
+        return int(self.finals[run] * MINUTE_US) if run in self.finals else None
+
+    def chains(self) -> list[Any]:
+        judges, world = self.judges, self.world
+        active = [(row.first_minute, row.last_minute) for row in self.rows]
+        gaps = [(first - 1, last + 1 + world.shift) for first, last in world.gap_rows if self.key == 0]
+        windows = judges.chain.chain_windows([*active, *gaps], [share.window for _, share in self.shares])
+        facts = self._facts()
+        return [
+            judges.chain.Chain(
+                api_key_id=f"key_{self.key}",
+                window=window,
+                rows=[row for row in self.rows if row.first_minute in window],
+                gaps=[
+                    judges.unknown.Gap(first_minute=first, last_minute=last, calls=1)
+                    for first, last in gaps
+                    if first in window
+                ],
+                shares=[share for _, share in self.shares if window.covers(share.window)],
+                histories=self.histories,
+                facts=facts,
+                shift_min=world.shift,
+                now_us=int(self.now * MINUTE_US),
+            )
+            for window in windows
+        ]
+
+    def _facts(self) -> Any:
+        good = [
+            (endpoint, row)
+            for endpoint, history in self.histories.items()
+            for rows in history.rows.values()
+            for each in rows.values()
+            for row in each
+        ]
+        optional = {WARM_UP: self.world.optional_billed} if self.world.optional_known else {}
+        return self.judges.facts.key_facts(
+            uses=self.judges.facts.uses_of(self.rows),
+            billed={(endpoint, row.model) for endpoint, row in good if not row.batch},
+            proven=any(not row.empty for _, row in good),
+            optional=optional,
+        )
+
+
+def pages(
+    endpoint: str,
+    key: str,
+    first: int,
+    end: int,
+    shown: Shown,
+    *,
+    size: int,
+) -> Iterator[bytes]:
+    """The bill as the Usage API sends it, every minute listed, `size` of them a page."""
+    names = {"completions": ("input_tokens", "input_cached_tokens", "output_tokens", None)}
+    names["embeddings"] = ("input_tokens", None, None, None)  # type: ignore[assignment]
+    names["images"] = (None, None, None, "images")  # type: ignore[assignment]
+    by_minute: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for minute, rows in shown.items():
+        for (model, batch), counts in rows.items():
+            row: dict[str, Any] = {"object": f"organization.usage.{endpoint}.result", "api_key_id": key, "model": model}
+            if endpoint == "completions":
+                row["batch"] = batch
+            row.update({name: count for name, count in zip(names[endpoint], counts, strict=True) if name})
+            by_minute[minute].append(row)
+    for start in range(first, end, size):
+        stop = min(end, start + size)
+        page: dict[str, Any] = {
+            "object": "page",
+            "data": [
+                {"object": "bucket", "start_time": 60 * m, "end_time": 60 * (m + 1), "results": by_minute.get(m, [])}
+                for m in range(start, stop)
+            ],
+            "has_more": stop < end,
+            "next_page": f"page_{stop}" if stop < end else None,
+        }
+        yield json.dumps(page).encode()

@@ -1,0 +1,88 @@
+"""What calls of unknown usage may explain: by model, by minute, and never by a number."""
+
+from __future__ import annotations
+
+import pytest
+from audit_chain import MODEL, OTHER_MODEL, K, booked, unknown
+
+from submeter.audit.bucket import UsageEndpoint
+from submeter.audit.pair import ModelPair, pair_models
+from submeter.audit.unit import BookRow
+from submeter.audit.unknown import Because, Gap, able_calls, explained_minutes
+from submeter.data.call import Standing
+
+
+def pairs(counted: set[str | None], billed: set[str]) -> dict[str | None, ModelPair]:
+    return {pair.model: pair for pair in pair_models(UsageEndpoint.COMPLETIONS, counted=counted, billed=billed)}
+
+
+def explains(row: BookRow, model: str, *, counted: set[str | None], billed: set[str]) -> bool:
+    known = pairs(counted, billed)
+    return bool(explained_minutes(able_calls([row], ()), known[model], tuple(known.values())))
+
+
+def named(*names: str) -> BookRow:
+    return unknown(model=names[0], models=frozenset(names))
+
+
+@pytest.mark.parametrize("name", [MODEL, "gpt-4o-mini"])
+def test_a_call_may_be_of_the_model_it_names_dated_or_not(name: str) -> None:
+    assert explains(named(name), MODEL, counted={MODEL}, billed={MODEL})
+    assert not explains(named(name), OTHER_MODEL, counted={OTHER_MODEL}, billed={OTHER_MODEL, MODEL})
+
+
+def test_a_call_may_be_of_any_model_that_its_name_was_seen_to_answer_as() -> None:
+    learned = named("sol", "sol-large", "sol-small")
+    for model in ("sol-large", "sol-small"):
+        assert explains(learned, model, counted={model, MODEL}, billed={model, MODEL})
+    assert not explains(learned, MODEL, counted={MODEL}, billed={MODEL})
+
+
+def test_a_name_that_is_known_nowhere_may_be_any_model_that_the_bill_alone_knows() -> None:
+    assert explains(named("sol"), "sol-large", counted={MODEL}, billed={MODEL, "sol-large"})
+    assert explains(named("sol"), "sol-large", counted={MODEL}, billed={MODEL, "sol-large", "other"})
+    assert not explains(named("sol"), MODEL, counted={MODEL}, billed={MODEL, "sol-large"})
+    assert not explains(named("sol"), "sol-large", counted={MODEL}, billed={MODEL, "sol", "sol-large"})
+
+
+def test_a_call_explains_an_excess_from_the_minute_before_its_start_to_the_shift_after_its_end() -> None:
+    known = pairs({MODEL}, {MODEL})
+    minutes = explained_minutes(able_calls([unknown(1005)], ()), known[MODEL], tuple(known.values()))
+    assert minutes == set(range(1004, 1005 + 1 + K + 1))
+
+
+def test_an_endpoint_that_is_not_known_may_be_any_model_of_any_usage_endpoint() -> None:
+    anything = unknown(usage_endpoint=None, model=None, models=frozenset(), any_model=True)
+    (able,) = able_calls([anything], ())
+    assert (able.because, able.usage_endpoint, able.models) == (Because.UNKNOWN_ENDPOINT, None, frozenset())
+    assert explains(anything, OTHER_MODEL, counted={OTHER_MODEL}, billed={OTHER_MODEL})
+
+
+def test_a_call_of_another_usage_endpoint_explains_nothing_here() -> None:
+    assert not explains(unknown(usage_endpoint="embeddings"), MODEL, counted={MODEL}, billed={MODEL})
+
+
+def test_a_gap_in_a_journal_is_a_call_that_may_be_anything() -> None:
+    (able,) = able_calls([], [Gap(first_minute=1000, last_minute=1002, calls=3)])
+    assert (able.because, able.models, able.calls, able.run) == (Because.GAP, frozenset(), 3, None)
+
+
+def test_only_unknown_optional_and_hosted_calls_may_be_billed_beside_the_book() -> None:
+    said = {
+        str(row.standing): [each.because for each in able_calls([row], ())]
+        for row in (
+            booked(),
+            unknown(),
+            booked(standing=Standing.UNBILLED),
+            booked(standing=Standing.UNCOVERED),
+            booked(standing=Standing.OPTIONAL, optional_class="warm_up"),
+        )
+    }
+    assert said == {
+        "counted": [],
+        "unknown": [Because.UNKNOWN],
+        "unbilled": [],
+        "uncovered": [],
+        "optional": [Because.OPTIONAL],
+    }
+    assert [each.because for each in able_calls([booked(hosted=True)], ())] == [Because.HOSTED]
