@@ -175,21 +175,12 @@ def _by_border(
         _add(earlies[each.first, each.item.end], total)
     late: dict[int, _Sums] = {}
     early: dict[int, _Sums] = {}
-<<<<<<< HEAD
-    for (end, last), tokens in lates.items():
-        for border in range(max(start, end + 1), min(until, last) + 1):
-            _add(late.setdefault(border, {}).setdefault(last, [0] * width), tokens)
-    for (first, end), tokens in earlies.items():
-        for border in range(max(start, first + 1), min(until, end) + 1):
-            _add(early.setdefault(border, {}).setdefault(first, [0] * width), tokens)
-=======
     for (end, last), sums in lates.items():
         for border in range(max(start, end + 1), min(until, last) + 1):
             _add(late.setdefault(border, {}).setdefault(last, [0] * width), sums)
     for (first, end), sums in earlies.items():
         for border in range(max(start, first + 1), min(until, end) + 1):
             _add(early.setdefault(border, {}).setdefault(first, [0] * width), sums)
->>>>>>> referee
     return late, early
 
 

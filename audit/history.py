@@ -75,10 +75,6 @@ def rows_by_minute(rows: Iterable[BillRow]) -> dict[int, tuple[BillRow, ...]]:
 
 
 def _order(row: BillRow) -> tuple[object, ...]:
-<<<<<<< HEAD
-    told = (row.input_tokens, row.cached_input_tokens, row.cache_write_tokens, row.output_tokens, row.images)
-    counts = (*told, row.num_model_requests)
-=======
     counts = (
         row.input_tokens,
         row.cached_input_tokens,
@@ -87,7 +83,6 @@ def _order(row: BillRow) -> tuple[object, ...]:
         row.images,
         row.num_model_requests,
     )
->>>>>>> referee
     return (row.model, row.batch, row.service_tier or "", tuple(-1 if count is None else count for count in counts))
 
 

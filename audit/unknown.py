@@ -58,16 +58,17 @@ class Able:
 def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
     """Whether an excess of this model may be theirs.
 
-    A name that is known on neither side, a moving one that this ledger never saw answered, may be any model. A hosted
-    tool may be billed under a model of its own, which the bill alone knows.
+    A name that is known on neither side, a moving one that this ledger never saw answered, may be any model that the
+    bill alone knows; a hosted tool may be billed under such a one too.
     """
     if each.usage_endpoint not in (None, pair.usage_endpoint):
         return False
     if not each.models or any(pair.names(model) for model in each.models):
         return True
-    if each.because is Because.HOSTED and not pair.book_models:
-        return True
-    return not _placed(each, [other for other in pairs if other.usage_endpoint == pair.usage_endpoint])
+    if pair.book_models:
+        return False
+    beside = [other for other in pairs if other.usage_endpoint == pair.usage_endpoint]
+    return each.because is Because.HOSTED or not _placed(each, beside)
 
 
 def _placed(each: Able, pairs: Sequence[ModelPair]) -> bool:
