@@ -38,7 +38,7 @@ class Asking:
     """The ledger, open for a few questions on one state of it."""
 
     def __init__(self, connection: DuckConnection) -> None:
-        self._connection = connection
+        self.connection = connection
         if connection.rows("SELECT count(*) FROM readings")[0][0] < FEW_CALLS:
             connection.rows("SET threads = 1")
         # Half of the questions stand on the creates: they are worked out once a look.
@@ -46,7 +46,7 @@ class Asking:
 
     def rows(self, name: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         """The answer to one `audit_*.sql` file."""
-        return self._connection.rows(named(name), parameters)
+        return self.connection.rows(named(name), parameters)
 
 
 @contextmanager

@@ -6,8 +6,9 @@
 All calls are of one run, over 1,440 minutes and three models; the simulated provider bills each whole in the minute of
 its end. Each size is audited in a process of its own, twice with half an hour between, until both books are equal. Then
 it is timed, best of several rounds: `book` is the SQL minute book, `judged` all from the open ledger to a verdict by
-stored reads, the reading of HTTP apart. A plain `GROUP BY` over the stored rows stands beside them. Ratios carry from
-machine to machine, times do not. Peak memory is that of the whole process, less what it had before it audited.
+stored reads, the reading of HTTP apart; `solved` is the pure part of it, gates and least amount. A plain `GROUP BY`
+over the stored rows stands beside them. What a ledger of years costs is in past_runs.py. Ratios carry from machine to
+machine, times do not. Peak memory is that of the whole process, less what it had before it audited.
 
 Never here: a proxy, and a real provider.
 """
@@ -27,23 +28,23 @@ from typing import TypeVar
 
 from submeter.audit import questions
 from submeter.audit.audits import audit_runs
-from submeter.audit.bucket import UsageEndpoint
 from submeter.audit.choice import AuditRequest
-from submeter.audit.judge import PLACED_CALLS_MAX, Judge, Judged
-from submeter.audit.keybook import read_books
-from submeter.audit.place_part import place_part
+from submeter.audit.judge import Judge
+from submeter.audit.look import look
+from submeter.audit.place_chain import place_chain
 from submeter.audit.questions import Asking, asking
 from submeter.audit.reads import PageStore
-from submeter.audit.reconcile import reconcile
+from submeter.audit.reconcile import ChainFinding, judge_chain
 from submeter.audit.settings import AuditSettings
-from submeter.audit.span import SHIFT_MIN
 from submeter.audit.usage_api import UsageApi, UsageRead
+from submeter.audit.window import SHIFT_MIN
 from submeter.data.call import LabelSource, Operation, Outcome, Result, Start, Usage, UsageSource, settle_line
 from submeter.data.clock import US_PER_MINUTE, US_PER_S, FixedClock
 from submeter.data.journal import Journal, new_call_id
 from submeter.data.ledger import Ledger, open_file
 from submeter.data.paths import reads_folder
 from submeter.data.sidecar import Patience
+from submeter.data.usage_pages import UsageEndpoint
 from submeter.sim import Key, Sim
 from submeter.sim.books import Entry
 from submeter.sim.counts import Counts
@@ -251,45 +252,32 @@ def measure(path: Path, usage_api_url: str, admin_key: str) -> dict[str, float |
 
 
 def _timed(asked: Asking, settings: AuditSettings, store: PageStore, clock: FixedClock) -> dict[str, float | int | str]:
-    def judged() -> list[Judged]:
-        books = read_books(asked, now_us=clock.now_us(), shift_min=SHIFT_MIN, configured={})
-        judge = Judge(asked, books, reads=questions.reads(asked, list(books.keys)), store=store, settings=settings)
-        parts = [part for span in books.keys[KEY_ID].windows for part in judge.parts(KEY_ID, span)]
-        return [judge.judge(KEY_ID, part) for part in parts]
+    def judged() -> list[ChainFinding]:
+        again = Asking(asked.connection)
+        seen = look(again, now_us=clock.now_us(), shift_min=SHIFT_MIN, configured={})
+        judge = Judge(again, seen, store=store, settings=settings)
+        return [judge.chain(KEY_ID, chain) for chain in seen.keys[KEY_ID].chains]
 
     judged_s, found = best(judged)
     book_s, book = best(lambda: questions.book(asked, [KEY_ID], shift_min=SHIFT_MIN))
-    reconcile_s, _ = best(lambda: [reconcile(each.part) for each in found])
-    placing_s = 0.0
-    placed = "not searched"
-    calls = sum(row.calls for row in book[KEY_ID])
-    if calls <= PLACED_CALLS_MAX:
-        placing_s, placed = best(lambda: ", ".join(_place(asked, each) for each in found))
+    solved_s, _ = best(lambda: [judge_chain(each.chain) for each in found])
+    placing_s, placed = best(lambda: ", ".join(_place(each) for each in found))
     return {
-        "calls": calls,
-        "minutes": sum(each.part.window.end - each.part.window.start for each in found),
-        "buckets": sum(len(history.bill) for each in found for history in each.part.histories.values()),
-        "rows": len(book[KEY_ID]),
+        "calls": sum(row.calls for row in book[KEY_ID]),
+        "minutes": sum(each.chain.window.end - each.chain.window.start for each in found),
+        "buckets": sum(len(minutes.bill) for each in found for minutes in each.minutes.values()),
+        "rows": sum(len(each.chain.rows) for each in found),
         "judged_s": judged_s,
         "book_s": book_s,
-        "reconcile_s": reconcile_s,
+        "solved_s": solved_s,
         "placing_s": placing_s,
         "placed": placed,
     }
 
 
-def _place(asked: Asking, judged: Judged) -> str:
-    part = judged.part
-    rows = questions.book(asked, [KEY_ID], shift_min=SHIFT_MIN, begun_in=part.window, apart=True)[KEY_ID]
-    bill = [row for history in part.histories.values() for row in history.bill]
-    return place_part(
-        part.window,
-        book=rows,
-        bill=bill,
-        comparison=judged.finding.comparison,
-        shift_min=SHIFT_MIN,
-        now_s=time.monotonic,
-    ).outcome
+def _place(found: ChainFinding) -> str:
+    placed = place_chain(found.solved, shift_min=SHIFT_MIN, now_s=time.monotonic)
+    return "not searched" if placed is None else str(placed.outcome)
 
 
 def plain_s(path: Path) -> float:
@@ -316,9 +304,9 @@ def audited(folder: Path, calls: int) -> dict[str, float]:
         f"{found['calls']:,} calls x {found['minutes']:,} minutes, {found['buckets']:,} bucket rows: {found['verdict']}"
     )
     judged = found["judged_s"] - found["placing_s"]
-    print(f"  book + reconcile, ledger file to verdict  {judged:9.3f} s   {judged / plain:6.1f} x a plain GROUP BY")
+    print(f"  open ledger to verdict, by stored reads   {judged:9.3f} s   {judged / plain:6.1f} x a plain GROUP BY")
     print(f"    the SQL book, {found['rows']:>9,} rows            {found['book_s']:9.3f} s")
-    print(f"    reconcile, pure                         {found['reconcile_s']:9.3f} s")
+    print(f"    gates and least amount, pure            {found['solved_s']:9.3f} s")
     print(f"  the search for a placement                {found['placing_s']:9.3f} s   {found['placed']}")
     print(f"  one audit command                         {found['command_s']:9.3f} s   HTTP {found['http_s']:.3f} s")
     print(

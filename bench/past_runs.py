@@ -21,6 +21,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 from submeter.audit.audits import audit_runs
@@ -268,7 +269,7 @@ def main() -> None:
     for runs in given.runs:
         with tempfile.TemporaryDirectory(prefix="submeter-bench-") as folder:
             found.append(measured(Path(folder), runs))
-    for small, large in zip(found, found[1:], strict=False):
+    for small, large in pairwise(found):
         print(
             f"growth from {small['runs']:,.0f} to {large['runs']:,.0f} runs ({large['runs'] / small['runs']:.1f} x), "
             f"above what starting costs: runs --pending {large['pending'] / small['pending']:.1f} x, audit --pending "
