@@ -1,14 +1,13 @@
 -- What a call means for sums (NULL for a read): every create has exactly one standing, and only `counted` is summed.
 -- Of the call: operation, outcome, status_code, usage_endpoint, flags; told_flags: those of the read that told its
 -- usage; input_tokens, output_tokens, images: as reported, by whichever line told them.
--- `optional`: usage was reported and may not be billed. Inner macro of `calls`, `standings` and `ambiguous_calls`.
+-- `optional`: usage was reported and may not be billed. Inner macro of `calls` and `standings`.
 CREATE OR REPLACE MACRO standing_of(
     operation, outcome, status_code, usage_endpoint, flags, told_flags, input_tokens, output_tokens, images
 ) AS
 CASE
     WHEN operation <> 'create' THEN NULL
-    WHEN list_contains(flags, 'never_sent') THEN 'unbilled'
-    WHEN outcome = 'refused' AND (status_code IS NULL OR status_code NOT IN (408, 409)) THEN 'unbilled'
+    WHEN is_unbilled(flags, outcome, status_code) THEN 'unbilled'
     WHEN list_contains(flags, 'unknown_endpoint') THEN 'unknown'
     WHEN usage_endpoint IS NULL OR usage_endpoint NOT IN ('completions', 'embeddings', 'images') THEN 'uncovered'
     WHEN list_has_any(flags, ['cached_over_input', 'count_negative', 'count_absurd', 'count_malformed'])

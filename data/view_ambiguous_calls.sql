@@ -4,42 +4,23 @@
 -- A run with a row here has no sums in `run_usage` and `step_usage`. Read by both, and by the audit.
 CREATE OR REPLACE VIEW ambiguous_calls AS
 SELECT
-    r.call_id,
-    r.started_at,
-    r.framework,
+    c.call_id,
+    c.started_at,
+    c.framework,
     t.run_id,
     t.step
-FROM readings AS r
-JOIN time_labels AS t
-    ON t.framework = r.framework
-    AND t.minute = date_trunc('minute', r.started_at)
-    AND r.started_at >= t.from_at
-    AND r.started_at < t.to_at
-WHERE r.run_id IS NULL
-  AND r.step IS NULL
-  AND NOT t.sure
-  AND standing_of(
-      r.operation,
-      r.outcome,
-      r.status_code,
-      r.usage_endpoint,
-      r.flags,
-      NULL,
-      r.input_tokens,
-      r.output_tokens,
-      r.images
-  ) <> 'unbilled'
-UNION ALL
-SELECT
-    o.call_id,
-    o.started_at,
-    o.framework,
-    t.run_id,
-    t.step
-FROM open_calls AS o
-JOIN time_labels AS t
-    ON t.framework = o.framework
-    AND t.minute = date_trunc('minute', o.started_at)
-    AND o.started_at >= t.from_at
-    AND o.started_at < t.to_at
-WHERE o.run_id IS NULL AND o.step IS NULL AND o.operation = 'create' AND NOT t.sure;
+FROM time_labels AS t
+JOIN (
+    SELECT call_id, started_at, framework
+    FROM readings
+    WHERE run_id IS NULL AND step IS NULL AND operation = 'create' AND NOT is_unbilled(flags, outcome, status_code)
+    UNION ALL
+    SELECT call_id, started_at, framework
+    FROM open_calls
+    WHERE run_id IS NULL AND step IS NULL AND operation = 'create'
+) AS c
+    ON c.framework = t.framework
+    AND date_trunc('minute', c.started_at) = t.minute
+    AND c.started_at >= t.from_at
+    AND c.started_at < t.to_at
+WHERE NOT t.sure;
