@@ -92,7 +92,7 @@ def _judged(moment: Moment) -> Iterator[Said]:
         erring = [run for run in runs if truth_of(moment, run).wrong]
         for finding in found.findings:
             run = run_of(finding.share)
-            truth = truth_of(moment, run, finding.share.window)
+            truth = truth_of(moment, run, finding.share)
             clear = finds_clear(moment, found, finding.share) if second and found.closed else None
             wrong = why_false(moment, finding, found)
             if clear and truth.wrong:

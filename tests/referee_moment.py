@@ -232,8 +232,15 @@ class Moment:
             found.append((name, share))
         if world.period and world.period[1] < self.now:
             first, end = world.period
-            window = judges.window.Window(start=first - 1, end=end + 1 + world.shift)
-            found.append((None, judges.chain.Share(run=None, window=window, final_us=self._final_us(None))))
+            begun_in = judges.window.Window(start=first - 1, end=end - 1)
+            own = [row.last_minute + 1 for row in self.rows if row.first_minute in begun_in]
+            share = judges.chain.Share(
+                run=None,
+                window=judges.window.Window(start=first - 1, end=max([end + 1 + world.shift, *own])),
+                begun_in=begun_in,
+                final_us=self._final_us(None),
+            )
+            found.append((None, share))
         return found
 
     def _final_us(self, run: int | None) -> int | None:

@@ -49,11 +49,11 @@ def joint_of(finding: Any) -> tuple[int, ...]:
     return tuple(sorted(int(name) for _, name in finding.joint))
 
 
-def truth_of(moment: Moment, run: int | None, window: Any = None) -> Truth:
+def truth_of(moment: Moment, run: int | None, share: Any = None) -> Truth:
     """Of a run; or of a period, whose calls are those that began in it and whose excess is that billed in it."""
     if run is None:
-        own = [call for call in moment.calls if call.begin_minute() - 1 in window]
-        more = [call for call in moment.calls if any(piece.minute in window for piece in call.pieces)]
+        own = [call for call in moment.calls if call.begin_minute() - 1 in share.begun_in]
+        more = [call for call in moment.calls if any(piece.minute in share.window for piece in call.pieces)]
     else:
         own = [call for call in moment.calls if call.run == run]
         more = own
@@ -81,7 +81,7 @@ def why_false(moment: Moment, finding: Any, found: Any) -> str | None:
     """Why a verdict is false; None: it is not."""
     share, verdict, reason = finding.share, str(finding.verdict), str(finding.reason)
     run, joint = run_of(share), joint_of(finding)
-    truth = truth_of(moment, run, share.window)
+    truth = truth_of(moment, run, share)
     if reason == "undecided":
         return "undecided"
     if verdict in AGREE:
@@ -130,10 +130,7 @@ def _wrong_over(moment: Moment, finding: Any, truth: Truth, run: int | None, joi
         return "over is final within a day"
     late = not (finding.final and not finding.closed)
     if not joint:
-        late_in_period = run is None and finding.reason is not None  # owned by its start, billed after it ended
-        return (
-            None if truth.unbilled or (late and truth.not_shown) or late_in_period else "over, and all of it was billed"
-        )
+        return None if truth.unbilled or (late and truth.not_shown) else "over, and all of it was billed"
     each = [truth_of(moment, name) for name in joint]
     strangers = any(call.run is None and (call.deficit or _lost(moment, call)) for call in moment.calls)
     named = any(one.unbilled or (late and one.not_shown) for one in each)

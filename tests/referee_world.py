@@ -132,7 +132,8 @@ class Call:
     @property
     def deficit(self) -> bool:
         """Whether the book has what no bill will ever show."""
-        return self.standing == "counted" and not self.pieces and any(self.tokens)
+        told = self.told <= self.end + DAY
+        return self.standing == "counted" and told and not self.pieces and any(self.tokens)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -304,7 +305,7 @@ class World:
             self._overlap_imports()
         if rng.random() < 0.06:
             first = int(rng.uniform(BEGIN - 5, self.runs[-1].end))
-            self.period = (first, first + rng.randint(1, 30))
+            self.period = (first, first + rng.randint(2, 30))
         if rng.random() < 0.03:
             first = int(rng.uniform(BEGIN - 5, self.runs[-1].end))
             self.gap_rows.append((first, first + rng.randint(0, 3)))
