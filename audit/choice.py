@@ -105,7 +105,7 @@ def find_run(name: str, look: Look, *, framework: str | None = None) -> RunName:
         )
     raise SubmeterError(
         f"There is no run called {name}.",
-        "No mark and no call of this ledger names it.",
+        "No begin mark and no call of this ledger names it.",
         "See which runs there are with: submeter runs",
     )
 

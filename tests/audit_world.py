@@ -53,6 +53,10 @@ class World:
         """It is now so many minutes after the begin."""
         self.at(minute * 60)
 
+    def wait(self, minutes: float) -> None:
+        """So many minutes pass, to the microsecond."""
+        self.clock.set_us(self.clock.now_us() + round(minutes * 60 * US_PER_S))
+
     def at(self, second: float) -> None:
         """It is now so many seconds after the begin; nothing goes back."""
         now_us = (BEGIN_S * US_PER_S) + int(second * US_PER_S)
@@ -230,9 +234,9 @@ class World:
 
     def judged(self, *runs: str, **request: Any) -> AuditReport:
         """The report of two audits that may confirm: 75 minutes from now, and 30 later."""
-        self.to(self.minute + 75)
+        self.wait(75)
         self.audit(*runs, **request)
-        self.to(self.minute + 30)
+        self.wait(30)
         return self.audit(*runs, **request)
 
     def audit(self, *runs: str, settings: AuditSettings | None = None, **request: Any) -> AuditReport:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from audit_world import World, said, world
 
-from submeter.audit.verdict import Reason, Verdict
+from submeter.audit.verdict import Verdict
 from submeter.data.error import SubmeterError
 from submeter.data.paths import reads_folder
 from submeter.sim.faults import Fault, FaultKind
@@ -37,6 +37,7 @@ def mark_at(here: World, run: str, edge: str, marked_at: int, *, framework: str 
 )
 def test_a_page_that_contradicts_itself_is_no_read_and_a_good_one_counts_again(here: World, kind: FaultKind) -> None:
     here.a_run()
+    here.call("chatdev", metered=False)
     here.sim.plan.add(Fault(kind=kind, path="*/usage/completions"))
     report = here.judged("r-1")
     assert (said(report)["r-1"], report.exit_code) == ((Verdict.UNAVAILABLE, None), 3)
@@ -56,7 +57,7 @@ def test_an_answer_that_is_cut_off_is_asked_for_the_rest_and_what_lies_there_is_
     assert said(here.judged("r-1"))["r-1"] == (Verdict.SHORT, None)
     here.mark("r-2", "begin")
     here.call(run="r-2")
-    here.to(here.minute + 100)
+    here.wait(100)
     here.call(run="r-2", tokens=(5000, 0, 77))
     here.mark("r-2", "end")
     assert said(here.judged("r-2"))["r-2"] == CLEAN
@@ -68,19 +69,19 @@ def test_an_answer_that_is_cut_off_is_asked_for_the_rest_and_what_lies_there_is_
 def test_without_its_reads_folder_what_is_final_stands_and_what_is_not_is_unavailable(here: World) -> None:
     here.a_run("done")
     here.judged("done")
-    here.to(here.minute + 20)
+    here.wait(20)
     here.a_run("r-1")
-    here.to(here.minute + 75)
+    here.wait(75)
     here.audit("r-1")
     shutil.rmtree(reads_folder(here.path))
-    here.to(here.minute + 1)
+    here.wait(1)
     here.sim.plan.add(Fault(kind=FaultKind.STATUS, status=500, path="*/usage/*"))
     found = said(here.audit("done", "r-1"))
     assert found == {"done": CLEAN, "r-1": (Verdict.UNAVAILABLE, None)}
     here.sim.plan.clear()
-    here.to(here.minute + 30)
-    assert said(here.audit("r-1"))["r-1"] == (Verdict.PENDING, Reason.NOT_CONFIRMED), "the lost read counts no more"
-    here.to(here.minute + 30)
+    here.wait(30)
+    here.audit("r-1")
+    here.wait(30)
     assert said(here.audit("r-1"))["r-1"] == CLEAN
 
 
@@ -91,7 +92,7 @@ def test_without_its_reads_folder_a_final_verdict_whose_ground_changed_is_not_ve
     here.journal.append(
         "gap", {"from": here.clock.now_us() - 2 * HOUR_US, "to": here.clock.now_us(), "calls": 1, "lines": 1}
     )
-    here.to(here.minute + 1)
+    here.wait(1)
     report = here.audit(pending=True)
     assert all(line.verdict is not Verdict.VERIFIED for line in report.runs)
     assert report.exit_code == 3
@@ -116,17 +117,26 @@ def test_a_run_that_ends_before_it_begins_is_judged_in_the_minutes_it_is_known_i
     mark_at(here, "r-1", "end", here.clock.now_us() - HOUR_US)
     here.call(run="r-1", tokens=(100, 0, 10))
     here.call(metered=False, tokens=(50, 0, 5))
-    here.to(here.minute + 70)
+    here.wait(70)
     report = here.judged("r-1")
     assert said(report)["r-1"][0] is Verdict.SHORT
 
 
-def test_a_run_of_which_only_an_end_is_known_has_no_minutes_and_is_not_verified(here: World) -> None:
+def test_a_run_of_which_only_an_end_is_known_has_no_minutes_and_no_verdict(here: World) -> None:
     here.call()
     mark_at(here, "r-1", "end", here.clock.now_us())
+    with pytest.raises(SubmeterError, match="no run called r-1") as caught:
+        here.judged("r-1")
+    assert caught.value.why == "No begin mark and no call of this ledger names it."
+
+
+def test_a_run_of_which_no_end_is_known_has_ended_where_its_last_call_did_and_is_judged_an_hour_later(
+    here: World,
+) -> None:
+    here.mark("r-1", "begin")
+    here.call(run="r-1")
     report = here.judged("r-1")
-    assert said(report)["r-1"][0] is not Verdict.VERIFIED
-    assert report.exit_code == 3
+    assert said(report)["r-1"] == CLEAN
 
 
 def test_two_runs_of_one_id_are_two_runs_and_a_bare_id_is_asked_for_its_framework(here: World) -> None:

@@ -134,7 +134,7 @@ def test_the_first_run_of_a_chain_that_goes_on_has_its_verdict_while_the_others_
     here.mark("r2", "begin")
     for look in range(12):
         here.call(run="r2", tokens=(300, 0, 30))
-        here.to(here.minute + 10)
+        here.wait(10)
         if look == 7:
             here.audit("r0", "r2")
     report = here.audit("r0", "r2")
@@ -151,7 +151,7 @@ def test_an_error_that_the_next_run_may_still_decide_is_pending_and_names_that_r
     here.mark("b", "begin")
     for look in range(25):
         here.call(run="b", tokens=(777, 0, 33))
-        here.to(here.minute + 5)
+        here.wait(5)
         if look == 16:
             here.audit("a")
     report = here.audit("a")
@@ -168,13 +168,61 @@ def test_a_bill_of_a_chain_that_lies_in_no_runs_minutes_is_unclaimed_and_exits_1
         here.call(tokens=(900 + 7 * number, 0, 1))
         if hidden and number == 4:
             here.post("baes", counts((70, 0, 7)), ended=here.second + 180)
-        here.to(here.minute + 6)
+        here.wait(6)
     here.a_run("r-2")
     report = here.judged("r-1", "r-2")
     assert said(report) == {"r-1": CLEAN, "r-2": CLEAN}
     assert report.runs[0].parts[0].detail["chain"]["runs"] == 2
     assert [each.input_tokens for each in report.unclaimed] == ([70] if hidden else [])
     assert report.exit_code == (1 if hidden else 0)
+
+
+# How long it takes
+
+
+def waits(here: World, *, hidden_in: int | None) -> dict[str, float]:
+    """Minutes from the end of each of ten runs back to back to its final verdict, looked at every ten minutes.
+
+    A run is 18 minutes of calls, and the next one begins two minutes later.
+    """
+    ended: dict[str, float] = {}
+    found: dict[str, float] = {}
+    for tick in range(32):
+        run = f"r{tick // 2}"
+        if tick < 20 and tick % 2 == 0:
+            here.mark(run, "begin")
+        for call in range(3 if tick < 20 else 0):
+            here.to(10 * tick + 0.5 + 2.5 * call)
+            here.call(run=run, tokens=(200 + 7 * tick, 0, 10 + call))
+            if tick // 2 == hidden_in and tick % 2 == call == 1:
+                here.call(metered=False, tokens=(5555, 0, 66))
+        if tick < 20 and tick % 2 == 1:
+            here.to(10 * tick + 8)
+            here.mark(run, "end")
+            ended[run] = here.minute
+        here.to(10 * tick + 10)
+        here.audit(pending=True)
+        query = "SELECT DISTINCT run_id FROM audits WHERE scope = 'run' AND final"
+        for (run_id,) in here.ledger.query(query).rows:
+            found.setdefault(run_id, here.minute - ended[run_id])
+    return found
+
+
+SHIFT_AND_SETTLE_MIN = 1 + 5 + 1 + 60
+LOOK_MIN = 10
+
+
+@pytest.mark.parametrize("hidden_in", [None, 0, 4])
+def test_each_of_ten_runs_back_to_back_is_final_as_soon_as_its_own_minutes_are_settled(
+    here: World, hidden_in: int | None
+) -> None:
+    found = waits(here, hidden_in=hidden_in)
+    print("minutes to a final verdict, hidden in", hidden_in, {run: round(each) for run, each in found.items()})
+    assert len(found) == 10
+    waited = {run: each for run, each in found.items() if run != f"r{hidden_in}"}
+    assert max(waited.values()) <= SHIFT_AND_SETTLE_MIN + LOOK_MIN + 2
+    verdicts = dict(here.ledger.query("SELECT run_id, verdict FROM run_audit").rows)
+    assert verdicts == {run: "short" if run == f"r{hidden_in}" else "verified" for run in found}
 
 
 # Clocks

@@ -51,10 +51,10 @@ def test_a_run_with_calls_on_the_old_key_needs_no_proof_that_the_new_one_would_s
 
 def test_a_run_without_a_call_needs_proof_of_every_key_that_it_could_have_used(here: World) -> None:
     here.a_run("before")
+    here.judged("before")
     rotate(here)
-    here.to(here.minute + 20)
     here.mark("r-1", "begin")
-    here.to(here.minute + 2)
+    here.wait(2)
     here.mark("r-1", "end")
     assert said(here.judged("r-1"))["r-1"] == (Verdict.DATA_NOT_AVAILABLE, Reason.KEY_UNPROVEN)
     assert keys(here, "r-1")["key_baes"] == (Verdict.NO_ACTIVITY, None)

@@ -10,7 +10,7 @@ from audit_world import MODEL, World, said, world
 
 from submeter.audit.report import Waiting
 from submeter.audit.verdict import Reason, Verdict
-from submeter.data.call import Outcome
+from submeter.data.call import Outcome, Usage
 from submeter.sim.counts import Counts
 
 CLEAN = (Verdict.VERIFIED, None)
@@ -62,6 +62,13 @@ def test_an_unknown_call_that_was_billed_beside_a_renamed_model_is_incomplete_an
     assert said(here.judged("r-1"))["r-1"][0] is Verdict.INCOMPLETE
 
 
+def asked_until_a_day_lies_between_reads(here: World) -> None:
+    """What is not final is read 1, 2, 4 and 8 hours later, and then not for a day."""
+    for hours in (1, 2, 4, 8):
+        here.wait(hours * 60 + 1)
+        here.audit(pending=True)
+
+
 def test_a_renamed_model_is_a_warning_until_three_calls_of_distinct_tokens_have_closed_and_verified_then(
     here: World,
 ) -> None:
@@ -77,6 +84,7 @@ def test_a_renamed_model_is_a_warning_until_three_calls_of_distinct_tokens_have_
     assert not first.runs[0].final
     a_run("same", (100, 0, 10), (200, 0, 20), (100, 0, 10))
     assert said(here.judged("same"))["same"] == (Verdict.WARNING, Reason.RENAMED), "equal calls prove nothing more"
+    asked_until_a_day_lies_between_reads(here)
     a_run("r-2", (300, 0, 30))
     assert said(here.judged("r-2"))["r-2"] == CLEAN
     report = here.audit(pending=True)
@@ -112,7 +120,7 @@ def test_tokens_of_a_speech_model_are_set_aside_only_while_such_a_call_is_active
         usage_endpoint="audio_speeches",
         endpoint="audio/speech",
     )
-    here.to(here.minute + minutes_after)
+    here.wait(minutes_after)
     here.post("baes", Counts(input_text=30, output_audio=400), ended=here.second, model=speech)
     here.mark("r-1", "end")
     report = here.judged("r-1")
@@ -134,10 +142,10 @@ def test_images_are_compared_and_their_tokens_are_set_aside_only_while_such_a_ca
         tokens=None,
         usage_endpoint="images",
         endpoint="images/generations",
-        images=1,
+        usage_counts=Usage(images=1),
     )
     here.post("baes", Counts(images=images), ended=here.second, model="gpt-image-1", usage_endpoint="images")
-    here.to(here.minute + minutes_after)
+    here.wait(minutes_after)
     here.post("baes", Counts(input_text=50, output_image=4160), ended=here.second, model="gpt-image-1")
     here.mark("r-1", "end")
     found = said(here.judged("r-1"))["r-1"]
@@ -149,7 +157,7 @@ def test_images_are_compared_and_their_tokens_are_set_aside_only_while_such_a_ca
 
 def warm_up(here: World, run: str, tokens: tuple[int, int, int], *, billed: bool) -> None:
     """A run of one plain call and one warm-up, far from every other run."""
-    here.to(here.minute + 30)
+    here.wait(30)
     here.mark(run, "begin")
     here.call(run=run, tokens=(500, 0, 50))
     here.call(run=run, tokens=tokens, billed=billed, flags=("optional", "warm_up"))
@@ -165,6 +173,7 @@ def test_amounts_that_may_not_be_billed_are_incomplete_until_three_chains_have_s
     assert (first.verdict, first.reason, first.final) == (Verdict.INCOMPLETE, Reason.OPTIONAL, False)
     warm_up(here, "r-2", (12, 0, 1), billed=billed)
     assert said(here.judged("r-2"))["r-2"] == (Verdict.INCOMPLETE, Reason.OPTIONAL)
+    asked_until_a_day_lies_between_reads(here)
     warm_up(here, "r-3", (13, 0, 1), billed=billed)
     assert said(here.judged("r-3"))["r-3"] == CLEAN
     assert {each.run[1]: each.waiting for each in here.pending()} == {

@@ -39,7 +39,7 @@ def proven(here: World) -> None:
     """A run long before, by which the key is known to show its bill."""
     here.a_run("before")
     here.judged("before")
-    here.to(here.minute + 90)
+    here.wait(90)
 
 
 # A bill that comes late, or goes
@@ -49,18 +49,18 @@ def test_a_bill_that_a_read_showed_and_the_next_ones_do_not_is_a_warning_until_a
     proven(here)
     here.mark("r-1", "begin")
     entry = here.post("baes", counts((9999, 0, 500)), ended=here.second)
-    here.to(here.minute + 10)
+    here.wait(10)
     here.mark("r-1", "end")
-    here.to(here.minute + 40)
+    here.wait(40)
     here.audit("r-1")
     here.sim.books.correct(entry, Counts() - here.sim.books.entries[entry].counts, visible_from=0)
     for minutes in (35, 31, 31, 20 * HOUR_MIN):
-        here.to(here.minute + minutes)
+        here.wait(minutes)
         report = here.audit("r-1")
         line = report.runs[0]
         assert (line.verdict, line.reason, line.final) == (Verdict.WARNING, Reason.FELL, False)
         assert report.exit_code == 1
-    here.to(here.minute + 4 * HOUR_MIN)
+    here.wait(4 * HOUR_MIN)
     line = here.audit("r-1").runs[0]
     assert (line.verdict, line.reason, line.final) == (Verdict.NO_ACTIVITY, None, True)
 
@@ -72,9 +72,9 @@ def test_a_bill_that_comes_hours_late_is_over_and_not_final_and_then_verified(he
     line = here.judged("r-1").runs[0]
     assert (line.verdict, line.reason, line.final) == (Verdict.OVER, Reason.KEY_NOT_VISIBLE, False)
     assert {each.run[1]: each.waiting for each in here.pending()}["r-1"] is Waiting.NOT_DUE
-    here.to(here.minute + 130)
+    here.wait(130)
     here.audit(pending=True)
-    here.to(here.minute + 60)
+    here.wait(60)
     report = here.audit(pending=True)
     assert said(report)["r-1"] == CLEAN
     assert report.runs[0].final
@@ -86,7 +86,7 @@ def test_an_empty_bill_beside_calls_is_final_after_a_day(here: World) -> None:
     here.call(run="r-1", billed=False)
     here.mark("r-1", "end")
     assert not here.judged("r-1").runs[0].final
-    here.to(here.minute + 23 * HOUR_MIN)
+    here.wait(23 * HOUR_MIN)
     line = here.audit("r-1").runs[0]
     assert (line.verdict, line.reason, line.final) == (Verdict.OVER, Reason.KEY_NOT_VISIBLE, True)
     assert not line.parts[0].closed, "it is final because it was asked for long enough after its window"
@@ -127,16 +127,16 @@ def test_tokens_in_minutes_where_they_cannot_be_are_a_warning_and_closed_after_a
     here: World,
 ) -> None:
     here.mark("r-1", "begin")
-    here.call(run="r-1", tokens=(100, 0, 10), billed=False)
-    here.call(run="r-1", tokens=(100, 0, 10), billed=False)
-    here.post("baes", counts((150, 0, 15)), ended=here.second)
-    here.post("baes", counts((50, 0, 5)), ended=here.second + 60)
+    for _ in range(3):
+        here.call(run="r-1", tokens=(100, 0, 10), billed=False)
+    for minute in range(2):
+        here.post("baes", counts((150, 0, 15)), ended=here.second + 60 * minute)
     here.mark("r-1", "end")
     line = here.judged("r-1").runs[0]
     assert (line.verdict, line.reason, line.final) == (Verdict.WARNING, Reason.TIMING, False)
-    here.to(here.minute + 6 * 24 * HOUR_MIN)
+    here.wait(6 * 24 * HOUR_MIN)
     assert not here.audit(pending=True).runs[0].final
-    here.to(here.minute + 25 * HOUR_MIN)
+    here.wait(25 * HOUR_MIN)
     line = here.audit(pending=True).runs[0]
     assert (line.verdict, line.reason, line.final, line.parts[0].closed) == (
         Verdict.WARNING,
@@ -144,7 +144,7 @@ def test_tokens_in_minutes_where_they_cannot_be_are_a_warning_and_closed_after_a
         True,
         True,
     )
-    here.to(here.minute + 25 * HOUR_MIN)
+    here.wait(25 * HOUR_MIN)
     before = (asked(here), rows(here))
     report = here.audit(pending=True)
     assert (report.runs, asked(here), rows(here)) == ((), *before)
@@ -160,17 +160,17 @@ def test_a_look_that_finds_nothing_due_asks_nothing_and_writes_nothing_however_o
     here.know_key("baes")
     if stuck == "not_visible":
         here.call(run="r-1", billed=False)
-    here.to(here.minute + 1)
+    here.wait(1)
     if stuck == "open_call":
         here.open_call(run="r-1")
     here.mark("r-1", "end")
-    here.to(here.minute + 80)
+    here.wait(80)
     here.audit(pending=True)
-    here.to(here.minute + 31)
+    here.wait(31)
     here.audit(pending=True)
     before = (asked(here), rows(here))
     for _ in range(15):
-        here.to(here.minute + 2)
+        here.wait(2)
         report = here.audit(pending=True)
         assert report.exit_code == (1 if report.runs and stuck == "not_visible" else 3)
     assert (asked(here), rows(here)) == before
@@ -179,7 +179,7 @@ def test_a_look_that_finds_nothing_due_asks_nothing_and_writes_nothing_however_o
 def test_the_reads_and_rows_of_a_stuck_run_grow_with_its_schedule_and_not_with_its_looks(here: World) -> None:
     def after(looks: int, apart: float) -> tuple[int, tuple[int, int]]:
         for _ in range(looks):
-            here.to(here.minute + apart)
+            here.wait(apart)
             here.audit(pending=True)
         return asked(here), rows(here)
 
@@ -200,7 +200,7 @@ def test_with_no_interval_or_one_read_alone_a_verdict_is_a_test_and_exits_3(
 ) -> None:
     quick = replace(here.settings, interval_min=interval_min, stable_reads=stable_reads)
     here.a_run()
-    here.to(here.minute + 75)
+    here.wait(75)
     for _ in range(2):
         report = here.audit("r-1", settings=quick)
     assert (said(report)["r-1"], report.timing, report.exit_code) == (CLEAN, "test", 3)
@@ -212,7 +212,7 @@ def test_a_force_reads_and_judges_what_is_final_and_no_other_look_does(here: Wor
     here.judged("r-1")
     before = (asked(here), rows(here))
     for more in ({}, {"pending": True}):
-        here.to(here.minute + 40)
+        here.wait(40)
         here.audit(*(() if more else ("r-1",)), **more)
         assert (asked(here), rows(here)) == before
     report = here.audit("r-1", force=True)
