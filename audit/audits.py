@@ -25,7 +25,7 @@ from .look import Look, look
 from .questions import Asking, asking
 from .reads import PageStore, take_read
 from .report import AuditReport, PartLine, RunLine, RunStanding, run_verdict
-from .schedule import WAITS_FOR_CHAIN
+from .schedule import WAITS_FOR_CHAIN, WAITS_FOR_ITSELF
 from .settings import AuditSettings
 from .unclaimed import find_unclaimed
 from .unit import RunName
@@ -66,7 +66,7 @@ def audit_runs(
         runs, skipped = choose(seen, judge, request)
         parts = _parts(seen, runs, request)
         due = _due(seen, judge, parts, request)
-    if not parts and not due:
+    if not runs and not parts:
         return AuditReport(
             skipped=tuple(skipped),
             unlabelled=seen.unlabelled,
@@ -154,7 +154,7 @@ def _inside(share: Share, request: AuditRequest) -> bool:
 def _due(seen: Look, judge: Judge, parts: Parts, request: AuditRequest) -> dict[str, list[Window]]:
     """The minutes of each key that are to be read: of every part that is due, from the first that is not confirmed.
 
-    A run that goes on is not read for its own sake: no read could end it.
+    A run that goes on, or a call of which does, is not read for its own sake: no read could end it.
     """
     now_minute = minute_of(seen.now_us)
     wanted: list[tuple[str, Share]] = []
@@ -173,6 +173,8 @@ def _due(seen: Look, judge: Judge, parts: Parts, request: AuditRequest) -> dict[
     due: dict[str, list[Window]] = defaultdict(list)
     for key, share in wanted:
         found, finding = judge.finding(key, share)
+        if finding.reason in WAITS_FOR_ITSELF and not request.force:
+            continue
         start = found.until if finding.reason in WAITS_FOR_CHAIN else min(found.until, share.window.start)
         end = min(found.chain.window.end, now_minute)
         if end > start:
@@ -242,7 +244,7 @@ def _judged(
             verdict=line.verdict,
             reason=line.reason,
             final=line.final,
-            attempt=1,
+            attempt=line.attempt,
             parts=(line,),
         )
         for (_, run_of, _), line in sorted(lines.items(), key=lambda each: (each[0][0], each[0][2]))

@@ -104,7 +104,7 @@ def find_run(name: str, look: Look, *, framework: str | None = None) -> RunName:
         )
     raise SubmeterError(
         f"There is no run called {name}.",
-        "No mark and no call of this ledger names it.",
+        "No begin mark and no call of this ledger names it.",
         "See which runs there are with: submeter runs",
     )
 
@@ -156,22 +156,23 @@ def _waiting(
     # A part may be final and its run's row not: an audit that died in between. The next one writes it.
     if last is not None and last.final and all(judge.standing(key, share) is not None for key, share in parts):
         return (Waiting.FINAL if last.verdict in FINAL else Waiting.CLOSED), None
-    said = [(key, look.keys[key].said(share)) for key, share in parts]
+    said = [(key, share, look.keys[key].said(share)) for key, share in parts]
     if (
         last is not None
-        or any(part is not None for _, part in said)
+        or any(part is not None for _, _, part in said)
         or any(judge.was_read(key, share.window) for key, share in parts)
     ):
         later = [
             part.next_read_us
-            for key, part in said
+            for key, share, part in said
             if part is not None
             and not part.final
             and part.next_read_us is not None
             and part.next_read_us > look.now_us
             and not judge.read_since(key, part)
+            and not judge.ground_differs(key, share, part)
         ]
-        open_ = [part for _, part in said if part is None or not part.final]
+        open_ = [part for _, _, part in said if part is None or not part.final]
         if last is not None and open_ and len(later) == len(open_) and not last.final:
             return Waiting.NOT_DUE, min(later)
         return Waiting.NOT_FINAL, None

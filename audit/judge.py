@@ -219,24 +219,32 @@ class Judge:
             return None
         if said.timing not in (None, self._settings.timing):
             return None
+        if self.ground_differs(api_key_id, share, said):
+            return None
         then = said.rests_on
         start, until = int(then["from"]), int(then["until"])
-        chain = self._look.keys[api_key_id].chain_of(share.window)
-        same = (
-            chain.start == start
-            and said.calls_now == then["calls"]
-            and self._mark_digests(api_key_id, chain).until(until) == then["marks"]
-            and gaps_digest(self._look.gaps, Window(start=start, end=max(until, start + 1))) == then["gaps"]
-            and self._digests_of_facts(api_key_id).of(then["models"]) == then["facts"]
-        )
-        if not same:
-            return None
         if until > start and self._read_after(api_key_id, Window(start=start, end=until), int(then["read_us"])):
             found, finding = self.finding(api_key_id, share)
             rows = [row for minutes in found.minutes.values() for row in minutes.bill]
             if bill_digest(rows, until) != then["bill"] or not (finding.final and finding.verdict is said.verdict):
                 return None
         return said
+
+    def ground_differs(self, api_key_id: str, share: Share, said: StoredPart) -> bool:
+        """Whether anything that a verdict rests on, its bill left out, is no longer what it was: no read is needed to
+        derive it again."""
+        then = said.rests_on
+        if not then:
+            return True
+        start, until = int(then["from"]), int(then["until"])
+        chain = self._look.keys[api_key_id].chain_of(share.window)
+        return not (
+            chain.start == start
+            and said.calls_now == then["calls"]
+            and self._mark_digests(api_key_id, chain).until(until) == then["marks"]
+            and gaps_digest(self._look.gaps, Window(start=start, end=max(until, start + 1))) == then["gaps"]
+            and self._digests_of_facts(api_key_id).of(then["models"]) == then["facts"]
+        )
 
     def read_since(self, api_key_id: str, said: StoredPart) -> bool:
         """Whether a key was read in a verdict's minutes after it was reached."""

@@ -158,14 +158,14 @@ def set_aside(
     compared: list[BillRow] = []
     aside: list[tuple[AsideBecause, BillRow]] = []
     for row in bill:
-        plain = plain_name(row.model)
+        served = (row.usage_endpoint, plain_name(row.model)) in key_serves
         if row.batch:
             aside.append((AsideBecause.BATCH, row))
-        elif row.usage_endpoint is not UsageEndpoint.COMPLETIONS or (row.usage_endpoint, plain) in key_serves:
+        elif row.usage_endpoint is not UsageEndpoint.COMPLETIONS or served:
             compared.append(row)
-        elif _active(pictures, plain, row.minute):
+        elif _active(pictures, row):
             aside.append((AsideBecause.IMAGE_TOKENS, row))
-        elif _active(speech, plain, row.minute):
+        elif _active(speech, row):
             aside.append((AsideBecause.UNCOVERED_MODEL, row))
         else:
             compared.append(row)
@@ -176,9 +176,15 @@ def _minutes_by_model(rows: Iterable[BookRow]) -> dict[str, list[tuple[int, int]
     found: dict[str, list[tuple[int, int]]] = {}
     for row in rows:
         if row.model is not None:
-            found.setdefault(plain_name(row.model), []).append((row.first_minute, row.last_minute))
+            found.setdefault(row.model, []).append((row.first_minute, row.last_minute))
     return found
 
 
-def _active(minutes: Mapping[str, list[tuple[int, int]]], plain: str, minute: int) -> bool:
-    return any(first <= minute <= last for first, last in minutes.get(plain, ()))
+def _active(minutes: Mapping[str, list[tuple[int, int]]], row: BillRow) -> bool:
+    """Whether a call that may be of the row's model is active in its minute."""
+    return any(
+        first <= row.minute <= last
+        for model, stretches in minutes.items()
+        if same_model(model, row.model)
+        for first, last in stretches
+    )

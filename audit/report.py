@@ -45,6 +45,8 @@ class PartLine:
     """The runs that what is wrong reaches, where it is not surely this run's alone (`joint`); else empty."""
     detail: dict[str, Any]
     """Both books, d, k, reads, versions, as in the ledger's `audits.detail`; empty where the verdict stands."""
+    attempt: int = 1
+    """1 for the first row of it."""
     closed: bool = False
     """Final only because it has been asked for long enough: it stands as it is."""
     message: str | None = None

@@ -76,6 +76,7 @@ class VerdictWriter:
             unchanged=False,
             runs=(),
             detail={},
+            attempt=said.attempts,
         )
 
     def write_part(self, api_key_id: str, share: Share, *, read: bool, stands: StoredPart | None = None) -> PartLine:
@@ -110,6 +111,7 @@ class VerdictWriter:
             unchanged=unchanged is not None,
             runs=finding.joint,
             detail=detail,
+            attempt=(before.attempts if before else 0) + (0 if unchanged else 1),
             closed=finding.closed,
             message=message,
             request_id=request_id,
@@ -126,7 +128,7 @@ class VerdictWriter:
             verdict=line.verdict,
             reason=line.reason,
             final=line.final,
-            attempt=(before.attempts if before else 0) + 1,
+            attempt=line.attempt,
             proof=line.proof,
             rests_on=rests_on,
             next_read_us=again_us,

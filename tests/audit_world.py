@@ -6,7 +6,7 @@ over HTTP and the other from the ledger. Nothing sleeps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from submeter.audit.reads import PageStore
 from submeter.audit.report import AuditReport, RunStanding
 from submeter.audit.settings import AuditSettings
 from submeter.audit.usage_api import UsageApi
+from submeter.audit.verdict import Reason, Verdict
 from submeter.data.call import LabelSource, Operation, Outcome, Result, Start, Usage, settle_line, start_line
 from submeter.data.clock import US_PER_S, FixedClock
 from submeter.data.journal import Journal, new_call_id
@@ -48,11 +49,23 @@ class World:
         self.settings = AuditSettings(usage_api_url=sim.base_url, admin_key=sim.admin_key)
         self._known: set[str] = set()
 
+    def to(self, minute: float) -> None:
+        """It is now so many minutes after the begin."""
+        self.at(minute * 60)
+
+    def wait(self, minutes: float) -> None:
+        """So many minutes pass, to the microsecond."""
+        self.clock.set_us(self.clock.now_us() + round(minutes * 60 * US_PER_S))
+
     def at(self, second: float) -> None:
         """It is now so many seconds after the begin; nothing goes back."""
         now_us = (BEGIN_S * US_PER_S) + int(second * US_PER_S)
         assert now_us >= self.clock.now_us(), "time does not go back"
         self.clock.set_us(now_us)
+
+    @property
+    def minute(self) -> float:
+        return self.second / 60
 
     @property
     def second(self) -> float:
@@ -126,30 +139,39 @@ class World:
         model: str = MODEL,
         metered: bool = True,
         billed: bool = True,
+        billed_as: str | None = None,
+        billed_at: float | None = None,
         with_id: bool = True,
         outcome: Outcome | None = None,
+        usage_endpoint: str | None = "completions",
+        endpoint: str = "chat/completions",
+        flags: Sequence[str] = (),
         **fields: Any,
     ) -> str:
-        """One chat call from now on, `lasts` seconds; the clock stands at its end afterwards.
+        """One call from now on, `lasts` seconds, of chat unless told otherwise; the clock stands at its end afterwards.
 
         `tokens`: input, cached, output as billed; None bills nothing. `metered=False`: it goes past the meter.
-        `outcome` other than metered: billed all the same if `billed`, but its usage is not told.
+        `outcome` other than metered: billed all the same if `billed`, but its usage is not told. `billed_as`,
+        `billed_at`: under another model, at another second.
         """
         started_us = self.clock.now_us()
         self.at(self.second + lasts)
         if billed and tokens is not None:
-            given, cached, written = tokens
             self.post(
                 key,
-                Counts(input_text=given - cached, cached_text=cached, output_text=written),
-                ended=self.second,
-                model=model,
+                counts(tokens),
+                ended=self.second if billed_at is None else billed_at,
+                model=billed_as or model,
             )
         call_id = new_call_id(started_us)
         if metered:
             self.know_key(key, with_id=with_id)
             told = outcome in (None, Outcome.METERED)
-            start = self.start(call_id, started_us, key=key, framework=framework, run=run, with_id=with_id)
+            start = replace(
+                self.start(call_id, started_us, key=key, framework=framework, run=run, with_id=with_id),
+                usage_endpoint=usage_endpoint,
+                endpoint=endpoint,
+            )
             result = Result(
                 outcome=outcome or Outcome.METERED,
                 ended_at=self.clock.now_us(),
@@ -162,7 +184,8 @@ class World:
                     output_tokens=tokens[2] if tokens and told else None,
                 ),
             )
-            self.journal.append("settle", settle_line(start, replace(result, **fields)))
+            line = settle_line(start, replace(result, **fields))
+            self.journal.append("settle", {**line, "flags": [*line.get("flags", ()), *flags]} if flags else line)
         return call_id
 
     def start(
@@ -209,6 +232,13 @@ class World:
             self.at(self.second + apart)
         self.mark(run, "end", framework=key)
 
+    def judged(self, *runs: str, **request: Any) -> AuditReport:
+        """The report of two audits that may confirm: 75 minutes from now, and 30 later."""
+        self.wait(75)
+        self.audit(*runs, **request)
+        self.wait(30)
+        return self.audit(*runs, **request)
+
     def audit(self, *runs: str, settings: AuditSettings | None = None, **request: Any) -> AuditReport:
         """One `submeter audit`, as a process of its own would make it."""
         settings = settings or self.settings
@@ -233,6 +263,17 @@ class World:
             clock=self.clock,
             reads_folder=PageStore(self.path.with_name(self.path.name + ".journal") / "reads"),
         )
+
+
+def counts(tokens: tuple[int, int, int]) -> Counts:
+    """Input, cached and output as the provider's books have them."""
+    given, cached, written = tokens
+    return Counts(input_text=given - cached, cached_text=cached, output_text=written)
+
+
+def said(report: AuditReport) -> dict[str, tuple[Verdict, Reason | None]]:
+    """The verdict on each run of a report, by its id."""
+    return {line.run[1] if line.run else line.name: (line.verdict, line.reason) for line in report.runs}
 
 
 @contextmanager

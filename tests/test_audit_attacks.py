@@ -92,7 +92,7 @@ def test_a_clock_that_is_off_by_a_minute_makes_no_difference(
     assert verdict(here, shift_min=shift_min) == (Verdict.VERIFIED, None)
 
 
-@pytest.mark.parametrize("late_min", [-2, 3])
+@pytest.mark.parametrize("late_min", [-3, 3])
 def test_a_bill_more_than_a_minute_off_with_no_shift_is_over_and_shown_as_unclaimed(here: World, late_min: int) -> None:
     """The book has a call that its window does not bill; the same tokens stand outside, and are not dropped."""
     here.at(10 * MINUTE)
@@ -132,7 +132,7 @@ def test_a_shift_of_a_whole_day_joins_what_it_covers_and_still_counts_every_toke
     here.call(metered=False, tokens=(5, 0, 1))
 
 
-def test_a_span_of_more_than_a_day_is_read_in_several_pages_to_the_last_token(here: World) -> None:
+def test_a_run_of_more_than_a_day_is_read_in_several_pages_to_the_last_token(here: World) -> None:
     begun(here)
     for number in range(30):
         here.call(run="r-1", lasts=HOUR, tokens=(100 + number, 0, 5))
@@ -208,7 +208,7 @@ def test_a_gap_without_a_call_near_it_is_no_proof_that_nothing_happened(here: Wo
     here.at(here.second + 5)
     here.post("baes", counts((9, 0, 1)), ended=here.second)
     ended(here)
-    assert verdict(here) == (Verdict.INCOMPLETE, None)
+    assert verdict(here) == (Verdict.INCOMPLETE, Reason.GAP)
 
 
 @pytest.mark.parametrize("skew_min", [-10, 10])
@@ -227,7 +227,7 @@ def test_a_gap_in_the_journal_of_a_clock_that_is_minutes_off_explains_the_minute
         here.post("baes", counts((100, 40, 10)), ended=here.second + skew_min * MINUTE)
         here.at(here.second + MINUTE)
     ended(here)
-    assert verdict(here) == (Verdict.INCOMPLETE, None)
+    assert verdict(here) == (Verdict.INCOMPLETE, Reason.GAP)
 
 
 def test_the_unknown_call_of_a_clock_that_is_minutes_off_is_the_one_that_is_named(here: World) -> None:
@@ -341,7 +341,7 @@ def test_cached_tokens_past_the_meter_hide_behind_a_silent_call_only_where_it_is
     line = judged(here, "r-1").runs[0]
     assert line.verdict is Verdict.VERIFIED
     (uncompared,) = line.parts[0].detail["uncompared"]
-    assert (uncompared["field"], uncompared["d"], uncompared["compared"]) == ("cached_input_tokens", 90, False)
+    assert (uncompared["field"], uncompared["bill"], uncompared["compared"]) == ("cached_input_tokens", 90, False)
 
 
 def test_a_bucket_with_a_negative_count_is_no_number(here: World) -> None:

@@ -69,10 +69,13 @@ def test_before_any_data_a_run_says_so_and_exits_3(here: World) -> None:
     assert (report.runs[0].verdict, report.exit_code) == (Verdict.DATA_NOT_AVAILABLE, 3)
 
 
-def test_right_after_its_end_a_run_is_pending_without_a_read(here: World) -> None:
+def test_right_after_its_end_a_run_is_pending_although_all_it_used_is_billed(here: World) -> None:
+    here.sim.lag = 0.0
     here.a_run()
+    here.at(here.second + MINUTE)
     report = here.audit("r-1")
-    assert (report.runs[0].verdict, report.runs[0].reason, report.reads) == (Verdict.PENDING, Reason.NOT_READ, 0)
+    assert (report.runs[0].verdict, report.runs[0].reason) == (Verdict.PENDING, Reason.NOT_READ)
+    assert (report.runs[0].parts[0].detail["bill_known"], report.exit_code) == (False, 3)
 
 
 def test_a_call_past_the_meter_is_short_by_exactly_its_tokens(here: World) -> None:
@@ -90,7 +93,9 @@ def test_a_run_all_of_whose_calls_went_past_the_meter_is_short_by_its_frameworks
     here.call("ghspec", metered=False)
     here.mark("r-1", "end", framework="ghspec")
     settle(here)
-    assert here.audit("r-1").runs[0].reason is Reason.NO_KEY
+    report = here.audit("r-1")
+    assert (report.runs[0].verdict, report.runs[0].reason) == (Verdict.NOT_AUDITABLE, Reason.NO_KEY)
+    assert (report.exit_code, report.reads) == (3, 0)
     here.settings = replace(here.settings, framework_key_ids={"ghspec": "key_ghspec"})
     here.audit("r-1")
     here.at(here.second + 30 * MINUTE)
@@ -145,7 +150,7 @@ def test_a_call_on_a_key_without_an_id_makes_its_run_not_auditable_at_best(here:
     assert twice(here, "r-1") == (Verdict.NOT_AUDITABLE, Reason.KEY_WITHOUT_ID)
 
 
-def test_two_runs_back_to_back_on_one_key_are_proven_jointly(here: World) -> None:
+def test_two_runs_back_to_back_on_one_key_are_one_chain_and_each_is_verified(here: World) -> None:
     here.a_run("r-1")
     here.a_run("r-2")
     settle(here)
@@ -153,7 +158,8 @@ def test_two_runs_back_to_back_on_one_key_are_proven_jointly(here: World) -> Non
     here.at(here.second + 30 * MINUTE)
     report = here.audit("r-1", "r-2")
     assert [line.verdict for line in report.runs] == [Verdict.VERIFIED, Verdict.VERIFIED]
-    assert all(line.parts[0].joint for line in report.runs)
+    assert [line.parts[0].detail["chain"]["runs"] for line in report.runs] == [2, 2]
+    assert not any(line.parts[0].joint for line in report.runs)
 
 
 def test_runs_of_two_keys_at_the_same_time_do_not_leak(here: World) -> None:
@@ -266,20 +272,49 @@ def test_an_open_call_and_an_open_run_are_pending(here: World) -> None:
     assert (line.verdict, line.reason) == (Verdict.PENDING, Reason.CALL_OPEN)
 
 
-def test_a_period_audits_every_span_run_or_no_run(here: World) -> None:
+def test_a_period_judges_calls_without_a_run_on_every_key_and_the_runs_in_it(here: World) -> None:
     here.a_run("r-1")
     here.at(here.second + HOUR)
     here.call("chatdev")
     here.at(here.second + HOUR)
+    period: dict[str, Any] = {"from_us": BEGIN_S * 1_000_000, "to_us": here.clock.now_us()}
     settle(here)
-    period: dict[str, Any] = {"from_us": BEGIN_S * 1_000_000, "to_us": (BEGIN_S + 10 * 3600) * 1_000_000}
     here.audit(**period)
     here.at(here.second + 30 * MINUTE)
     report = here.audit(**period)
     assert [(line.name, line.verdict) for line in report.runs] == [
         ("baes/r-1", Verdict.VERIFIED),
+        ("key_baes", Verdict.VERIFIED),
         ("key_chatdev", Verdict.VERIFIED),
     ]
+    assert (report.unlabelled, report.exit_code) == (1, 0)
+
+
+@pytest.mark.parametrize("metered", [True, False])
+def test_a_call_without_a_run_is_verified_with_its_period_and_one_past_the_meter_makes_it_short(
+    here: World, metered: bool
+) -> None:
+    here.call("chatdev", tokens=(9, 1, 1))
+    here.at(here.second + MINUTE)
+    here.call("chatdev", tokens=(70, 0, 7), metered=metered)
+    period: dict[str, Any] = {"from_us": BEGIN_S * 1_000_000, "to_us": here.clock.now_us(), "framework": "chatdev"}
+    settle(here)
+    here.audit(**period)
+    here.at(here.second + 30 * MINUTE)
+    report = here.audit(**period)
+    said = [(line.name, line.verdict) for line in report.runs]
+    assert said == [("key_chatdev", Verdict.VERIFIED if metered else Verdict.SHORT)]
+    assert report.exit_code == (0 if metered else 1)
+
+
+def test_a_period_that_has_not_ended_is_pending(here: World) -> None:
+    here.call("chatdev")
+    period: dict[str, Any] = {"from_us": BEGIN_S * 1_000_000, "to_us": (BEGIN_S + 10 * 3600) * 1_000_000}
+    settle(here)
+    here.audit(**period)
+    here.at(here.second + 30 * MINUTE)
+    report = here.audit(**period)
+    assert [(line.verdict, line.reason) for line in report.runs] == [(Verdict.PENDING, Reason.RUN_OPEN)]
 
 
 def test_pending_takes_what_is_due_and_says_why_it_passes_over_the_rest(here: World) -> None:
@@ -294,15 +329,15 @@ def test_pending_takes_what_is_due_and_says_why_it_passes_over_the_rest(here: Wo
     here.call(run="going")
     said = {each.run[1]: each.waiting for each in here.pending()}
     assert said == {
-        "old": Waiting.SKIPPED_TOO_OLD,
-        "done": Waiting.SKIPPED_FINAL,
+        "old": Waiting.TOO_OLD,
+        "done": Waiting.FINAL,
         "due": Waiting.NEVER_READ,
-        "young": Waiting.SKIPPED_TOO_YOUNG,
-        "going": Waiting.SKIPPED_NOT_ENDED,
+        "young": Waiting.TOO_YOUNG,
+        "going": Waiting.NOT_ENDED,
     }
     report = here.audit(pending=True)
     assert [line.name for line in report.runs] == ["baes/due"]
-    assert {each.run[1]: each.waiting for each in here.pending()}["due"] is Waiting.NOT_FINAL
+    assert {each.run[1]: each.waiting for each in here.pending()}["due"] is Waiting.NOT_DUE
 
 
 def test_a_run_that_has_begun_is_never_dropped_for_its_age(here: World) -> None:

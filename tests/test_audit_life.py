@@ -94,10 +94,10 @@ def test_min_age_and_max_age_are_the_ages_at_which_a_first_read_is_made(here: Wo
     here.a_run()
     end = here.second
     for minutes, waiting in (
-        (29, Waiting.SKIPPED_TOO_YOUNG),
+        (29, Waiting.TOO_YOUNG),
         (30, Waiting.NEVER_READ),
         (24 * 60, Waiting.NEVER_READ),
-        (24 * 60 + 1, Waiting.SKIPPED_TOO_OLD),
+        (24 * 60 + 1, Waiting.TOO_OLD),
     ):
         here.at(end + minutes * MINUTE)
         assert here.pending()[0].waiting is waiting
@@ -110,7 +110,7 @@ def test_a_run_whose_only_read_failed_has_begun_and_is_never_dropped_for_its_age
     here.at(here.second + 31 * MINUTE)
     wrong = replace(here.settings, admin_key="sk-admin-wrong")
     assert here.audit(pending=True, settings=wrong).runs[0].verdict is Verdict.NOT_PERMITTED
-    here.at(here.second + 200 * HOUR)
+    here.at(here.second + 100 * HOUR)
     assert here.pending()[0].waiting is Waiting.NOT_FINAL
     assert here.audit(pending=True).runs[0].verdict is Verdict.PENDING
     here.at(here.second + 30 * MINUTE)
@@ -146,7 +146,7 @@ def test_minutes_that_no_run_has_a_share_in_count_their_attempts_from_one(here: 
     here.at(here.second + 70 * MINUTE)
     period: dict[str, Any] = {"from_us": BEGIN_S * 1_000_000, "to_us": (BEGIN_S + 3600) * 1_000_000}
     assert here.audit(**period).runs[0].attempt == 1
-    here.at(here.second + 30 * MINUTE)
+    here.at(here.second + 60 * MINUTE)
     line = here.audit(**period).runs[0]
     assert (line.name, line.verdict, line.attempt) == ("key_chatdev", Verdict.VERIFIED, 2)
     assert here.audit(**period).runs[0].attempt == 2
@@ -163,7 +163,7 @@ def test_the_summary_counts_every_run_once_and_failed_attempts_as_errors(here: W
     here.a_run("r-3", key="chatdev")
     wrong = replace(here.settings, admin_key="sk-admin-wrong")
     report = here.audit("r-1", "r-2", "r-3", settings=wrong)
-    assert report.summary == "Processed 3 runs: verified 1, pending 1, errors 1"
+    assert report.summary == "Processed 3 runs: verified 1, errors 2"
     assert [line.attempt for line in report.runs] == [2, 1, 1]
 
 
@@ -190,4 +190,4 @@ def test_an_audit_that_died_between_the_verdict_of_its_part_and_that_of_its_run_
     report = here.audit(pending=True)
     assert (report.runs[0].verdict, report.runs[0].attempt, report.reads) == (Verdict.VERIFIED, 2, 0)
     assert [verdict for verdict, _, _ in rows(here)] == ["pending", "verified"]
-    assert here.pending()[0].waiting is Waiting.SKIPPED_FINAL
+    assert here.pending()[0].waiting is Waiting.FINAL

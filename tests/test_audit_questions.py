@@ -70,12 +70,22 @@ def test_unknown_calls_have_no_sums_and_say_what_they_may_have_used(here: World)
     here.call(lasts=1.0, outcome=Outcome.ABORTED)
     here.call(lasts=1.0, outcome=Outcome.ABORTED, flags=(Flag.HOSTED_TOOL,))
     here.call(lasts=1.0, outcome=Outcome.NO_USAGE, flags=(Flag.BACKGROUND,))
-    plain, tool, background = sorted(book(here), key=lambda row: (row.last_minute, row.any_model))
-    assert {row.standing for row in (plain, tool, background)} == {Standing.UNKNOWN}
-    assert {row.input_tokens for row in (plain, tool, background)} == {None}
+    rows = book(here)
+    assert {(row.standing, row.input_tokens) for row in rows} == {(Standing.UNKNOWN, None)}
+    background = next(row for row in rows if row.open)
+    tool = next(row for row in rows if row.hosted)
+    plain = next(row for row in rows if not (row.open or row.hosted))
     assert (plain.any_model, plain.loose, plain.model) == (False, False, "gpt-4o-mini-2024-07-18")
     assert (tool.any_model, tool.loose) == (True, True)
-    assert (background.loose, minutes(background)) == (True, (-1, 60 + 1 + K))
+    assert (background.any_model, background.loose) == (False, True)
+
+
+def test_background_work_of_which_nothing_is_told_is_active_until_now_and_for_a_day_at_most(here: World) -> None:
+    here.call(lasts=1.0, outcome=Outcome.NO_USAGE, flags=(Flag.BACKGROUND,))
+    for minute, until, waits in ((90, 90, True), (24 * 60 - 1, 24 * 60 - 1, True), (26 * 60, 24 * 60, False)):
+        here.to(minute)
+        (row,) = book(here)
+        assert (row.open, minutes(row)) == (waits, (-1, until + 1 + K))
 
 
 def test_an_open_call_is_active_until_now(here: World) -> None:
