@@ -91,6 +91,8 @@ class Minutes:
     """Minutes that no good read holds."""
     fell: frozenset[int]
     """Minutes in which a unit was higher in an earlier good read, and too little time has agreed since."""
+    fell_us: int | None
+    """When the read was asked for that first showed the earliest of these falls; None: there is none."""
     counted: tuple[str, ...]
     """The reads that confirm some minute, oldest first."""
     asked_us: int | None
@@ -103,7 +105,7 @@ def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
     bill: list[BillRow] = []
     confirmed: set[int] = set()
     unread: set[int] = set()
-    fallen: set[int] = set()
+    fallen: dict[int, int] = {}
     counted: dict[str, None] = {}
     asked: list[int] = []
     nothing: tuple[BillRow, ...] = ()
@@ -120,14 +122,16 @@ def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
         if proof:
             confirmed.add(minute)
             counted.update(dict.fromkeys(proof))
-        if _fell(told):
-            fallen.add(minute)
+        since_us = _fell_us(told)
+        if since_us is not None:
+            fallen[minute] = since_us
     order = {read.read_id: place for place, read in enumerate(good)}
     return Minutes(
         bill=tuple(bill),
         confirmed=frozenset(confirmed),
         unread=frozenset(unread),
         fell=frozenset(fallen),
+        fell_us=min(fallen.values(), default=None),
         counted=tuple(sorted(counted, key=order.__getitem__)),
         asked_us=min(asked) if asked and not unread else None,
     )
@@ -154,10 +158,10 @@ def _confirming(told: _Told, not_before_us: int, waiting: Waiting) -> tuple[str,
     return ()
 
 
-def _fell(told: _Told) -> bool:
-    """Whether a unit was once higher than now, and good reads over a day since the fall do not yet agree."""
+def _fell_us(told: _Told) -> int | None:
+    """When a unit was first seen lower than once before, if good reads over a day since do not yet agree; else None."""
     if all(rows == told[-1][1] for _, rows in told):
-        return False
+        return None
     now = amounts(told[-1][1])
     higher = [
         place
@@ -165,10 +169,11 @@ def _fell(told: _Told) -> bool:
         if any(now.get(unit, 0) < amount for unit, amount in amounts(rows).items())
     ]
     if not higher:
-        return False
+        return None
     since = told[higher[-1] + 1 :]
     agreed = all(rows == told[-1][1] for _, rows in since)
-    return not (agreed and since[-1][0].asked_us - since[0][0].asked_us >= FALL_US)
+    fell_us = since[0][0].asked_us
+    return None if agreed and since[-1][0].asked_us - fell_us >= FALL_US else fell_us
 
 
 def amounts(rows: Iterable[BillRow]) -> dict[tuple[str, Field], int]:

@@ -44,8 +44,8 @@ class RunName:
 def runs(context: click.Context, invocation: Invocation, framework: str | None, pending: bool, as_json: bool) -> None:
     """List runs: age, calls, tokens, unknown calls and the last verdict.
 
-    Age is the time since the run ended, or began while it is open. With --pending the exit code is 3 while a run waits
-    for an audit.
+    Age is the time since the run ended, or began while it is open. With --pending the exit code is 3 while a run
+    has no final verdict, whether an audit is due for it or not.
 
     \b
     Example:

@@ -168,7 +168,7 @@ class Journal:
         return len(self._waiting)
 
     def close(self, *, stop: bool = True) -> None:
-        """Write the `stop` line (unless told not to), sync, give up the lock."""
+        """Write the `stop` line (unless told not to), sync, give up the lock. A file without a line goes."""
         if self._closed:
             return
         if stop and self.begun:
@@ -181,7 +181,15 @@ class Journal:
                     self.path,
                     len(self._waiting) + self._gap_lines,
                 )
+            elif not self.begun:
+                self._leave_no_empty_file()
             self._let_go()
+
+    def _leave_no_empty_file(self) -> None:
+        """Take our file away where nothing was written to it: an audit that finds nothing to do opens one each time."""
+        with contextlib.suppress(OSError):
+            if os.fstat(self._descriptor).st_size == 0 and self._in_place():
+                os.unlink(self.path)
 
     def _let_go(self) -> None:
         self._closed = True

@@ -75,11 +75,11 @@ def test_a_single_token_of_difference_is_no_match(here: World, by: int) -> None:
 @pytest.mark.parametrize(
     ("age_min", "waiting"),
     [
-        (29, Waiting.SKIPPED_TOO_YOUNG),
+        (29, Waiting.TOO_YOUNG),
         (30, Waiting.NEVER_READ),
         (720, Waiting.NEVER_READ),
         (1440, Waiting.NEVER_READ),
-        (1441, Waiting.SKIPPED_TOO_OLD),
+        (1441, Waiting.TOO_OLD),
     ],
 )
 def test_runs_that_ended_30_to_1440_minutes_ago_are_due_and_others_are_not(
