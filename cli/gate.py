@@ -80,7 +80,7 @@ def gate_lines(standings: Sequence[RunStanding], astray: Astray, framework: str 
         lines.append(f"{_has(found)} no final verdict and {_is(found)} not due yet{when}")
     if found := by_kind.get("too_old"):
         lines.append(
-            f"{_runs(found)} ended more than --max-age ago and {_is(found)} never read: {_for_old(found, framework)}"
+            f"{_runs(found)} ended more than --max-age ago and {_were(found)} never read: {_for_old(found, framework)}"
         )
     if done := [each for each in standings if each.done]:
         final = Counter(each.verdict for each in done if each.waiting != "closed")
@@ -117,6 +117,10 @@ def _has(found: Sequence[RunStanding]) -> str:
 
 def _is(found: Sequence[RunStanding]) -> str:
     return "is" if len(found) == 1 else "are"
+
+
+def _were(found: Sequence[RunStanding]) -> str:
+    return "was" if len(found) == 1 else "were"
 
 
 def _named(found: Sequence[RunStanding]) -> str:

@@ -181,15 +181,10 @@ class Journal:
                     self.path,
                     len(self._waiting) + self._gap_lines,
                 )
-            elif not self.begun:
-                self._leave_no_empty_file()
+            elif not self.begun and self._in_place() and not os.fstat(self._descriptor).st_size:
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
             self._let_go()
-
-    def _leave_no_empty_file(self) -> None:
-        """Take our file away where nothing was written to it: an audit that finds nothing to do opens one each time."""
-        with contextlib.suppress(OSError):
-            if os.fstat(self._descriptor).st_size == 0 and self._in_place():
-                os.unlink(self.path)
 
     def _let_go(self) -> None:
         self._closed = True
