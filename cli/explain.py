@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _COULD_BE = {
     "bypass": "a call with this key that went past the meter",
     "unknown": "a call whose usage nobody stated",
-    "hosted": "a hosted tool that may be billed for what it read, beside what its call reports",
+    "hosted": "a hosted tool that may be billed for what it read (search content blocks), beside what its call reports",
     "optional": "reported amounts of which it is not known yet whether they are billed",
     "neighbour": "another run on the same key in the same minutes",
     "late": "billed later than the shift allows, for as much is unclaimed right after: audit it with a larger --shift",
@@ -144,6 +144,7 @@ def _print_part(part: PartExplanation) -> None:
 
 def _print_residual(residual: Residual) -> None:
     fields = ", ".join(f"{field} {d:+,}" for field, d in residual.differences.items())
+    fields = fields or "what is billed too much in some minutes and too little in others cancels out"
     click.echo(f"      left: {residual.usage_endpoint} {residual.model}: {fields}")
     if residual.minutes:
         where = "lies in" if residual.certain else "can lie in"
