@@ -254,6 +254,10 @@ def _next_look_us(report: AuditReport, now_us: int, settings: AuditSettings) -> 
     later_us = now_us + LOOK_AGAIN_S * 1_000_000
     # What could not be read is not tried again at once either: the Usage API is in trouble.
     times = [later_us if line.verdict == "unavailable" else line.next_read_us or later_us for line in open_lines]
+    periods = [line for line in open_lines if line.run is None]
+    if len(periods) == len(open_lines):
+        # A period that lies ahead in part ends when its time has come, and no sooner.
+        times = [max(us, line.parts[0].window.end_us) for us, line in zip(times, periods, strict=True)]
     return max(soonest_us, min(times))
 
 

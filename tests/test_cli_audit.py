@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,8 +163,27 @@ def test_a_period_is_audited_whole_and_names_what_no_run_claims(world: World) ->
     words = ["audit", "--from", "2026-11-18T00:00Z", "--to", "2026-11-19T00:00Z", "--wait"]
     result = world.run(*words)
     assert result.exit_code == 1, result.output
-    assert "chatdev/r-1  verified" in result.stdout
-    assert f"unclaimed  {KEY_ID}" in result.stdout
+    assert re.search(r"^chatdev/r-1 +verified,", result.stdout, re.MULTILINE)
+    assert re.search(rf"^{KEY_ID} +short,", result.stdout, re.MULTILINE), "the period is judged as a run of no name"
+    assert re.search(r"more in the bill: .* may lie in 2026-11-18 11:3\d", result.stdout)
+    assert world.clock.now_us() > 1_795_046_400_000_000, "the day was not over, so its bill was not read to the end"
+
+
+@pytest.mark.parametrize(
+    ("interval", "exit_code", "said"),
+    [
+        ("0", 3, "timing: test: 2 reads, 0 min apart, the last 0 min after the end; that proves nothing"),
+        ("10", 0, "below the defaults: 2 reads, 10 min apart, the last 60 min after the end"),
+    ],
+)
+def test_what_an_audit_waited_for_is_said_where_it_is_less_than_the_defaults(
+    world: World, monkeypatch: pytest.MonkeyPatch, interval: str, exit_code: int, said: str
+) -> None:
+    monkeypatch.setenv("RECONCILIATION_VERIFICATION_INTERVAL_MIN", interval)
+    result = world.run("audit", "chatdev/r-1", "--wait")
+    assert result.stdout.startswith("chatdev/r-1  verified")
+    assert said in result.stdout
+    assert result.exit_code == exit_code
 
 
 def test_steps_and_runs_show_what_was_metered_and_that_nothing_is_not_unknown(world: World) -> None:
