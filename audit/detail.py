@@ -75,6 +75,11 @@ def part_detail(
         "joint": [run_text(run) for run in finding.joint[:LISTED_MAX]],
         "named": [run_text(run) for run in finding.named[:LISTED_MAX]],
         "because": list(finding.because),
+        "open_calls": [
+            {"run": run_text(row.run) if row.run else None, "first_minute": row.first_minute, "calls": row.calls}
+            for row in chain.rows
+            if row.open and share.window.meets(row.first_minute, row.last_minute)
+        ][:LISTED_MAX],
         "closed": finding.closed,
         "runs": [run_text(run) for run in others[:LISTED_MAX] if run is not None],
         "spots": [_spot(spot) for spot in finding.spots[:LISTED_MAX]],
@@ -107,6 +112,12 @@ def part_detail(
             for endpoint, history in chain.histories.items()
             if (read_id := _latest_good(history, share)) is not None
         },
+        "fell_since": min(
+            (each.fell_us for each in found.minutes.values() if each.fell_us is not None),
+            default=None,
+        )
+        if finding.reason is Reason.FELL
+        else None,
         "changed_since": share.final_us if finding.reason is Reason.CHANGED else None,
     }
 

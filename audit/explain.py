@@ -6,6 +6,7 @@ Rests on stored reads alone; nothing is asked, nothing written. The admin key ap
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from ..data.clock import US_PER_S, Clock
@@ -13,6 +14,7 @@ from ..data.ledger import Ledger
 from . import named_calls
 from .bucket import GROUP_BY, UsageEndpoint
 from .choice import AuditRequest, find_run
+from .detail import part_detail
 from .judge import Judge
 from .look import look
 from .named_calls import InferredCall
@@ -38,6 +40,8 @@ class PartExplanation:
     api_key_id: str
     window: Window
     finding: Finding
+    detail: dict[str, Any]
+    """The long form of the finding, as in the ledger's `audits.detail`."""
     residuals: tuple[Residual, ...]
     inferred: InferredCall | None
     """What the last audit inferred for the one unknown call, where the part is still incomplete. Summed nowhere."""
@@ -80,16 +84,18 @@ def explain_run(
         for key, share in shares:
             found, finding = judge.finding(key, share)
             window = share.window
+            unknown = named_calls.unknown_calls(asked, key, window, most=CALLS_MAX)
             parts.append(
                 PartExplanation(
                     api_key_id=key,
                     window=window,
                     finding=finding,
+                    detail=part_detail(found, finding, settings=settings, unknown=unknown),
                     residuals=residuals(
                         found,
                         finding,
                         calls=named_calls.counted_calls(asked, key, window, most=CALLS_MAX),
-                        unknown=named_calls.unknown_calls(asked, key, window, most=CALLS_MAX),
+                        unknown=unknown,
                         unclaimed=[each for each in unclaimed if each.api_key_id == key],
                     ),
                     inferred=(

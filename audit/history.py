@@ -98,6 +98,8 @@ class Minutes:
     fell: frozenset[int]
     """Minutes in which a unit was higher in an earlier good read, and too little time has agreed since. None of them is
     confirmed: what they held may be back, and no run of the chain is judged past them."""
+    fell_us: int | None
+    """When the read was asked for that first showed the earliest of these falls; None: there is none."""
     counted: tuple[str, ...]
     """The reads that confirm some minute, oldest first."""
     asked_us: int | None
@@ -110,7 +112,7 @@ def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
     bill: list[BillRow] = []
     confirmed: set[int] = set()
     unread: set[int] = set()
-    fallen: set[int] = set()
+    fallen: dict[int, int] = {}
     counted: dict[str, None] = {}
     asked: list[int] = []
     nothing: tuple[BillRow, ...] = ()
@@ -122,8 +124,9 @@ def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
             continue
         bill.extend(told[-1][1])
         asked.append(told[-1][0].asked_us)
-        if _fell(told):
-            fallen.add(minute)
+        since_us = _fell_us(told)
+        if since_us is not None:
+            fallen[minute] = since_us
             continue
         proof = _confirming(told, (minute + 1) * US_PER_MINUTE + waiting.settle_us, waiting)
         if proof:
@@ -135,6 +138,7 @@ def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
         confirmed=frozenset(confirmed),
         unread=frozenset(unread),
         fell=frozenset(fallen),
+        fell_us=min(fallen.values(), default=None),
         counted=tuple(sorted(counted, key=order.__getitem__)),
         asked_us=min(asked) if asked and not unread else None,
     )
@@ -161,10 +165,10 @@ def _confirming(told: _Told, not_before_us: int, waiting: Waiting) -> tuple[str,
     return ()
 
 
-def _fell(told: _Told) -> bool:
-    """Whether a unit was once higher than now, and good reads over a day since the fall do not yet agree."""
+def _fell_us(told: _Told) -> int | None:
+    """When a unit was first seen lower than once before, if good reads over a day since do not yet agree; else None."""
     if all(rows == told[-1][1] for _, rows in told):
-        return False
+        return None
     now = amounts(told[-1][1])
     higher = [
         place
@@ -172,10 +176,11 @@ def _fell(told: _Told) -> bool:
         if any(now.get(unit, 0) < amount for unit, amount in amounts(rows).items())
     ]
     if not higher:
-        return False
+        return None
     since = told[higher[-1] + 1 :]
     agreed = all(rows == told[-1][1] for _, rows in since)
-    return not (agreed and since[-1][0].asked_us - since[0][0].asked_us >= FALL_US)
+    fell_us = since[0][0].asked_us
+    return None if agreed and since[-1][0].asked_us - fell_us >= FALL_US else fell_us
 
 
 def amounts(rows: Iterable[BillRow]) -> dict[tuple[str, Field], int]:

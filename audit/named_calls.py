@@ -28,7 +28,7 @@ class UnknownCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedCall:
-    """One counted call, for an explanation to point at."""
+    """One call that tells its usage, counted or optional, for an explanation to point at."""
 
     call_id: str
     started_us: int
@@ -41,6 +41,10 @@ class CountedCall:
     output_tokens: int | None
     images: int | None
     seen_twice: bool
+    hosted: bool
+    """A hosted tool ran: content that it read may be billed beside what the call reports."""
+    optional: bool
+    """What it reports may not be billed; it is in no book."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,7 @@ def inferred_call(asked: Asking, api_key_id: str, window: Window) -> InferredCal
 
 
 def counted_calls(asked: Asking, api_key_id: str, window: Window, *, most: int) -> tuple[CountedCall, ...]:
-    """The counted calls of one key begun in a window, oldest first, at most `most`."""
+    """The counted and optional calls of one key begun in a window, oldest first, at most `most`."""
     period = {"api_key_id": api_key_id, "from_us": window.start_us, "to_us": window.end_us, "most": most}
     return tuple(
         CountedCall(
@@ -89,6 +93,8 @@ def counted_calls(asked: Asking, api_key_id: str, window: Window, *, most: int) 
             output_tokens=output_tokens,
             images=images,
             seen_twice=bool(seen_twice),
+            hosted=bool(hosted),
+            optional=optional,
         )
         for (
             call_id,
@@ -103,6 +109,8 @@ def counted_calls(asked: Asking, api_key_id: str, window: Window, *, most: int) 
             output_tokens,
             images,
             seen_twice,
+            hosted,
+            optional,
         ) in asked.rows("audit_calls", period)
     )
 

@@ -81,6 +81,11 @@ class RunLine:
         return run_text(self.run) if self.run else ", ".join(sorted({part.api_key_id for part in self.parts}))
 
     @property
+    def closed(self) -> bool:
+        """Whether a part is final only because it has been asked for long enough."""
+        return any(part.closed for part in self.parts)
+
+    @property
     def message(self) -> str | None:
         """The provider's own words, where a read was not good."""
         return next((part.message for part in self.parts if part.message), None)
@@ -182,14 +187,18 @@ class AuditReport:
 
     @property
     def exit_code(self) -> int:
-        """1 where books differ or a bill is unclaimed, else 3 where anything cannot be told, a run without a final
-        verdict that was not due among it, else 0."""
+        """1 where books differ or a bill is unclaimed, else 3 where anything cannot be told, else 0.
+
+        What cannot be told includes runs that were not due and lack a final verdict, and calls where no run has any.
+        """
         if self.timing is not None:
             return EXIT_DIFFER if self._differ else EXIT_CANNOT_TELL
         return exit_code(
             (line.verdict for line in self.runs),
             unclaimed=bool(self.unclaimed),
-            unread=bool(self.unread) or any(not standing.done for standing in self.skipped),
+            unread=bool(self.unread)
+            or any(not standing.done for standing in self.skipped)
+            or bool(self.unlabelled and not self.runs and not self.skipped),
         )
 
     @property

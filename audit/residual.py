@@ -89,14 +89,18 @@ def residuals(
     unknown: Sequence[UnknownCall],
     unclaimed: Sequence[UnclaimedMinute],
 ) -> tuple[Residual, ...]:
-    """Every residual that concerns a run. `calls` and `unknown`: those of its minutes."""
+    """Every residual that concerns a run. `calls` and `unknown`: those of its minutes.
+
+    A model that is billed too much in one minute and too little in another makes two.
+    """
     if not finding.bill_known:
         return ()
     made = []
     for solved in found.solved:
-        spots = [spot for spot in finding.spots if spot.pair == solved.pair]
-        if spots:
-            made.append(_residual(found, finding, solved, spots, calls, unknown, unclaimed))
+        for more in (True, False):
+            spots = [spot for spot in finding.spots if spot.pair == solved.pair and spot.more is more]
+            if spots:
+                made.append(_residual(found, finding, solved, spots, calls, unknown, unclaimed))
     return tuple(made)
 
 
@@ -125,20 +129,20 @@ def _residual(
     unknown: Sequence[UnknownCall],
     unclaimed: Sequence[UnclaimedMinute],
 ) -> Residual:
-    more = any(spot.more for spot in spots)
-    minutes = tuple(sorted({spot.minute for spot in spots if spot.more == more}))
+    """The spots of one model and one side of the books."""
+    more = spots[0].more
+    minutes = tuple(sorted({spot.minute for spot in spots}))
     units = [unit for unit in finding.units if unit.pair == solved.pair and unit.compared]
-    differences = {unit.field: unit.difference for unit in units if unit.difference}
-    ours = [
-        call
-        for call in calls
-        if call.usage_endpoint == solved.pair.usage_endpoint and call.model in solved.pair.book_models
-    ]
-    candidates: list[Candidate] = []
+    differences = {unit.field: unit.difference for unit in units if unit.difference and (unit.difference > 0) is more}
+    ours = [call for call in calls if call.usage_endpoint == solved.pair.usage_endpoint]
     if more:
-        candidates += _candidates_for_more(found, finding, solved, minutes, unknown)
-    if any(not spot.more for spot in spots):
-        candidates += _candidates_for_less(solved, ours, unclaimed)
+        candidates = _candidates_for_more(found, finding, solved, minutes, ours, unknown)
+    else:
+        counted = [call for call in ours if call.model in solved.pair.book_models and not call.optional]
+        candidates = _candidates_for_less(solved, counted, unclaimed)
+    others = [run for run in (*finding.joint, *finding.named) if run != finding.share.run]
+    if others:
+        candidates.append(Candidate(kind=CandidateKind.NEIGHBOUR, runs=tuple(dict.fromkeys(others))[:CALLS_MAX]))
     if not finding.final:
         candidates.append(Candidate(kind=CandidateKind.STILL_SETTLING))
     return Residual(
@@ -161,7 +165,12 @@ _KINDS = {
 
 
 def _candidates_for_more(
-    found: ChainFinding, finding: Finding, solved: Solved, minutes: Sequence[int], unknown: Sequence[UnknownCall]
+    found: ChainFinding,
+    finding: Finding,
+    solved: Solved,
+    minutes: Sequence[int],
+    told: Sequence[CountedCall],
+    unknown: Sequence[UnknownCall],
 ) -> list[Candidate]:
     able = [
         each
@@ -169,11 +178,8 @@ def _candidates_for_more(
         if may_be(each, solved.pair, found.chain.facts.pairs)
         and any(each.first_minute <= minute <= each.last_minute for minute in minutes)
     ]
-    made = [_able_candidate(kind, able, unknown) for kind in dict.fromkeys(_KINDS[each.because] for each in able)]
+    made = [_able_candidate(kind, able, told, unknown) for kind in dict.fromkeys(_KINDS[each.because] for each in able)]
     made.append(Candidate(kind=CandidateKind.BYPASS, minutes=tuple(minutes[:MINUTES_MAX])))
-    others = [run for run in finding.joint if run != finding.share.run]
-    if others:
-        made.append(Candidate(kind=CandidateKind.NEIGHBOUR, runs=tuple(others[:CALLS_MAX])))
     window = finding.share.window
     if any(
         row.standing is Standing.UNCOVERED and window.meets(row.first_minute, row.last_minute)
@@ -184,10 +190,18 @@ def _candidates_for_more(
     return made
 
 
-def _able_candidate(kind: CandidateKind, able: Sequence[Able], unknown: Sequence[UnknownCall]) -> Candidate:
+def _able_candidate(
+    kind: CandidateKind, able: Sequence[Able], told: Sequence[CountedCall], unknown: Sequence[UnknownCall]
+) -> Candidate:
     of_kind = [each for each in able if _KINDS[each.because] is kind]
     if kind is not CandidateKind.UNKNOWN:
-        return Candidate(kind=kind)
+        these = [
+            call.call_id
+            for call in told
+            if (call.optional if kind is CandidateKind.OPTIONAL else call.hosted and not call.optional)
+            and any(not each.models or call.model in each.models for each in of_kind)
+        ]
+        return Candidate(kind=kind, calls=tuple(these[:CALLS_MAX]))
     named = [
         call.call_id
         for call in unknown

@@ -18,6 +18,7 @@ from ..data.journal import Journal
 from ..data.keys import KEY_ID, KeyRing, read_keys
 from ..data.paths import reads_folder
 from .certificate_file import WrittenCertificate, refuse_early, write_certificate
+from .gate import Astray, calls_astray, gate_lines, gate_summary, is_open
 from .invocation import (
     CANNOT_TELL,
     ENV_FILE,
@@ -31,7 +32,6 @@ from .invocation import (
 from .output import duration, print_json, print_table, say
 from .times import minutes, moment
 from .verdicts import (
-    NOTHING_TO_DO,
     print_report,
     print_report_json,
     print_report_log,
@@ -132,7 +132,10 @@ def audit(
     RECONCILIATION_MIN_STABLE_VERIFICATIONS, RECONCILIATION_VERIFICATION_INTERVAL_MIN, SUBMETER_SETTLE_MIN), so the
     first audit of a run is mostly `pending`: run it again, from cron with --pending, or with --wait.
 
-    Exit code 0: all verified; 1: books differ; 3: cannot tell yet.
+    With --pending, "No runs need reconciliation" is said only when every run has a final verdict; until then it is
+    said how many are not ended, too young, not due yet, or too old and never read, and what to do about each.
+
+    Exit code 0: all verified; 1: books differ; 3: cannot tell yet, or a run has no final verdict.
 
     \b
     Example:
@@ -180,10 +183,13 @@ def audit(
         named = {"file": str(written.file), "sha256": written.sha256} if written else None
         print_report_json(report, {} if certificate is None else {"certificate": named})
     else:
+        gate: Astray | None = None
+        if pending or not (runs or request.of_period):
+            gate = calls_astray(ledger, request.framework)
         if as_log:
-            print_report_log(report, now_us=invocation.clock.now_us())
+            print_report_log(report, now_us=invocation.clock.now_us(), gate=gate, framework=request.framework)
         else:
-            print_report(report)
+            print_report(report, gate=gate, framework=request.framework)
         if written:
             click.echo(f"certificate {written.file}  sha256 {written.sha256}")
     if as_log and not refused:
@@ -248,24 +254,29 @@ def _next_look_us(report: AuditReport, now_us: int, settings: AuditSettings) -> 
     later_us = now_us + LOOK_AGAIN_S * 1_000_000
     # What could not be read is not tried again at once either: the Usage API is in trouble.
     times = [later_us if line.verdict == "unavailable" else line.next_read_us or later_us for line in open_lines]
+    periods = [line for line in open_lines if line.run is None]
+    if len(periods) == len(open_lines):
+        # A period that lies ahead in part ends when its time has come, and no sooner.
+        times = [max(us, line.parts[0].window.end_us) for us, line in zip(times, periods, strict=True)]
     return max(soonest_us, min(times))
 
 
 def show_pending(invocation: Invocation, ledger: Ledger, framework: str | None, as_json: bool) -> int:
-    """Print which runs wait for an audit and why the others do not; the exit code, 3 while any waits."""
+    """Print where every run stands and what is to do; the exit code, 3 while any lacks a final verdict."""
     from ..audit.audits import pending_runs
     from ..audit.choice import AuditRequest
     from ..audit.reads import PageStore
     from ..audit.settings import read_settings
 
+    framework = framework.lower() if framework else None
     standings = pending_runs(
         ledger,
-        request=AuditRequest(framework=framework.lower() if framework else None, pending=True),
+        request=AuditRequest(framework=framework, pending=True),
         settings=read_settings(named_environment()),
         clock=invocation.clock,
         reads_folder=PageStore(reads_folder(invocation.ledger)),
     )
-    waiting = [standing for standing in standings if standing.needs_audit]
+    astray = calls_astray(ledger, framework)
     if as_json:
         print_json([standing_record(standing) for standing in standings])
     else:
@@ -283,5 +294,9 @@ def show_pending(invocation: Invocation, ledger: Ledger, framework: str | None, 
             ],
             counts=["attempts"],
         )
-        click.echo(NOTHING_TO_DO if not waiting else f"{len(waiting)} of {len(standings)} runs need reconciliation")
-    return CANNOT_TELL if waiting else FINE
+    talk = say if as_json else click.echo
+    for line in gate_lines(standings, astray, framework):
+        talk(line)
+    if not as_json:
+        click.echo(gate_summary(standings, astray))
+    return FINE if is_open(standings, astray) else CANNOT_TELL

@@ -210,7 +210,9 @@ class Story:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        seconds = max(0.0, (until_us - self.clock.now_us()) / 1e6 / FACTOR)
+        seconds = (until_us - self.clock.now_us()) / 1e6 / FACTOR
+        if seconds <= 0:
+            return
         what = f"   the bill settles until {utc(until_us):%H:%M} UTC"
         console = Console(stderr=True)
         if not console.is_terminal:

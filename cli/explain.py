@@ -16,8 +16,9 @@ from ..data.error import SubmeterError
 from ..data.paths import reads_folder
 from .invocation import CANNOT_TELL, Invocation, json_option, ledger_option, named_environment, pass_invocation
 from .output import print_json, records
+from .reasons import minutes_text, reason_lines, unit_text
 from .runs import RunName, find_run
-from .verdicts import minute_text, unclaimed_record, unclaimed_text, unit_text, window_record, window_text
+from .verdicts import unclaimed_record, unclaimed_text, window_record, window_text
 
 if TYPE_CHECKING:
     from ..audit.explain import Explanation, PartExplanation
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _COULD_BE = {
     "bypass": "a call with this key that went past the meter",
     "unknown": "a call whose usage nobody stated",
-    "hosted": "a hosted tool that may be billed for what it read, beside what its call reports",
+    "hosted": "a hosted tool that may be billed for what it read (search content blocks), beside what its call reports",
     "optional": "reported amounts of which it is not known yet whether they are billed",
     "neighbour": "another run on the same key in the same minutes",
     "late": "billed later than the shift allows, for as much is unclaimed right after: audit it with a larger --shift",
@@ -117,19 +118,21 @@ def _print(explanation: Explanation, last: dict[str, Any]) -> None:
 
 
 def _print_part(part: PartExplanation) -> None:
+    from ..audit.verdict import AGREE
+
     finding = part.finding
     click.echo(f"    {part.api_key_id}  {window_text(part.window)}  {_said(finding.verdict, finding.reason)}")
     if finding.bill_known:
         for unit in _units(part):
             click.echo(f"      {unit_text(unit)}")
-        if not part.residuals:
+        if not part.residuals and finding.verdict in AGREE:
             click.echo("      nothing is left to explain" if _units(part) else "      no tokens in either book")
     else:
         click.echo("      the bill is not known: there is no good read of these minutes")
-    if finding.joint:
-        click.echo(f"      joint: {', '.join(_run_text(run) for run in finding.joint)}")
-    if finding.named:
-        click.echo(f"      decided by: {', '.join(_run_text(run) for run in finding.named)}")
+    for line in reason_lines(finding.reason, {**part.detail, "spots": ()}):
+        click.echo(f"      {line}")
+    if part.detail["runs"]:
+        click.echo(f"      in the same minutes: {', '.join(part.detail['runs'])}")
     for residual in part.residuals:
         _print_residual(residual)
     if part.inferred:
@@ -141,11 +144,11 @@ def _print_part(part: PartExplanation) -> None:
 
 def _print_residual(residual: Residual) -> None:
     fields = ", ".join(f"{field} {d:+,}" for field, d in residual.differences.items())
+    fields = fields or "what is billed too much in some minutes and too little in others cancels out"
     click.echo(f"      left: {residual.usage_endpoint} {residual.model}: {fields}")
     if residual.minutes:
         where = "lies in" if residual.certain else "can lie in"
-        why = ", when no metered call of this model was active" if residual.certain else ""
-        click.echo(f"        {where} {_minutes_text(residual.minutes)}{why}")
+        click.echo(f"        {where} {minutes_text(residual.minutes)}")
     for candidate in residual.candidates:
         click.echo(f"        {candidate.kind}: {_candidate_text(candidate)}")
 
@@ -182,35 +185,12 @@ def _candidate_text(candidate: Candidate) -> str:
     if candidate.runs:
         text += f" ({', '.join(_run_text(run) for run in candidate.runs)})"
     if candidate.kind == "late" and candidate.minutes:
-        text += f" ({_minutes_text(candidate.minutes)})"
+        text += f" ({minutes_text(candidate.minutes)})"
     return text
 
 
-def _minutes_text(minutes: tuple[int, ...]) -> str:
-    """Minutes as stretches, the last minute included."""
-    stretches: list[list[int]] = []
-    for minute in minutes:
-        if stretches and minute == stretches[-1][-1] + 1:
-            stretches[-1][1:] = [minute]
-        else:
-            stretches.append([minute])
-    return ", ".join(" to ".join(minute_text(each) for each in stretch) for stretch in stretches) + " UTC"
-
-
 def _units(part: PartExplanation) -> list[dict[str, Any]]:
-    return [
-        {
-            "usage_endpoint": unit.pair.usage_endpoint,
-            "model": unit.pair.model,
-            "field": unit.field,
-            "book": unit.book,
-            "bill": unit.bill,
-            "d": unit.difference,
-            "others": unit.others,
-            "compared": unit.compared,
-        }
-        for unit in part.finding.units
-    ]
+    return list(part.detail["units"])
 
 
 def _record(explanation: Explanation, last: dict[str, Any]) -> dict[str, Any]:

@@ -51,8 +51,8 @@ def runs(context: click.Context, invocation: Invocation, framework: str | None, 
     Age is the time since the run ended, or began while it is open; a run ends by its mark, with the proxy or command
     that began it, or 60 minutes after its last call. Beside the sums stand the calls they do not hold:
     unknown (nobody told the usage), optional (it may not be billed) and, where there are any, ambiguous (it could be
-    this run's or another's, so that neither has a sum). With --pending the exit code is 3 while a run waits for an
-    audit.
+    this run's or another's, so that neither has a sum). With --pending the exit code is 3 while a run has no final
+    verdict, whether an audit is due for it or not.
 
     \b
     Example:

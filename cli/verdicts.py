@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..data.audit_words import CLOSED, reason_words
 from ..data.clock import US_PER_MINUTE, utc
+from .gate import Astray, gate_lines, gate_summary
 from .output import duration, print_json
+from .reasons import minute_text, reason_lines, unit_text
 
 if TYPE_CHECKING:
     from ..audit.report import AuditReport, PartLine, RunLine, RunStanding, UnclaimedMinute
     from ..audit.window import Window
 
-NOTHING_TO_DO = "No runs need reconciliation"
 
-
-def print_report(report: AuditReport) -> None:
-    """The report for people and logs."""
+def print_report(report: AuditReport, *, gate: Astray | None = None, framework: str | None = None) -> None:
+    """The report for people. `gate`: of an audit of what is pending, the calls that belong to no run."""
     for standing in report.skipped:
-        click.echo(f"{standing.name}  skipped: {standing_text(standing)}")
+        if not standing.done:
+            click.echo(f"{standing.name}  skipped: {standing_text(standing)}")
     width = max((len(line.name) for line in report.runs), default=0)
     for line in report.runs:
         click.echo(f"{line.name:<{width}}  {_line(line)}")
@@ -30,16 +32,21 @@ def print_report(report: AuditReport) -> None:
         click.echo(f"unclaimed  {unclaimed_text(each)}")
     for api_key_id, window in report.unread:
         click.echo(f"unread     {api_key_id}  {window_text(window)}: nobody knows what was billed here")
-    if report.timing:
-        click.echo(f"timing: {report.timing} (the waiting rules are switched off)")
-    click.echo(_summary(report))
+    for said in _gate_lines(report, gate, framework):
+        click.echo(said)
+    if settings := _settings_text(report):
+        click.echo(settings)
+    click.echo(_summary(report, gate))
 
 
-def print_report_log(report: AuditReport, *, now_us: int) -> None:
+def print_report_log(
+    report: AuditReport, *, now_us: int, gate: Astray | None = None, framework: str | None = None
+) -> None:
     """The report for a log: a line a run, a line for each bill that nobody claims, the summary; each with its time."""
     at = f"{utc(now_us):%Y-%m-%dT%H:%M:%SZ}"
     for line in report.runs:
         said = [f"{line.name}  {_line(line)}"]
+        said += [text for part in line.parts for text in _reasons(part)]
         said += [
             f"{unit['usage_endpoint']} {unit['model']} {unit['field']} d {unit['d']:+,}"
             for part in line.parts
@@ -54,12 +61,33 @@ def print_report_log(report: AuditReport, *, now_us: int) -> None:
         click.echo(f"{at}  unclaimed  {unclaimed_text(each)}")
     for api_key_id, window in report.unread:
         click.echo(f"{at}  unread  {api_key_id}  {window_text(window)}")
-    timing = f" (timing: {report.timing})" if report.timing else ""
-    click.echo(f"{at}  {_summary(report)}{timing}")
+    for said_of_gate in _gate_lines(report, gate, framework):
+        click.echo(f"{at}  {said_of_gate}")
+    settings = _settings_text(report)
+    click.echo(f"{at}  {_summary(report, gate)}{f' ({settings})' if settings else ''}")
 
 
-def _summary(report: AuditReport) -> str:
-    return report.summary if report.runs or report.unclaimed or report.unread else NOTHING_TO_DO
+def _gate_lines(report: AuditReport, gate: Astray | None, framework: str | None) -> list[str]:
+    return [] if gate is None else gate_lines(report.skipped, gate, framework)
+
+
+def _summary(report: AuditReport, gate: Astray | None) -> str:
+    if gate is None or report.runs or report.unclaimed or report.unread:
+        return report.summary
+    return gate_summary(report.skipped, gate)
+
+
+def _settings_text(report: AuditReport) -> str:
+    """What the verdicts waited for, where that is less than the defaults; empty where it is not."""
+    from ..audit.settings import AuditSettings
+
+    names = ("interval_min", "stable_reads", "settle_min")
+    waited = {name: report.settings[name] for name in names if name in report.settings}
+    interval, reads, settle = (waited.get(name) for name in names)
+    said = f"{reads} read{'' if reads == 1 else 's'}, {interval} min apart, the last {settle} min after the end"
+    if report.timing:
+        return f"timing: {report.timing}: {said}; that proves nothing, so no verdict counts"
+    return f"below the defaults: {said}" if AuditSettings(**waited).below_defaults else ""
 
 
 def print_report_json(report: AuditReport, beside: Mapping[str, Any]) -> None:
@@ -75,6 +103,7 @@ def print_report_json(report: AuditReport, beside: Mapping[str, Any]) -> None:
             "unclaimed": [unclaimed_record(each) for each in report.unclaimed],
             "unread": [{"api_key_id": key, **window_record(window)} for key, window in report.unread],
             "skipped": [standing_record(standing) for standing in report.skipped],
+            "unlabelled": report.unlabelled,
             **beside,
         }
     )
@@ -83,15 +112,19 @@ def print_report_json(report: AuditReport, beside: Mapping[str, Any]) -> None:
 def standing_text(standing: RunStanding) -> str:
     """Why a run waits for an audit, or why it does not, in words."""
     age = "" if standing.age_min is None else duration(standing.age_min * 60)
+    after = "" if standing.next_read_us is None else f", next read {utc(standing.next_read_us):%Y-%m-%d %H:%M} UTC"
     words = {
         "never_read": f"waits for its first audit, ended {age} ago",
         "not_final": "was read and is not final yet",
+        "not_due": f"not final, and not due yet{after}",
         "final": "final",
+        "closed": f"final: {CLOSED}",
         "not_ended": "has not ended",
-        "too_young": f"ended {age} ago, too young for --min-age",
-        "too_old": f"ended {age} ago and was never read, too old for --max-age",
-    }[standing.waiting.value]
-    return f"{words} ({standing.verdict})" if standing.verdict else words
+        "too_young": f"too young: ended {age} ago, less than --min-age",
+        "too_old": f"too old and never read: ended {age} ago, more than --max-age",
+    }
+    said = words[standing.waiting]
+    return f"{standing.verdict}, {said}" if standing.verdict else said
 
 
 def standing_record(standing: RunStanding) -> dict[str, Any]:
@@ -106,6 +139,7 @@ def standing_record(standing: RunStanding) -> dict[str, Any]:
         "age_min": standing.age_min,
         "verdict": standing.verdict,
         "attempts": standing.attempts,
+        "next_read_at": None if standing.next_read_us is None else utc(standing.next_read_us),
     }
 
 
@@ -121,6 +155,10 @@ def _line(line: RunLine) -> str:
     said += f", attempt {line.attempt}"
     if line.earlier_final:
         said += f"; {line.earlier_final} stands from before"
+    if not line.parts and (why := reason_words(line.reason)):
+        said += f": {why}"
+    if line.closed:
+        said += f"; {CLOSED}"
     if line.keyless:
         said += f"; {line.keyless} calls on keys without an id"
     if line.next_read_us is not None and not line.final:
@@ -132,14 +170,14 @@ def _print_part(part: PartLine, *, alone: bool) -> None:
     """What one key's minutes say: units that differ, or the equal sums, and what stands beside them."""
     verdict = "" if alone else f"  {part.verdict}{f' ({part.reason})' if part.reason else ''}"
     click.echo(f"    {part.api_key_id}  {window_text(part.window)}{verdict}")
-    if part.joint:
-        names = [f"{run[0]}/{run[1]}" if run[0] else run[1] for run in part.runs]
-        click.echo(f"      joint: {', '.join(names)}")
     if part.message:
         request = f" (request {part.request_id})" if part.request_id else ""
         click.echo(f"      the Usage API said: {part.message}{request}")
     if part.stands:
         click.echo(f"      stands since {utc(part.audited_us):%Y-%m-%d %H:%M} UTC")
+    for said in _reasons(part):
+        click.echo(f"      {said}")
+    if part.stands:
         return
     if part.detail.get("bill_known"):
         for unit in part.detail["units"]:
@@ -153,14 +191,9 @@ def _print_part(part: PartLine, *, alone: bool) -> None:
         click.echo(f"      set aside: {each['rows']} bill rows of {each['model']} ({each['because']})")
 
 
-def unit_text(unit: dict[str, Any]) -> str:
-    """One unit of both books."""
-    named = f"{unit['usage_endpoint']} {unit['model']} {unit['field']}"
-    if not unit["compared"]:
-        return f"{named}: book {unit['book']:,}, bill {unit['bill']:,}, uncompared (the answers did not say)"
-    if unit["d"] == 0:
-        return f"{named}: book = bill = {unit['bill']:,}"
-    return f"{named}: book {unit['book']:,}, bill {unit['bill']:,}, d {unit['d']:+,}"
+def _reasons(part: PartLine) -> list[str]:
+    """Why a part's verdict is what it is. Of one that stands no more is told here than its reason."""
+    return reason_lines(part.reason, part.detail, closed=part.closed)
 
 
 def unclaimed_text(each: UnclaimedMinute) -> str:
@@ -200,6 +233,7 @@ def _run_record(line: RunLine) -> dict[str, Any]:
         "verdict": line.verdict,
         "reason": line.reason,
         "final": line.final,
+        "closed": line.closed,
         "attempt": line.attempt,
         "earlier_final": line.earlier_final,
         "keyless_calls": line.keyless,
@@ -213,6 +247,7 @@ def _run_record(line: RunLine) -> dict[str, Any]:
                 "verdict": part.verdict,
                 "reason": part.reason,
                 "final": part.final,
+                "closed": part.closed,
                 "proof": part.proof,
                 "stands": part.stands,
                 "runs": [f"{run[0]}/{run[1]}" if run[0] else run[1] for run in part.runs],
@@ -228,8 +263,3 @@ def _run_record(line: RunLine) -> dict[str, Any]:
 def window_record(window: Window) -> dict[str, Any]:
     """The same for JSON."""
     return {"window_start": utc(window.start_us), "window_end": utc(window.end_us)}
-
-
-def minute_text(minute: int) -> str:
-    """A whole minute since 1970-01-01 UTC."""
-    return f"{utc(minute * US_PER_MINUTE):%Y-%m-%d %H:%M}"

@@ -1,5 +1,6 @@
--- The counted calls of one key that were begun in a period, for an explanation to point at: one row = one call, oldest
--- first, at most $most. started_us: microseconds UTC; counts are tokens (images: images) as reported.
+-- The calls of one key begun in a period that tell their usage, for an explanation to point at: one row = one call,
+-- oldest first, at most $most. started_us: microseconds UTC; counts are tokens (images: images) as reported.
+-- optional: what it reports may not be billed; every other row is counted.
 -- $api_key_id VARCHAR, $from_us and $to_us BIGINT by the provider's clock, $most BIGINT. Read by `submeter explain`.
 SELECT
     call_id,
@@ -13,9 +14,11 @@ SELECT
     cached_input_tokens,
     output_tokens,
     images,
-    seen_twice
+    seen_twice,
+    hosted,
+    standing = 'optional' AS optional
 FROM audit_creates
-WHERE standing = 'counted'
+WHERE standing IN ('counted', 'optional')
   AND api_key_id = $api_key_id
   AND started_us + skew_us >= $from_us
   AND started_us + skew_us < $to_us

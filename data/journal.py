@@ -168,7 +168,7 @@ class Journal:
         return len(self._waiting)
 
     def close(self, *, stop: bool = True) -> None:
-        """Write the `stop` line (unless told not to), sync, give up the lock."""
+        """Write the `stop` line (unless told not to), sync, give up the lock. A file without a line goes."""
         if self._closed:
             return
         if stop and self.begun:
@@ -181,6 +181,9 @@ class Journal:
                     self.path,
                     len(self._waiting) + self._gap_lines,
                 )
+            elif not self.begun and self._in_place() and not os.fstat(self._descriptor).st_size:
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
             self._let_go()
 
     def _let_go(self) -> None:

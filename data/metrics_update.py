@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from .audit_words import CLOSED, VERDICTS, reason_words
 from .clock import US_PER_S, utc
 from .json_edit import edited, items, member, members, root, with_members, without_members
 from .metrics import step_name
@@ -37,18 +38,8 @@ STATUS = {
     "unavailable": "failed",
     "not_permitted": "failed",
 }
-MEANING = {
-    "no_activity": "Verified: no call was made, and none was billed",
-    "pending": "Pending: too early for a verdict",
-    "data_not_available": "The Usage API shows nothing for this key yet",
-    "short": "Warning: the Usage API has more than the ledger, so calls went past the proxy",
-    "over": "Warning: the ledger has more than the Usage API",
-    "incomplete": "Warning: the Usage API has more than the ledger, and calls of unknown usage may be the difference",
-    "warning": "Warning: the Usage API contradicts itself or the times of the calls",
-    "not_auditable": "Warning: there is nothing that the Usage API could be compared with",
-    "unavailable": "Failed: the Usage API could not be read",
-    "not_permitted": "Failed: the admin key may not read usage",
-}
+UNPROVEN = "pending"
+"""The word for a verdict that was reached without the waiting times."""
 Row = Mapping[str, Any]
 
 
@@ -87,8 +78,11 @@ class RunTold:
 
 
 def status(told: RunTold) -> str:
-    """The users' word for the latest verdict; `pending` before there is any."""
-    return STATUS[told.verdicts[-1]["verdict"]] if told.verdicts else "pending"
+    """The users' word for the latest verdict; `pending` before there is any, or where it proves nothing."""
+    if not told.verdicts:
+        return "pending"
+    last = told.verdicts[-1]
+    return UNPROVEN if last["timing"] else STATUS[last["verdict"]]
 
 
 def efficiency(autonomy: object, tokens_in: int | None) -> float | None:
@@ -188,16 +182,17 @@ def verification_message(told: RunTold) -> str:
         said = "Pending: not audited yet; the totals are the ledger's"
     else:
         last = told.verdicts[-1]
-        said = MEANING.get(last["verdict"], "Verified: the Usage API and the ledger agree to the token")
-        said += f" ({last['reason']})" if last["reason"] else ""
+        said = VERDICTS[last["verdict"]]
+        said += f" ({last['reason']}: {reason_words(last['reason'])})" if last["reason"] else ""
+        said += f"; {CLOSED}" if json.loads(last["detail"] or "{}").get("closed") else ""
         before = next((row["verdict"] for row in reversed(told.verdicts[:-1]) if row["final"]), None)
         if STATUS[last["verdict"]] == "failed" and before:
             said += f"; the final verdict before it was {before}"
         if last["timing"]:
-            said += f"; timing {last['timing']}: read without the waiting times, so no proof"
+            said = f"Pending: read without the waiting times (timing {last['timing']}), which proves nothing; {said}"
         joint = sorted({run for part in _parts(told, last) for run in part["detail"].get("joint") or ()})
         if joint:
-            said += f"; proven jointly: {', '.join(joint)}"
+            said += f"; it is one of these runs, and cannot be told which: {', '.join(joint)}"
     if told.ambiguous:
         said += f"; {told.ambiguous:,} call{'' if told.ambiguous == 1 else 's'} could be of this run or of another"
         said += " that went on at the same time, so its totals are not known"
@@ -280,8 +275,19 @@ def _audit(row: Row) -> dict[str, Any]:
         "final": row["final"],
         "attempt": row["attempt"],
         "proof": row["proof"],
-        "detail": json.loads(row["detail"]) if row["detail"] else None,
+        "detail": _without_unknown(json.loads(row["detail"])) if row["detail"] else None,
     }
+
+
+def _without_unknown(detail: Any) -> Any:
+    """A verdict's long form without the members that are null there: a number that is not known is left out."""
+    match detail:
+        case dict():
+            return {name: _without_unknown(value) for name, value in detail.items() if value is not None}
+        case list():
+            return [_without_unknown(value) for value in detail]
+        case _:
+            return detail
 
 
 def _attempt(told: RunTold, row: Row) -> dict[str, Any]:
@@ -299,7 +305,8 @@ def _attempt(told: RunTold, row: Row) -> dict[str, Any]:
 
 
 def _bill(told: RunTold, row: Row) -> list[Row] | None:
-    """The billed units of all parts; None unless every part is there whole, was read well and is this run's alone."""
+    """The billed units of all parts; None unless every part is there whole, was read well and is this run's alone: a
+    bill of minutes in which other calls of the key ended, or other runs went on, is theirs too."""
     parts = _parts(told, row)
     detail = json.loads(row["detail"] or "{}")
     if not parts or len(parts) != detail.get("parts_count") or STATUS[row["verdict"]] == "failed":
@@ -309,7 +316,9 @@ def _bill(told: RunTold, row: Row) -> list[Row] | None:
         said = part["detail"]
         listed = said.get("units")
         whole = isinstance(listed, list) and len(listed) == said.get("units_count")
-        if not whole or not said.get("bill_known") or said.get("joint"):
+        if not whole or not said.get("bill_known") or said.get("joint") or said.get("runs"):
+            return None
+        if any(unit.get("others") for unit in listed):
             return None
         units += listed
     return units

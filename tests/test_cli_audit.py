@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,10 +61,17 @@ def test_json_is_one_document_with_both_books(world: World) -> None:
     assert {unit["d"] for unit in run["parts"][0]["detail"]["units"]} == {0}
 
 
-def test_pending_runs_are_listed_with_the_reason_of_each_and_an_exit_code(world: World) -> None:
+def test_the_gate_opens_only_when_every_run_has_a_final_verdict(world: World) -> None:
     young = world.run("runs", "--pending")
-    assert (young.exit_code, young.stdout.splitlines()[-1]) == (0, "No runs need reconciliation")
-    assert "too young" in young.stdout
+    assert (young.exit_code, young.stdout.splitlines()[-1]) == (
+        3,
+        "Nothing is due now; 1 of 1 runs have no final verdict",
+    )
+    assert "1 run ended less than --min-age ago: chatdev/r-1" in young.stdout.splitlines()
+    journals = sorted(world.ledger.with_name("l.duckdb.journal").glob("*.jsonl"))
+    audited = world.run("audit", "--pending")
+    assert (audited.exit_code, audited.stdout.splitlines()[-1]) == (3, young.stdout.splitlines()[-1])
+    assert sorted(world.ledger.with_name("l.duckdb.journal").glob("*.jsonl")) == journals, "nothing done, no new file"
     world.past(40)
     waiting = world.run("runs", "--pending")
     assert (waiting.exit_code, waiting.stdout.splitlines()[-1]) == (3, "1 of 1 runs need reconciliation")
@@ -73,12 +81,30 @@ def test_pending_runs_are_listed_with_the_reason_of_each_and_an_exit_code(world:
     assert [(run["name"], run["waiting"], run["verdict"]) for run in json.loads(done.stdout)] == [
         ("chatdev/r-1", "final", "verified")
     ]
+    again = world.run("audit", "--pending", "--log")
+    assert again.exit_code == 0
+    assert [line.partition("  ")[2] for line in again.stdout.splitlines()] == [
+        "1 run has a final verdict: 1 verified",
+        "No runs need reconciliation",
+    ]
 
 
-def test_nothing_to_do_is_fine(world: World) -> None:
-    result = world.run("audit", "--pending")
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1] == "No runs need reconciliation"
+def test_a_run_that_is_too_old_and_was_never_read_keeps_the_gate_shut_and_its_command_is_told(world: World) -> None:
+    world.past(25 * 60)
+    for words in (["runs", "--pending"], ["audit", "--pending"]):
+        result = world.run(*words)
+        assert result.exit_code == 3
+        assert "No runs need reconciliation" not in result.stdout
+        assert (
+            "1 run ended more than --max-age ago and was never read: submeter audit chatdev/r-1"
+            in result.stdout.splitlines()
+        )
+
+
+def test_a_framework_that_no_run_has_does_not_open_the_gate(world: World) -> None:
+    result = world.run("runs", "--pending", "--framework", "chatdve")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 3
 
 
 def test_an_admin_key_that_may_not_read_usage_is_exit_code_3_with_the_providers_words(
@@ -137,8 +163,27 @@ def test_a_period_is_audited_whole_and_names_what_no_run_claims(world: World) ->
     words = ["audit", "--from", "2026-11-18T00:00Z", "--to", "2026-11-19T00:00Z", "--wait"]
     result = world.run(*words)
     assert result.exit_code == 1, result.output
-    assert "chatdev/r-1  verified" in result.stdout
-    assert f"unclaimed  {KEY_ID}" in result.stdout
+    assert re.search(r"^chatdev/r-1 +verified,", result.stdout, re.MULTILINE)
+    assert re.search(rf"^{KEY_ID} +short,", result.stdout, re.MULTILINE), "the period is judged as a run of no name"
+    assert re.search(r"more in the bill: .* may lie in 2026-11-18 11:3\d", result.stdout)
+    assert world.clock.now_us() > 1_795_046_400_000_000, "the day was not over, so its bill was not read to the end"
+
+
+@pytest.mark.parametrize(
+    ("interval", "exit_code", "said"),
+    [
+        ("0", 3, "timing: test: 2 reads, 0 min apart, the last 0 min after the end; that proves nothing"),
+        ("10", 0, "below the defaults: 2 reads, 10 min apart, the last 60 min after the end"),
+    ],
+)
+def test_what_an_audit_waited_for_is_said_where_it_is_less_than_the_defaults(
+    world: World, monkeypatch: pytest.MonkeyPatch, interval: str, exit_code: int, said: str
+) -> None:
+    monkeypatch.setenv("RECONCILIATION_VERIFICATION_INTERVAL_MIN", interval)
+    result = world.run("audit", "chatdev/r-1", "--wait")
+    assert result.stdout.startswith("chatdev/r-1  verified")
+    assert said in result.stdout
+    assert result.exit_code == exit_code
 
 
 def test_steps_and_runs_show_what_was_metered_and_that_nothing_is_not_unknown(world: World) -> None:

@@ -127,12 +127,48 @@ def test_every_verdict_has_the_users_word_in_all_three_places(verdict: str, word
 
 
 @pytest.mark.parametrize(
-    "more", [{"joint": ["chatdev/a", "chatdev/b"]}, {"bill_known": False}, {"units_count": 9}, {"units": None}]
+    "more",
+    [
+        {"joint": ["chatdev/a", "chatdev/b"]},
+        {"runs": ["chatdev/b"]},
+        {"units": [{"field": "input_tokens", "bill": 9, "others": 4}], "units_count": 1},
+        {"bill_known": False},
+        {"units_count": 9},
+        {"units": None},
+    ],
 )
 def test_a_bill_that_is_not_this_runs_alone_and_whole_is_left_out(more: dict[str, Any]) -> None:
     said = filled({}, told("verified", **more))["usage_api_reconciliation"]
     (attempt,) = said["attempts"]
     assert sorted(attempt) == ["query_window", "timestamp"]
+
+
+@pytest.mark.parametrize("verdict", STATUS)
+def test_a_verdict_without_the_waiting_times_stands_as_pending(verdict: str) -> None:
+    said = told()
+    unproven = row("run", "r-1", verdict, {"parts": [{"audit_id": "p-1"}], "parts_count": 1}, timing="test")
+    out = filled({}, RunTold(totals=TOTALS, steps=STEPS, audits=[*said.audits, unproven]))
+    assert out["verification_status"] == "pending"
+    assert out["usage_api_verification"]["verified"] is False
+    ours = out["usage_api_reconciliation"]
+    assert (ours["verified_at"], ours["submeter"]["verdict"], ours["submeter"]["timing"]) == (None, verdict, "test")
+    assert ours["verification_message"].startswith("Pending: read without the waiting times (timing test)")
+
+
+def test_the_reason_of_a_verdict_is_told_in_words_and_that_it_stands_as_it_is() -> None:
+    detail = {"parts": [{"audit_id": "p-1"}], "parts_count": 1, "closed": True}
+    verdict = row("run", "r-1", "warning", detail, reason="fell")
+    out = filled({}, RunTold(totals=TOTALS, steps=STEPS, audits=[part(), verdict]))
+    message = out["usage_api_reconciliation"]["verification_message"]
+    assert "(fell: the bill of these minutes went down between two good reads" in message
+    assert "asked for 7 days: it stands as it is" in message
+
+
+def test_a_number_that_the_audit_does_not_know_is_left_out_of_its_long_form_too() -> None:
+    shown = {"requests": {"book": 3, "bill": None}}
+    said = filled({}, told("verified", shown=shown, unknown={"calls": 0, "listed": [{"model": None}]}))
+    detail = said["usage_api_reconciliation"]["submeter"]["parts"][0]["detail"]
+    assert (detail["shown"], detail["unknown"]) == ({"requests": {"book": 3}}, {"calls": 0, "listed": [{}]})
 
 
 def test_a_failed_read_is_never_a_number_and_the_earlier_verdict_is_told() -> None:

@@ -75,11 +75,11 @@ def test_a_single_token_of_difference_is_no_match(here: World, by: int) -> None:
 @pytest.mark.parametrize(
     ("age_min", "waiting"),
     [
-        (29, Waiting.SKIPPED_TOO_YOUNG),
+        (29, Waiting.TOO_YOUNG),
         (30, Waiting.NEVER_READ),
         (720, Waiting.NEVER_READ),
         (1440, Waiting.NEVER_READ),
-        (1441, Waiting.SKIPPED_TOO_OLD),
+        (1441, Waiting.TOO_OLD),
     ],
 )
 def test_runs_that_ended_30_to_1440_minutes_ago_are_due_and_others_are_not(
@@ -104,20 +104,21 @@ def test_no_step_keeps_a_token_field_and_exact_counts_stand_beside_them(here: Wo
     assert sum(step["input_tokens"] for step in exact) == told["aggregate_metrics"]["TOK_IN"]
 
 
-def test_a_run_first_read_at_30_minutes_is_verified_by_its_second_read_from_67_minutes_on(
+def test_a_run_first_read_at_30_minutes_is_verified_by_its_second_read_from_68_minutes_on(
     here: World, tmp_path: Path
 ) -> None:
-    """Its last active minute is 1 + k = 6 after the minute of its end; settling is counted from the end of that one."""
+    """Its last active minute is 1 + k = 6 after the minute of its end, and one more where nobody knows how far off the
+    meter's clock is; settling is counted from the end of that one."""
     here.a_run()
     end = here.second
     here.at(end + 30 * MINUTE)
     first = here.audit("r-1").runs[0]
     assert (first.verdict, first.reason, first.attempt) == (Verdict.PENDING, Reason.NOT_SETTLED, 1)
     assert metrics(here, tmp_path, "r-1")["verification_status"] == "pending"
-    window_end = (int(end // MINUTE) + 7) * MINUTE
+    window_end = (int(end // MINUTE) + 8) * MINUTE
     due = window_end + 60 * MINUTE
     assert first.next_read_us == int((BEGIN_S + due) * 1_000_000)
-    assert 66 * MINUTE < due - end <= 67 * MINUTE
+    assert 67 * MINUTE < due - end <= 68 * MINUTE
     here.at(due)
     second = here.audit("r-1").runs[0]
     assert (second.verdict, second.attempt) == (Verdict.VERIFIED, 2)
@@ -131,7 +132,7 @@ def test_a_second_read_a_second_before_that_is_pending_and_a_third_is_needed(her
     end = here.second
     here.at(end + 30 * MINUTE)
     here.audit("r-1")
-    here.at((int(end // MINUTE) + 67) * MINUTE - 1)
+    here.at((int(end // MINUTE) + 68) * MINUTE - 1)
     assert here.audit("r-1").runs[0].verdict is Verdict.PENDING
     here.at(here.second + 1)
     third = here.audit("r-1").runs[0]
@@ -150,28 +151,24 @@ def test_nothing_leaks_between_back_to_back_runs_with_different_keys(here: World
         assert (told["TOK_IN"], told["API_CALLS"]) == (sum(100 + number for number in range(calls)), calls)
 
 
-def test_back_to_back_runs_with_one_key_in_one_minute_are_proven_jointly(here: World, tmp_path: Path) -> None:
-    here.a_run("r-1", calls=2, apart=2)
-    here.a_run("r-2", calls=3, apart=2)
-    report = both_reads(here, "r-1", "r-2")
-    assert verdicts(report) == {"baes/r-1": Verdict.VERIFIED, "baes/r-2": Verdict.VERIFIED}
-    parts = [line.parts for line in report.runs]
-    assert parts[0] == parts[1]
-    assert parts[0][0].joint
-    totals = [metrics(here, tmp_path, run)["aggregate_metrics"]["TOK_IN"] for run in ("r-1", "r-2")]
-    assert totals == [201, 303], "each run has its own calls, and no bucket is shared out"
-
-
-def test_back_to_back_runs_with_one_key_in_different_minutes_are_cut(here: World) -> None:
-    here.a_run("r-1", calls=3, apart=30)
-    here.at(here.second + 60)
-    here.a_run("r-2", calls=3, apart=30)
+@pytest.mark.parametrize(("apart", "between"), [(2.0, 0.0), (30.0, 60.0)])
+def test_back_to_back_runs_with_one_key_have_each_a_verdict_of_their_own(
+    here: World, tmp_path: Path, apart: float, between: float
+) -> None:
+    here.a_run("r-1", calls=2, apart=apart)
+    here.at(here.second + between)
+    here.a_run("r-2", calls=3, apart=apart)
     report = both_reads(here, "r-1", "r-2")
     assert verdicts(report) == {"baes/r-1": Verdict.VERIFIED, "baes/r-2": Verdict.VERIFIED}
     (one,), (other,) = (line.parts for line in report.runs)
     assert not one.joint
     assert not other.joint
-    assert one.window.end == other.window.start
+    assert one.window.overlaps(other.window)
+    told = [metrics(here, tmp_path, run) for run in ("r-1", "r-2")]
+    totals = [each["aggregate_metrics"]["TOK_IN"] for each in told]
+    assert totals == [201, 303], "each run has its own calls, and no bucket is shared out"
+    attempts = [each["usage_api_reconciliation"]["attempts"][-1] for each in told]
+    assert [sorted(each) for each in attempts] == [["query_window", "timestamp"]] * 2, "a bill of both is no total"
 
 
 def test_back_to_back_runs_with_one_key_and_a_call_past_the_meter_are_not_both_verified(here: World) -> None:
