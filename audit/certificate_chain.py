@@ -133,6 +133,8 @@ def chain_of(part: ToldChain, ground: Ground) -> tuple[Chain | None, list[str]]:
     if told["final_us"] is not None and type(told["final_us"]) is not int:
         raise TypeError("an earlier final verdict without a time")
     answered, problems = answers_of(told["answers"], part.calls)
+    if list(part.calls) != sorted(part.calls, key=lambda call: (call.started_us, call.call_id)):
+        problems.append("Its calls are not in order.")
     rows = minute_book(part.calls, shift_min=ground.shift_min, now_us=ground.now_us, answered=answered)
     gaps = [_gap(each) for each in told["gaps"]]
     if not all(window.meets(gap.first_minute, gap.last_minute) for gap in gaps):

@@ -213,8 +213,13 @@ class _Check:
             if not all(any(chain.covers(window) for chain in here[key]) for window in windows):
                 self._problems.append(f"{key}: minutes of the run are in no chain that is here.")
         for part in parts:
-            told = [self._window(each) for each in episodes_of(part.told["runs"]).get(self._run, ())]
-            if sorted(told) != sorted(window for window in windows if window.overlaps(part.window)):
+            told = [each for each in part.told["runs"] if (each["framework"], each["run_id"]) == self._run]
+            own_here = [
+                each
+                for each, window in zip(self._document["episodes"], windows, strict=True)
+                if window.overlaps(part.window)
+            ]
+            if told != own_here:
                 self._problems.append(f"{part.name}: the run's own times are not those of the document.")
 
     def _window(self, episode: Episode) -> Window:

@@ -27,22 +27,30 @@ Billed = tuple[UsageEndpoint, str]
 def facts_record(uses: Iterable[ModelUse], billed: Iterable[Billed], facts: KeyFacts) -> dict[str, Any]:
     """The facts of a key as a document has them."""
     return {
-        "uses": sorted(
-            (
-                {
-                    "usage_endpoint": use.usage_endpoint,
-                    "standing": use.standing,
-                    "model": use.model,
-                    "models": sorted(use.models),
-                }
-                for use in uses
-            ),
-            key=repr,
-        ),
-        "billed": [{"usage_endpoint": endpoint, "model": model} for endpoint, model in sorted(billed)],
+        "uses": _uses_record(uses),
+        "billed": _billed_record(billed),
         "renamed_holds": facts.renamed_holds,
         "optional": dict(facts.optional),
     }
+
+
+def _uses_record(uses: Iterable[ModelUse]) -> list[dict[str, Any]]:
+    told = {
+        (str(use.usage_endpoint), str(use.model), str(use.standing), tuple(sorted(use.models))): use for use in uses
+    }
+    return [
+        {
+            "usage_endpoint": use.usage_endpoint,
+            "standing": str(use.standing),
+            "model": use.model,
+            "models": sorted(use.models),
+        }
+        for _, use in sorted(told.items(), key=lambda each: each[0])
+    ]
+
+
+def _billed_record(billed: Iterable[Billed]) -> list[dict[str, str]]:
+    return [{"usage_endpoint": str(endpoint), "model": model} for endpoint, model in sorted(set(billed))]
 
 
 def answers_record(calls: Iterable[CertifiedCall], answered: Mapping[str, frozenset[str]]) -> dict[str, list[str]]:
@@ -89,6 +97,8 @@ def facts_of(
     billed = [(UsageEndpoint(each["usage_endpoint"]), each["model"]) for each in told["billed"]]
     shown = [row for row in bill if not row.empty]
     problems = []
+    if told["uses"] != _uses_record(uses) or told["billed"] != _billed_record(billed):
+        problems.append("The names of the key's models are not told once each and in order.")
     if {_name(use) for use in uses_of(rows)} - {_name(use) for use in uses}:
         problems.append("A call has a model that the key is not said to have used.")
     if {(row.usage_endpoint, row.model) for row in shown if not row.batch} - set(billed):

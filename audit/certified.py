@@ -175,6 +175,18 @@ def minute_book(
 ) -> list[BookRow]:
     """The book of these calls. A row is so many equal calls, or with very many calls their sum, as in an audit."""
     apart = len(calls) <= PLACED_CALLS_MAX
+    return book_of(calls, shift_min=shift_min, now_us=now_us, answered=answered, apart=apart)
+
+
+def book_of(
+    calls: Iterable[CertifiedCall],
+    *,
+    shift_min: int,
+    now_us: int,
+    answered: Mapping[str, frozenset[str]],
+    apart: bool,
+) -> list[BookRow]:
+    """The rows of alike calls. `apart`: a row is so many calls of equal counts."""
     groups: dict[tuple[Any, ...], list[CertifiedCall]] = {}
     for call in calls:
         groups.setdefault(_alike(call, now_us, apart=apart), []).append(call)
