@@ -26,6 +26,9 @@ from .unit import BillRow, RunName
 from .unknown import Gap
 from .window import Window
 
+OPTIONAL_CLASSES_MAX = 8
+"""A chain has two books for each class, so that a made-up document with many would never be done."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
@@ -163,6 +166,8 @@ def chain_of(part: ToldChain, ground: Ground) -> tuple[Chain | None, list[str]]:
         shift_min=ground.shift_min,
         now_us=ground.now_us,
     )
+    if len(chain.optional_classes) > OPTIONAL_CLASSES_MAX:
+        raise ValueError("more classes of optional amounts than there are")
     return chain, [*problems, *wrong]
 
 

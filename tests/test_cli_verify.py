@@ -137,6 +137,19 @@ def test_a_certificate_rests_on_the_shift_and_the_settling_of_its_audit(world: W
     assert json.loads(found.stdout)["rules"] == "shift 20 min, settle 90 min, 2 equal reads 30 min apart"
 
 
+def test_verify_says_that_an_audit_waited_for_less_than_the_defaults(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECONCILIATION_VERIFICATION_INTERVAL_MIN", "5")
+    assert certified(world, "--wait").exit_code == 0
+    _, rules, less, _ = world.run("verify", "r-1.json").stdout.splitlines()
+    assert rules.startswith("rules   shift 5 min, settle 60 min, 2 equal reads 5 min apart, made by submeter ")
+    assert less.strip() == (
+        "which is less than an audit waits for unless told otherwise: settle 60 min, 2 equal reads 30 min apart"
+    )
+    assert json.loads(world.run("verify", "r-1.json", "--json").stdout)["below_defaults"] is True
+
+
 @pytest.mark.parametrize("runs", [[], ["r-1", "r-2"], ["--pending"], ["--pending", "r-1"]])
 def test_a_certificate_is_of_one_named_run(world: World, runs: list[str]) -> None:
     result = world.run("audit", *runs, "--certificate", "c.json")
