@@ -21,8 +21,10 @@ parts a span where what lies before is closed. `unclaimed` finds the bill outsid
 that come out.
 
 `explain` shows a run's arithmetic from stored reads; `residual` says where a difference can lie and who could explain
-it, with `named_calls` to point at. `certificate` makes one document of a verdict, of `certified` calls and raw pages;
-`certificate_check` derives it again offline, its reads by `certificate_pages`.
+it, with `named_calls` to point at. `certificate` makes one document of a verdict and of what `certificate_evidence`
+gathers for it: `certified` calls, marks, names (`certificate_facts`), raw pages (`certificate_pages`).
+`certificate_check` derives it again offline: `certificate_chain` lays the chain out, the rules judge it, and
+`certificate_found` compares what they find.
 
 Nothing here imports the proxy: the two books meet in the ledger alone.
 """

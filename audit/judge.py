@@ -16,7 +16,7 @@ from ..data.call import Standing
 from . import questions
 from .bucket import Problem, UsageEndpoint
 from .chain import Chain, KeyFacts, Share
-from .facts import guesses, key_facts, optional_facts, renaming_holds
+from .facts import ModelUse, guesses, key_facts, optional_facts, renaming_holds
 from .history import History, Read, Waiting, rows_by_minute
 from .latest_reads import LatestReads
 from .look import Look
@@ -65,6 +65,19 @@ class Judge:
             interval_us=self._settings.interval_us,
             settle_us=self._settings.settle_us,
         )
+
+    @property
+    def answered(self) -> Mapping[str, frozenset[str]]:
+        """What the models that were asked for answered as."""
+        return self._answered
+
+    def uses(self, api_key_id: str) -> list[ModelUse]:
+        """The names of models that the calls of a key have."""
+        return self._uses.get(api_key_id, [])
+
+    def billed(self, api_key_id: str) -> list[tuple[UsageEndpoint, str]]:
+        """The names that good reads of a key ever showed tokens for, batch left out."""
+        return [(endpoint, model) for endpoint, model, batch_only in self._billed.get(api_key_id, ()) if not batch_only]
 
     def gather(self, wanted: Iterable[Stretch]) -> None:
         """Ask the ledger for these chains, all at once."""
@@ -130,13 +143,8 @@ class Judge:
         return self._facts[api_key_id]
 
     def _learn(self, key: str) -> KeyFacts:
-        uses = self._uses.get(key, [])
-        billed = self._billed.get(key, [])
-        facts = key_facts(
-            uses=uses,
-            billed=[(endpoint, model) for endpoint, model, batch_only in billed if not batch_only],
-            proven=bool(billed),
-        )
+        uses = self.uses(key)
+        facts = key_facts(uses=uses, billed=self.billed(key), proven=bool(self._billed.get(key)))
         if any(use.standing is Standing.OPTIONAL for use in uses):
             facts = replace(facts, optional=optional_facts(self._proving(key, facts)))
         if guesses(facts):

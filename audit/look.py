@@ -152,7 +152,7 @@ def look(
         wanted = keys | set(configured.values())
     ends = {} if begun_in is None else questions.period_ends(asked, begun_in, shift_min=shift_min)
     laid = {
-        key: _key_look(
+        key: key_look(
             key,
             active.get(key, ()),
             {run: episodes.get(run, ()) for run in on_key.get(key, ())},
@@ -198,7 +198,18 @@ def _counts_elsewhere(used: Mapping[str, bool], key: str) -> bool:
     return any(counted for other, counted in used.items() if other != key)
 
 
-def _key_look(
+def episode_window(episode: Episode, *, now_us: int, shift_min: int) -> Window:
+    """The minutes that an episode of a run takes up by its marks alone."""
+    return run_window(
+        begin_minute=minute_of(episode.started_us),
+        end_minute=minute_of(now_us if episode.ended_us is None else episode.ended_us),
+        active=None,
+        shift_min=shift_min,
+        skew_known=episode.skew_known,
+    )
+
+
+def key_look(
     key: str,
     active: Sequence[Activity],
     episodes: Mapping[RunName, Sequence[Episode]],
@@ -211,19 +222,15 @@ def _key_look(
     now_us: int,
     shift_min: int,
 ) -> KeyLook:
-    """The chains of one key and what each run has to do with them."""
+    """The chains of one key and what each run has to do with them.
+
+    `episodes`: of every run that is on the key. `counts_elsewhere`: runs with a counted call on another key.
+    """
     pieces: list[tuple[Window, RunName | None, bool]] = []
     """Windows of run episodes (True: not ended), and stretches of calls of runs."""
     for run, of_run in episodes.items():
         for episode in of_run:
-            ended_us = now_us if episode.ended_us is None else episode.ended_us
-            window = run_window(
-                begin_minute=minute_of(episode.started_us),
-                end_minute=minute_of(ended_us),
-                active=None,
-                shift_min=shift_min,
-                skew_known=episode.skew_known,
-            )
+            window = episode_window(episode, now_us=now_us, shift_min=shift_min)
             pieces.append((window, run, episode.ended_us is None))
     pieces += [
         (Window(start=each.first_minute, end=each.last_minute + 1), each.run, False)

@@ -216,14 +216,14 @@ def model_uses(asked: Asking, answered: Mapping[str, frozenset[str]]) -> dict[st
     """The names of models that the creates of each key have."""
     found: dict[str, list[ModelUse]] = defaultdict(list)
     for api_key_id, usage_endpoint, standing, response_model, request_model in asked.rows("audit_models"):
-        model, models = _names(response_model, request_model, answered)
+        model, models = model_names(response_model, request_model, answered)
         found[api_key_id].append(
             ModelUse(usage_endpoint=usage_endpoint, model=model, models=models, standing=Standing(standing))
         )
     return found
 
 
-def _names(
+def model_names(
     response_model: str | None, request_model: str | None, answered: Mapping[str, frozenset[str]]
 ) -> tuple[str | None, frozenset[str]]:
     """The model a call stands under, and every name that it may be billed under."""
@@ -307,7 +307,7 @@ def books(
         output_tokens,
         images,
     ) in asked.rows("audit_book", {**_stretches(wanted), "apart": apart}):
-        model, models = _names(response_model, request_model, answered)
+        model, models = model_names(response_model, request_model, answered)
         found[key, stretch].append(
             BookRow(
                 first_minute=first,
@@ -403,6 +403,13 @@ def reads(asked: Asking, stretches: Iterable[Stretch]) -> tuple[StoredRead, ...]
         ) in asked.rows("audit_reads", _stretches(stretches))
         if usage_endpoint in known and end_us > start_us
     )
+
+
+def showing_reads(asked: Asking, api_key_id: str, *, most: int) -> tuple[StoredRead, ...]:
+    """Good reads of a key that showed a token or an image, latest first; at most so many."""
+    minutes = dict(asked.rows("audit_showing_reads", {"api_key_id": api_key_id, "most": most}))
+    found = reads(asked, [(api_key_id, Window(start=minute, end=minute + 1)) for minute in minutes.values()])
+    return tuple(read for read in reversed(found) if read.read_id in minutes)
 
 
 def bill(asked: Asking, stretches: Iterable[Stretch], read_ids: Sequence[str]) -> dict[str, list[BillRow]]:

@@ -21,10 +21,11 @@ from .output import print_json, say
 def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
     """Derive a certificate's verdict again, offline, without any key.
 
-    Minute book, span, cut and parts are made again from the calls and pages in the file; a change of anything else
-    breaks its seal, and a file laid out anew, or with a name given twice, is refused. This shows a wrong derivation,
-    not a forgery: whoever writes a certificate can make up both books together and seal them. Against that, publish the
-    SHA-256 where it cannot be changed later, and compare it.
+    Chain, minute book, gates, least amount and verdict are made again from the calls, marks and pages in the file; a
+    change of anything else breaks its seal, and a file laid out anew, or with a name given twice, is refused. This
+    shows a wrong derivation, not a forgery: whoever writes a certificate can make up both books together and seal
+    them. Against that, publish the SHA-256 where it cannot be changed later, and compare it. A certificate of an older
+    format is to be verified with the submeter that made it.
 
     Exit code 0: the verdict follows from what the file holds; 1: it does not; 2: this is no certificate.
 
@@ -32,7 +33,7 @@ def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
     Example:
         submeter verify r-1.certificate.json
     """
-    from ..audit.certificate_check import verify_certificate
+    from ..audit.certificate_check import DEFAULT_RULES, verify_certificate
 
     try:
         data = certificate.read_bytes()
@@ -51,6 +52,7 @@ def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
                 "verdict": found.verdict,
                 "holds": found.good,
                 "rules": found.rules,
+                "below_defaults": found.below_defaults,
                 "submeter": found.submeter,
                 "sha256": found.sha256,
                 "problems": list(found.problems),
@@ -62,6 +64,8 @@ def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
         for problem in found.problems:
             click.echo(f"    {_shown(problem)}")
         click.echo(f"rules   {found.rules}, made by submeter {_shown(found.submeter)}")
+        if found.below_defaults:
+            click.echo(f"        which is less than an audit waits for unless told otherwise: {DEFAULT_RULES}")
         click.echo(f"sha256  {found.sha256}")
     say("This can show a wrong derivation or a change, not a forgery: both books can be made up together and sealed.")
     say("Against that, the SHA-256 must have been published elsewhere; compare it with this one.")

@@ -86,6 +86,7 @@ SELECT
     (started_us + skew_us) // 60000000 - 1 AS first_minute,
     end_us // 60000000 AS end_minute,
     open,
+    background,
     background OR hosted OR coalesce(starts_with(endpoint, 'realtime'), false) AS loose,
     hosted,
     hosted OR unknown_endpoint AS any_model,

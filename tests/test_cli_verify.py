@@ -58,7 +58,7 @@ def test_a_verified_run_has_a_certificate_that_holds_without_ledger_key_or_netwo
 def test_a_changed_certificate_does_not_hold(world: World) -> None:
     certified(world, "--wait")
     document = json.loads(CERTIFICATE.read_bytes())
-    document["spans"][0]["calls"][0]["input_tokens"] += 1
+    document["chains"][0]["calls"][0]["input_tokens"] += 1
     CERTIFICATE.write_text(json.dumps(document))
     result = world.run("verify", str(CERTIFICATE))
     assert result.exit_code == 1
@@ -131,10 +131,23 @@ def test_with_the_waiting_rules_off_there_is_none_and_an_older_file_stays(
 def test_a_certificate_rests_on_the_shift_and_the_settling_of_its_audit(world: World) -> None:
     assert certified(world, "--wait", "--shift", "20", "--settle", "90").exit_code == 0
     settings = json.loads(CERTIFICATE.read_bytes())["settings"]
-    assert (settings["shift_min"], settings["settle_us"]) == (20, 90 * 60_000_000)
+    assert (settings["shift_min"], settings["settle_min"]) == (20, 90)
     found = world.run("verify", "r-1.json", "--json")
     assert found.exit_code == 0
     assert json.loads(found.stdout)["rules"] == "shift 20 min, settle 90 min, 2 equal reads 30 min apart"
+
+
+def test_verify_says_that_an_audit_waited_for_less_than_the_defaults(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECONCILIATION_VERIFICATION_INTERVAL_MIN", "5")
+    assert certified(world, "--wait").exit_code == 0
+    _, rules, less, _ = world.run("verify", "r-1.json").stdout.splitlines()
+    assert rules.startswith("rules   shift 5 min, settle 60 min, 2 equal reads 5 min apart, made by submeter ")
+    assert less.strip() == (
+        "which is less than an audit waits for unless told otherwise: settle 60 min, 2 equal reads 30 min apart"
+    )
+    assert json.loads(world.run("verify", "r-1.json", "--json").stdout)["below_defaults"] is True
 
 
 @pytest.mark.parametrize("runs", [[], ["r-1", "r-2"], ["--pending"], ["--pending", "r-1"]])
