@@ -115,6 +115,7 @@ def layout(part: ToldChain, ground: Ground) -> KeyLook:
         {},
         {ground.run: ground.ambiguous},
         None,
+        None,
         now_us=ground.now_us,
         shift_min=ground.shift_min,
     )
