@@ -21,10 +21,11 @@ from .history import History, Read, Waiting, rows_by_minute
 from .latest_reads import LatestReads
 from .look import Look
 from .place_chain import PLACED_CALLS_MAX, place_chain
-from .questions import Asking, StoredPart, StoredRead, Stretch
+from .questions import Asking, StoredRead, Stretch
 from .reads import PageStore
 from .reconcile import ChainFinding, Finding, judge_chain
 from .rests_on import FactDigests, MarkDigests, RestsOn, bill_digest, gaps_digest, models_of
+from .said_before import StoredPart
 from .settings import AuditSettings
 from .unit import BillRow, BookRow
 from .verdict import Verdict

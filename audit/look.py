@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 from . import questions
 from .chain import Share, chain_windows, run_window
-from .questions import Activity, Asking, Episode, StoredPart, StoredRun
+from .questions import Activity, Asking, Episode
+from .said_before import StoredPart, StoredRun, stored_parts, stored_runs
 from .unit import RunName
 from .unknown import Gap
 from .window import MARGIN_MIN, Window, minute_of
@@ -127,9 +128,9 @@ def look(
     own = questions.own_keys(asked)
     ambiguous = questions.ambiguous(asked)
     parts: dict[str, dict[RunName | None, list[StoredPart]]] = defaultdict(lambda: defaultdict(list))
-    for part in questions.stored_parts(asked):
+    for part in stored_parts(asked):
         parts[part.api_key_id][part.run].append(part)
-    runs = questions.stored_runs(asked)
+    runs = stored_runs(asked)
     key_ids: dict[RunName, tuple[str, ...]] = {}
     on_key: dict[str, list[RunName]] = defaultdict(list)
     for run in sorted({*episodes, *used}, key=run_order):

@@ -18,11 +18,12 @@ from .chain import Share
 from .detail import LISTED_MAX, bounded, failure, part_detail
 from .judge import ATTEMPTS, Judge
 from .look import Look
-from .questions import Asking, StoredPart
+from .questions import Asking
 from .reconcile import ChainFinding, Finding
 from .report import PartLine, RunLine, UnclaimedMinute
 from .residual import inferred_counts
 from .rests_on import differences
+from .said_before import StoredPart
 from .schedule import WAITS_FOR_ITSELF, next_read_us
 from .settings import AuditSettings
 from .unit import RunName
