@@ -28,12 +28,13 @@ from .certificate_pages import packed
 from .certificate_seal import seal, written
 from .chain import Share
 from .choice import AuditRequest, find_run
+from .finding import ChainFinding, Finding
 from .judge import Judge
 from .look import Look, look
 from .place_chain import place_chain
 from .questions import Asking, asking
 from .reads import PageStore
-from .reconcile import ChainFinding, Finding, judge_chain
+from .reconcile import judge_chain
 from .report import run_text, run_verdict
 from .settings import INTERVAL, AuditSettings
 from .unit import RunName

@@ -18,12 +18,12 @@ from .certificate_facts import answers_record, facts_record
 from .certificate_pages import read_record
 from .certified import CALLS_MAX, CertifiedCall, call_record, certified_calls
 from .chain import Chain, Share
+from .finding import ChainFinding
 from .history import Read
 from .judge import Judge
 from .look import Look, episode_window
 from .questions import Asking, StoredRead
 from .reads import PageStore
-from .reconcile import ChainFinding
 from .report import run_text
 from .window import Window
 

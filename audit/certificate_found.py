@@ -16,8 +16,8 @@ import orjson
 
 from ..data.call import Standing
 from .certificate_facts import pair_record
+from .finding import ChainFinding, Finding, Unit
 from .least import least_amounts
-from .reconcile import ChainFinding, Finding, Unit
 from .report import run_text
 from .solve import Solved, billed_by_minute
 from .unit import RunName

@@ -14,10 +14,10 @@ import orjson
 from ..data.call import Standing
 from ..data.journal import submeter_version
 from .chain import Chain, Share
+from .finding import ChainFinding, Finding, Spot, Unit
 from .history import History
 from .named_calls import UnknownCall
 from .pair import AsideBecause
-from .reconcile import ChainFinding, Finding, Spot, Unit
 from .report import run_text
 from .settings import AuditSettings
 from .unit import BillRow, BookRow

@@ -15,12 +15,12 @@ from . import named_calls
 from .bucket import GROUP_BY, UsageEndpoint
 from .choice import AuditRequest, find_run
 from .detail import part_detail
+from .finding import Finding
 from .judge import Judge
 from .look import look
 from .named_calls import InferredCall
 from .questions import asking
 from .reads import PageStore
-from .reconcile import Finding
 from .report import UnclaimedMinute, run_text
 from .residual import Residual, residuals
 from .settings import AuditSettings

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from ..data.call import Standing
 from .bucket import UsageEndpoint
 from .chain import Chain, KeyFacts
+from .finding import ChainFinding
 from .pair import ModelPair, PairedBy, pair_models, plain_name
-from .reconcile import ChainFinding, judge_chain
+from .reconcile import judge_chain
 from .solve import Solved
 from .unit import BookRow
 

@@ -17,13 +17,14 @@ from . import questions
 from .bucket import Problem, UsageEndpoint
 from .chain import Chain, KeyFacts, Share
 from .facts import ModelUse, guesses, key_facts, optional_facts, renaming_holds
+from .finding import ChainFinding, Finding
 from .history import History, Read, Waiting, rows_by_minute
 from .latest_reads import LatestReads
 from .look import Look
 from .place_chain import PLACED_CALLS_MAX, place_chain
 from .questions import Asking, StoredRead, Stretch
 from .reads import PageStore
-from .reconcile import ChainFinding, Finding, judge_chain
+from .reconcile import judge_chain
 from .rests_on import FactDigests, MarkDigests, RestsOn, bill_digest, gaps_digest, models_of
 from .said_before import StoredPart
 from .settings import AuditSettings

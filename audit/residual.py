@@ -16,8 +16,8 @@ from enum import StrEnum
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
+from .finding import ChainFinding, Finding, Spot
 from .named_calls import CountedCall, UnknownCall
-from .reconcile import ChainFinding, Finding, Spot
 from .report import UnclaimedMinute
 from .solve import Solved
 from .unit import Field, RunName

@@ -17,7 +17,7 @@ from operator import xor
 from typing import Any
 
 from .chain import KeyFacts, Share
-from .reconcile import ChainFinding
+from .finding import ChainFinding
 from .unit import BillRow
 from .unknown import Gap
 from .window import Window

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .chain import Chain, Share
+from .finding import Finding
 from .history import differs_since
-from .reconcile import Finding
 from .verdict import Reason
 from .window import Window
 

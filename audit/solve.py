@@ -18,7 +18,7 @@ from .chain import Chain
 from .gate import Borders, Item, Vector, make_borders
 from .least import Dirty, dirty_of, in_every_least, least_without, one_error
 from .pair import ModelPair, PairedBy
-from .unit import FIELDS, BillRow, BookRow, Field
+from .unit import FIELDS, BillRow, BookRow, Field, RunName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,8 @@ class Solved:
     dirty: frozenset[Dirty]
     rows: tuple[BookRow, ...]
     """The calls that the book counts."""
+    rows_of: Mapping[RunName | None, Sequence[BookRow]]
+    """The same by the run they are labelled with."""
     bill: tuple[BillRow, ...]
     closed: bool
     """Whether the chain is known to its end."""
@@ -118,11 +120,20 @@ def solve(
                 borders=borders,
                 dirty=dirty_of(borders, closed=closed),
                 rows=tuple(ours),
+                rows_of=rows_by_run(ours),
                 bill=tuple(theirs),
                 closed=closed,
             )
         )
     return tuple(found)
+
+
+def rows_by_run(rows: Iterable[BookRow]) -> dict[RunName | None, list[BookRow]]:
+    """Rows by the run they are labelled with."""
+    found: dict[RunName | None, list[BookRow]] = defaultdict(list)
+    for row in rows:
+        found[row.run].append(row)
+    return dict(found)
 
 
 def counted_rows(chain: Chain, billed: Mapping[str, bool]) -> list[BookRow]:

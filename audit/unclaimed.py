@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from . import questions
 from .bucket import UsageEndpoint
+from .finding import ChainFinding
 from .judge import Judge
 from .look import Look
 from .questions import Asking, StoredRead
-from .reconcile import ChainFinding
 from .report import UnclaimedMinute
 from .unit import BillRow
 from .window import UNCLAIMED_MIN, Window, without

@@ -16,10 +16,10 @@ from ..data.journal import Journal, new_call_id, submeter_version
 from . import named_calls
 from .chain import Share
 from .detail import LISTED_MAX, bounded, failure, part_detail
+from .finding import ChainFinding, Finding
 from .judge import ATTEMPTS, Judge
 from .look import Look
 from .questions import Asking
-from .reconcile import ChainFinding, Finding
 from .report import PartLine, RunLine, UnclaimedMinute
 from .residual import inferred_counts
 from .rests_on import differences

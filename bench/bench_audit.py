@@ -29,12 +29,13 @@ from typing import TypeVar
 from submeter.audit import questions
 from submeter.audit.audits import audit_runs
 from submeter.audit.choice import AuditRequest
+from submeter.audit.finding import ChainFinding
 from submeter.audit.judge import Judge
 from submeter.audit.look import look
 from submeter.audit.place_chain import place_chain
 from submeter.audit.questions import Asking, asking
 from submeter.audit.reads import PageStore
-from submeter.audit.reconcile import ChainFinding, judge_chain
+from submeter.audit.reconcile import judge_chain
 from submeter.audit.settings import AuditSettings
 from submeter.audit.usage_api import UsageApi, UsageRead
 from submeter.audit.window import SHIFT_MIN

@@ -8,8 +8,9 @@ from dataclasses import replace
 from submeter.audit.bucket import UsageEndpoint
 from submeter.audit.chain import Chain, KeyFacts, Share, chain_windows, run_window
 from submeter.audit.facts import key_facts, uses_of
+from submeter.audit.finding import ChainFinding, Finding
 from submeter.audit.history import History, Read, rows_by_minute
-from submeter.audit.reconcile import ChainFinding, Finding, Place, judge_chain
+from submeter.audit.reconcile import Place, judge_chain
 from submeter.audit.unit import BillRow, BookRow, RunName
 from submeter.audit.unknown import Gap
 from submeter.audit.window import Window

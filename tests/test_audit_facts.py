@@ -7,8 +7,8 @@ from audit_chain import MODEL, OTHER_MODEL, Tokens, billed, booked, chained, fou
 from submeter.audit.bucket import UsageEndpoint
 from submeter.audit.chain import Chain, KeyFacts
 from submeter.audit.facts import guesses, key_facts, optional_facts, renaming_holds, uses_of
+from submeter.audit.finding import ChainFinding
 from submeter.audit.pair import PairedBy
-from submeter.audit.reconcile import ChainFinding
 from submeter.audit.unit import BillRow, BookRow
 from submeter.data.call import Standing
 

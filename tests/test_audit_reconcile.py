@@ -26,9 +26,10 @@ from audit_chain import (
 )
 
 from submeter.audit.bucket import Problem, UsageEndpoint
+from submeter.audit.finding import Proof
 from submeter.audit.history import Waiting
 from submeter.audit.placement import Placed, Placement
-from submeter.audit.reconcile import Proof, judge_chain
+from submeter.audit.reconcile import judge_chain
 from submeter.audit.unknown import Because, Gap
 from submeter.data.call import Standing
 

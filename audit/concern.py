@@ -1,0 +1,131 @@
+"""What of a chain concerns one run: its units on both sides, and whether its verdict is final.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .bucket import UsageEndpoint
+from .case import Case
+from .chain import Share
+from .finding import ChainFinding, Finding, Unit, Unplaced
+from .history import FALL_US, History
+from .solve import Solved
+from .unit import BillRow, BookRow, Field
+from .verdict import FINAL, Reason, Verdict
+
+DEFICIT_FINAL_US = FALL_US
+"""What rests on a deficit is believed this long after the window: the provider may only be late."""
+CLOSED_US = 7 * 24 * 3600 * 1_000_000
+"""A run that is still not final this long after its first read is closed as it stands."""
+
+
+def whole(finding: Finding, found: ChainFinding, share: Share) -> Finding:
+    """The finding with its units, where its error may lie, and whether it is final."""
+    case = Case(found=found, share=share, solved=found.solved)
+    minutes = found.minutes.values()
+    clear = finding.verdict in (Verdict.VERIFIED, Verdict.NO_ACTIVITY) or case.clear
+    finding = replace(
+        finding,
+        units=tuple(unit for each in found.solved for unit in units_of(case, each, clear=clear)),
+        spots=tuple(spot for _, spot in case.reached),
+        bill_known=not any(minute in each.unread for each in minutes for minute in case.window),
+    )
+    if finding.verdict in FINAL and finding.reason is not Reason.OPTIONAL:
+        rests_on_deficit = finding.verdict is Verdict.OVER or any(not spot.more for spot in finding.spots)
+        if not rests_on_deficit or _settled_for(case, DEFICIT_FINAL_US):
+            return replace(finding, final=True)
+    closed = _is_closed(case)
+    return replace(finding, final=closed, closed=closed)
+
+
+def _settled_for(case: Case, us: int) -> bool:
+    """Whether every usage endpoint has a good read of the window that was made so long after its end."""
+    return all(
+        last_good_us(case.chain.histories.get(each) or History(usage_endpoint=each), case.share)
+        >= case.share.window.end_us + us
+        for each in UsageEndpoint
+    )
+
+
+def _is_closed(case: Case) -> bool:
+    """Whether a run has been asked for long enough. One that goes on, or was never read, never is."""
+    if case.share.open or case.share.window.end_us > case.chain.now_us:
+        return False
+    asked = [
+        read.asked_us
+        for history in case.chain.histories.values()
+        for read in history.reads
+        if read.window.overlaps(case.share.window)
+    ]
+    return bool(asked) and case.chain.now_us >= min(asked) + CLOSED_US
+
+
+def last_good_us(history: History, share: Share) -> int:
+    """When the last good read of a run's window was asked for; 0: there is none."""
+    return max((read.asked_us for read in history.reads if read.good and read.window.overlaps(share.window)), default=0)
+
+
+def units_of(case: Case, solved: Solved, *, clear: bool) -> list[Unit]:
+    """Every field of one model as it concerns the run; none where neither the run nor its minutes know the model."""
+    own = case.booked(solved)
+    bill = [row for row in solved.bill if row.minute in case.share.window]
+    others = [row for row in solved.rows if row.end_minute in case.share.window and not case.share.owns(row)]
+    if not own and not bill:
+        return []
+    fields = [*solved.fields, *([Field.CACHED] if solved.silent else [])]
+    return [
+        Unit(
+            pair=solved.pair,
+            field=field,
+            book=sum(row.amount(field) for row in own),
+            others=sum(row.amount(field) for row in others),
+            bill=sum(row.amount(field) for row in bill),
+            difference=(
+                _difference(case, solved, field, own, others, bill) if field in solved.fields and not clear else 0
+            ),
+            compared=field in solved.fields,
+        )
+        for field in fields
+    ]
+
+
+def _difference(
+    case: Case,
+    solved: Solved,
+    field: Field,
+    own: Sequence[BookRow],
+    others: Sequence[BookRow],
+    bill: Sequence[BillRow],
+) -> int:
+    """bill - book: of the chain once it is closed, of the run's window before."""
+    if case.found.closed:
+        return solved.total[solved.fields.index(field)]
+    return sum(row.amount(field) for row in bill) - sum(row.amount(field) for row in (*own, *others))
+
+
+def unplaced(found: ChainFinding) -> tuple[Unplaced, ...]:
+    """Excess that no run's window can hold, model by model."""
+    windows = [share.window for share in found.chain.shares]
+    outside = [
+        minute
+        for minute in range(found.chain.window.start, found.until)
+        if not any(minute in window for window in windows)
+    ]
+    found_here: list[Unplaced] = []
+    for solved in found.solved:
+        free = set(outside) - found.explained[solved.pair]
+        if not solved.certain(frozenset(free), more=True):
+            continue
+        spots = solved.excess(free)
+        found_here.append(
+            Unplaced(
+                pair=solved.pair,
+                minutes=tuple(sorted({spot.minute for spot in spots})),
+                amount={field: max(0, amount) for field, amount in zip(solved.fields, solved.total, strict=True)},
+            )
+        )
+    return tuple(found_here)
