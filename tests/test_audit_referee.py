@@ -39,7 +39,7 @@ BUGS: dict[str, tuple[Patch, ...]] = {
     ),
     "free slack for unknown calls": (
         (
-            "reconcile.py",
+            "case.py",
             "return not any(each.excess(self.window) or",
             "return not any(each.excess({*self.window} - self.explained(each)) or",
         ),
@@ -71,7 +71,7 @@ BUGS: dict[str, tuple[Patch, ...]] = {
     "an alias not paired with its snapshot": (
         ("pair.py", "return one == other or (plain", "return one == other and (plain"),
     ),
-    "a renamed model taken at once": (("reconcile.py", "if self.chain.facts.renamed_holds:", "if True:"),),
+    "a renamed model taken at once": (("case.py", "if self.chain.facts.renamed_holds:", "if True:"),),
     "calls billed before their end forgotten": (
         (
             "gate.py",
@@ -108,13 +108,13 @@ BUGS: dict[str, tuple[Patch, ...]] = {
     ),
     "a deficit looked for under the neighbours' calls": (
         (
-            "reconcile.py",
-            "return frozenset(row.end_minute for row in solved.rows if self.share.owns(row))",
+            "case.py",
+            "return frozenset(row.end_minute for row in self.booked(solved))",
             "return frozenset(row.end_minute for row in solved.rows if not self.share.owns(row))",
         ),
     ),
     "unknown calls forgotten": (("reconcile.py", "able = able_calls(chain.rows, chain.gaps)", "able = ()"),),
-    "a bill that fell forgotten": (("history.py", "if _fell(told):", "if False:"),),
+    "a bill that fell forgotten": (("history.py", "if since_us is not None:", "if False:"),),
     "a failed read taken for an empty bill": (
         (
             "history.py",
