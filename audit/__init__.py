@@ -8,17 +8,18 @@
 
 `audits` is the way in: `audit_runs` reads, judges and journals; `pending_runs` says of each run whether it waits for
 an audit, and why not. `choice` is what is asked for (`AuditRequest`), `settings` how strictly (`AuditSettings`,
-`read_settings`), `report` what is handed back. `usage_api` asks the Usage API, the only httpx here; `bucket` decides
-whether what came back is a good read; `reads` keeps the raw pages and journals the read; `write` journals verdicts,
-`detail` is their long form.
+`read_settings`), `schedule` when a run is to be read again, `report` what is handed back. `usage_api` asks the Usage
+API, the only httpx here; `bucket` names the one reader of its pages, which is in `data`; `reads` keeps the raw pages
+and journals the read; `write` journals verdicts, `detail` is their long form.
 
-`questions` puts the `audit_*.sql` files to the ledger and gives typed rows; `keybook` lays them out by key. `span`
-groups calls and run episodes of one key into spans with windows. `judge` gathers what a verdict may rest on, and
-`reconcile` reaches it, rule by rule, pure and total: `unit` pairs the models of both books and finds d = bill - book,
-`unknown` says what unstated calls may explain, `corridor` whether every token was billed while a call was active,
-`history` what a row of reads proves, `placement` (by `place_part`) whether each call fits whole into one minute. `cut`
-parts a span where what lies before is closed. `unclaimed` finds the bill outside all spans. `verdict` is the words
-that come out.
+`questions` puts the `audit_*.sql` files to the ledger and gives typed rows, `said_before` those of earlier verdicts;
+`look` lays them out by key: run windows, chains (`chain`, `window`) and what was said of them. `judge` gathers what the
+verdicts of a chain may rest on (`latest_reads` and `rests_on` tell where nothing is new), and `reconcile` reaches them,
+rule by rule, pure and total: `history` tells which minutes are confirmed, `pair` which names are one model, `facts`
+what is learned of a key from all of it, `unknown` what unstated calls may explain; `solve` sets the two books (`unit`)
+against each other, model by model, by the `gate` at every minute and the `least` amount; `case` is one run against one
+book, `concern` what of a chain concerns it, `finding` what comes out, in the words of `verdict`. `placement` (by
+`place_chain`) is evidence beside it. `unclaimed` finds the bill that reaches no run.
 
 `explain` shows a run's arithmetic from stored reads; `residual` says where a difference can lie and who could explain
 it, with `named_calls` to point at. `certificate` makes one document of a verdict and of what `certificate_evidence`

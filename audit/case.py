@@ -83,7 +83,7 @@ class Case:
         if self.chain.facts.renamed_holds:
             return False
         return any(
-            each.guessed and (bool(self.booked(each)) or any(row.minute in self.share.window for row in each.bill))
+            each.guessed and (bool(self.booked(each)) or any(minute in each.billed for minute in self.window))
             for each in self.solved
         )
 

@@ -72,8 +72,9 @@ def last_good_us(history: History, share: Share) -> int:
 def units_of(case: Case, solved: Solved, *, clear: bool) -> list[Unit]:
     """Every field of one model as it concerns the run; none where neither the run nor its minutes know the model."""
     own = case.booked(solved)
-    bill = [row for row in solved.bill if row.minute in case.share.window]
-    others = [row for row in solved.rows if row.end_minute in case.share.window and not case.share.owns(row)]
+    bill = [row for minute in case.window for row in solved.billed.get(minute, ())]
+    ended = (row for minute in case.window for row in solved.ended.get(minute, ()))
+    others = [row for row in ended if not case.share.owns(row)]
     if not own and not bill:
         return []
     fields = [*solved.fields, *([Field.CACHED] if solved.silent else [])]

@@ -133,12 +133,13 @@ def cut_to(borders: Borders, end: Vector) -> tuple[Gate, ...]:
     Sound only once a path of one sign is known to exist: then every least path stays between the two.
     """
     found: list[Gate] = []
+    straddling = _straddling(borders)
     for step, gate in enumerate(borders.gates):
         low = tuple(max(a, min(0, t)) for a, t in zip(gate.low, end, strict=True))
         high = tuple(min(b, max(0, t)) for b, t in zip(gate.high, end, strict=True))
         points = None
         if low != high:
-            points = _points(borders, borders.start + step, borders.differences[step], low, high)
+            points = _points(straddling.get(borders.start + step, ()), borders.differences[step], low, high)
         found.append(Gate(low=low, high=high, points=points))
     return tuple(found)
 
@@ -207,18 +208,24 @@ def _bounds(sums: _Sums | None, billed: Mapping[int, Vector], nothing: Vector, m
     return tuple(found)
 
 
-def _points(borders: Borders, border: int, difference: Vector, low: Vector, high: Vector) -> tuple[Vector, ...] | None:
+def _straddling(borders: Borders) -> dict[int, list[tuple[_Fitted, int]]]:
+    """For each border the calls that may be late there (1) or early (-1)."""
+    found: dict[int, list[tuple[_Fitted, int]]] = defaultdict(list)
+    for each in borders.fitted:
+        for border in range(max(borders.start, each.first + 1), min(borders.until, each.last) + 1):
+            found[border].append((each, 1 if each.item.end < border else -1))
+    return found
+
+
+def _points(
+    straddling: Sequence[tuple[_Fitted, int]], difference: Vector, low: Vector, high: Vector
+) -> tuple[Vector, ...] | None:
     """Every distinct sum inside a box that the calls at a border can make; None: too many, or not whole calls."""
     items: list[Vector] = []
-    for each in borders.fitted:
-        late = each.item.end < border <= each.last
-        early = each.first < border <= each.item.end
-        if not (late or early):
-            continue
+    for each, sign in straddling:
         if each.item.loose or each.item.open or not each.item.apart:
             return None
-        amounts = each.item.amounts if late else tuple(-amount for amount in each.item.amounts)
-        items += [amounts] * each.item.calls
+        items += [tuple(sign * amount for amount in each.item.amounts)] * each.item.calls
         if len(items) > ITEMS_MAX:
             return None
     items.sort(key=lambda amounts: -sum(map(abs, amounts)))

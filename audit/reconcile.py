@@ -190,8 +190,8 @@ def _clear(case: Case) -> Finding:
         # An empty bill of a key id that never showed a token clears no call, known or unknown.
         return Finding(share=case.share, verdict=Verdict.DATA_NOT_AVAILABLE, reason=Reason.KEY_UNPROVEN)
     placed = case.found.placed
-    loose = any(row.loose for row in case.chain.rows)
-    if placed is not None and placed.outcome is Placement.IMPOSSIBLE and not loose:
+    impossible = placed is not None and placed.outcome is Placement.IMPOSSIBLE
+    if impossible and not any(row.loose for row in case.chain.rows):
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.TIMING)
     proof = Proof.PLACED if placed is not None and placed.outcome is Placement.PLACED else Proof.AMOUNT
     return Finding(share=case.share, verdict=Verdict.VERIFIED, proof=proof)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
@@ -36,7 +37,11 @@ class Solved:
     """The calls that the book counts."""
     rows_of: Mapping[RunName | None, Sequence[BookRow]]
     """The same by the run they are labelled with."""
+    ended: Mapping[int, Sequence[BookRow]]
+    """The same by the minute they ended in."""
     bill: tuple[BillRow, ...]
+    billed: Mapping[int, Sequence[BillRow]]
+    """The same by minute."""
     closed: bool
     """Whether the chain is known to its end."""
 
@@ -121,11 +126,23 @@ def solve(
                 dirty=dirty_of(borders, closed=closed),
                 rows=tuple(ours),
                 rows_of=rows_by_run(ours),
+                ended=_by_minute((row.end_minute, row) for row in ours),
+                billed=_by_minute((row.minute, row) for row in theirs),
                 bill=tuple(theirs),
                 closed=closed,
             )
         )
     return tuple(found)
+
+
+Row = TypeVar("Row")
+
+
+def _by_minute(rows: Iterable[tuple[int, Row]]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = defaultdict(list)
+    for minute, row in rows:
+        found[minute].append(row)
+    return dict(found)
 
 
 def rows_by_run(rows: Iterable[BookRow]) -> dict[RunName | None, list[BookRow]]:
