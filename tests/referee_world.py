@@ -167,7 +167,7 @@ class World:
         self.bounds = bounds or Bounds()
         self.trouble = rng.choices([name for name, _ in TROUBLES], [weight for _, weight in TROUBLES])[0]
         self.shift = K if rng.random() < 0.8 else rng.choice((1, 2, 3))
-        self.tokens_kind = rng.choice(("different", "equal", "three", "sums"))
+        self.tokens_kind = rng.choice(("different", "equal", "three", "sums", "tiny"))
         self.late_kind = "uniform" if rng.random() < 0.25 else "mostly at once"
         self.lag = rng.choice((0.0, 5.0, 20.0, float(self.bounds.lag)))
         self.rate = rng.choice((1, 1, 2, 2, 3, 5, 10, 30, 60) if rng.random() < 0.3 else (1, 2, 3))
@@ -242,6 +242,9 @@ class World:
             case "three":
                 number = rng.choice((1, 2, 3))
                 return 100 * number, 0, 10 * number, 0
+            case "tiny":
+                given = rng.randint(1, 3)
+                return given, rng.randint(0, min(1, given)), rng.randint(1, 2), 0
         number = rng.choice((1, 2, 3, 4, 5))
         return 100 * number, 50 * (number % 2), 10 * number, 0
 
@@ -469,10 +472,13 @@ class World:
     def _pieces(self, call: Call, tokens: Tokens) -> Iterator[Piece]:
         rng = self.rng
         if call.loose and rng.random() < 0.7:
-            first = tuple(rng.randint(0, count) for count in tokens)
-            for part in (first, tuple(count - taken for count, taken in zip(tokens, first, strict=True))):
+            given, cached, written, images = tokens
+            taken = rng.randint(0, given)
+            of_cached = rng.randint(max(0, cached - given + taken), min(cached, taken))
+            first = (taken, of_cached, rng.randint(0, written), rng.randint(0, images))
+            for part in (first, (given - taken, cached - of_cached, written - first[2], images - first[3])):
                 minute = rng.randint(int(call.begin), int(call.end) + self._most)
-                yield Piece(minute, self._seen_at(call, minute), part)  # type: ignore[arg-type]
+                yield Piece(minute, self._seen_at(call, minute), part)
             return
         minute = self._minute(call)
         yield Piece(minute, self._seen_at(call, minute), tokens)
