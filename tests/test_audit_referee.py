@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from audit_referee import audit_world
+from referee_calls import Bounds
 from referee_moment import Judges
 from referee_table import Table
-from referee_world import Bounds
 
 TREE = Path(__file__).resolve().parents[1]
 SEEDS = int(os.environ.get("SUBMETER_SEEDS", "300"))
