@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from audit_world import BEGIN_S, World, counts, said, world
@@ -263,8 +264,8 @@ class Elsewhere:
         self.here.journal, self.here.clock = self.proxy, self.clock
         try:
             self.clock.set_us(begin_us + self.off_us)
-            told = {"first_byte_at": self.clock.now_us(), "server_date": begin_us // US_PER_S * US_PER_S}
-            self.here.call(run=run, tokens=tokens, billed=False, **(told if date else {}))
+            told: dict[str, Any] = {"first_byte_at": self.clock.now_us(), "server_date": begin_us} if date else {}
+            self.here.call(run=run, tokens=tokens, billed=False, **told)
         finally:
             self.here.journal, self.here.clock = ours, theirs
 
