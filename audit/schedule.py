@@ -22,6 +22,8 @@ BACKOFF_US = tuple(hours * HOUR_US for hours in (1, 2, 4, 8, 24))
 
 WAITS_FOR_ITSELF = frozenset({Reason.RUN_OPEN, Reason.CALL_OPEN})
 """Nothing that is read changes these; only an end does."""
+REACH_MIN = 2
+"""Beside k: how many minutes after a run's window what a neighbour shows decides most doubts (DESIGN.md section 6)."""
 WAITS_FOR_CHAIN = frozenset({Reason.NEIGHBOUR, Reason.OPEN_CALL})
 """The run's own minutes are known; what is read of later ones may decide."""
 
@@ -31,7 +33,9 @@ def next_read_us(chain: Chain, share: Share, finding: Finding) -> int | None:
     if finding.final or finding.reason in WAITS_FOR_ITSELF:
         return None
     window = share.window
-    if finding.reason in WAITS_FOR_CHAIN:
+    if finding.reason is Reason.NEIGHBOUR:
+        window = Window(start=window.start, end=min(chain.window.end, window.end + chain.shift_min + REACH_MIN))
+    elif finding.reason is Reason.OPEN_CALL:
         window = Window(start=window.start, end=chain.window.end)
     waiting = chain.waiting
     histories = [history for history in chain.histories.values() if history.latest(window) is not None]
@@ -43,18 +47,24 @@ def next_read_us(chain: Chain, share: Share, finding: Finding) -> int | None:
     settled_us = window.end_us + waiting.settle_us
     steady = _since_change(chain, window)
     counted = _counted(steady, waiting.interval_us)
+    if not counted:
+        return window.end_us
     if len(counted) < waiting.stable_reads or max(steady) < settled_us:
-        again_us = counted[-1] + waiting.interval_us
-        return max(again_us, settled_us) if len(counted) >= waiting.stable_reads - 1 else max(again_us, window.end_us)
+        before = waiting.stable_reads - 1
+        if len(counted) < before:
+            return max(counted[-1] + waiting.interval_us, window.end_us)
+        # One more read confirms it; a neighbour's read that came in between puts it off no further.
+        return max(counted[before - 1] + waiting.interval_us if before else 0, settled_us)
     late = min(len(counted) - waiting.stable_reads, len(BACKOFF_US) - 1)
     return counted[-1] + (BACKOFF_US[late] if waiting.interval_us else 0)
 
 
 def _since_change(chain: Chain, window: Window) -> list[int]:
-    """When the good reads were asked for that show of a window, at every usage endpoint, what is shown now."""
+    """When the good reads of a window's last minute were asked for that show of the window, at every usage endpoint,
+    what is shown now. A read made before the window had ended is none of them."""
     histories = chain.histories.values()
     times = {
-        read.asked_us for history in histories for read in history.reads if read.good and read.window.overlaps(window)
+        read.asked_us for history in histories for read in history.reads if read.good and window.end - 1 in read.window
     }
     return sorted(us for us in times if not any(differs_since(each, window, us) for each in histories))
 

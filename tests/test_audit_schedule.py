@@ -211,9 +211,9 @@ def test_a_force_reads_and_judges_what_is_final_and_no_other_look_does(here: Wor
     here.a_run()
     here.judged("r-1")
     before = (asked(here), rows(here))
-    for more in ({}, {"pending": True}):
+    for names, pending in (("r-1",), False), ((), True):
         here.wait(40)
-        here.audit(*(() if more else ("r-1",)), **more)
+        here.audit(*names, pending=pending)
         assert (asked(here), rows(here)) == before
     report = here.audit("r-1", force=True)
     assert (said(report)["r-1"], report.reads, asked(here)) == (CLEAN, 3, before[0] + 3)
