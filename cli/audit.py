@@ -185,7 +185,7 @@ def audit(
     else:
         gate: Astray | None = None
         if pending or not (runs or request.of_period):
-            gate = calls_astray(ledger, request.framework)
+            gate = calls_astray(ledger, request.framework) if report.unlabelled else Astray()
         if as_log:
             print_report_log(report, now_us=invocation.clock.now_us(), gate=gate, framework=request.framework)
         else:
@@ -263,20 +263,22 @@ def _next_look_us(report: AuditReport, now_us: int, settings: AuditSettings) -> 
 
 def show_pending(invocation: Invocation, ledger: Ledger, framework: str | None, as_json: bool) -> int:
     """Print where every run stands and what is to do; the exit code, 3 while any lacks a final verdict."""
-    from ..audit.audits import pending_runs
+    from ..audit.audits import pending
     from ..audit.choice import AuditRequest
     from ..audit.reads import PageStore
     from ..audit.settings import read_settings
 
     framework = framework.lower() if framework else None
-    standings = pending_runs(
+    settings = read_settings(named_environment())
+    found = pending(
         ledger,
         request=AuditRequest(framework=framework, pending=True),
-        settings=read_settings(named_environment()),
+        settings=settings,
         clock=invocation.clock,
         reads_folder=PageStore(reads_folder(invocation.ledger)),
     )
-    astray = calls_astray(ledger, framework)
+    standings = found.standings
+    astray = calls_astray(ledger, framework) if found.unlabelled else Astray()
     if as_json:
         print_json([standing_record(standing) for standing in standings])
     else:
@@ -298,5 +300,5 @@ def show_pending(invocation: Invocation, ledger: Ledger, framework: str | None, 
     for line in gate_lines(standings, astray, framework):
         talk(line)
     if not as_json:
-        click.echo(gate_summary(standings, astray))
-    return FINE if is_open(standings, astray) else CANNOT_TELL
+        click.echo(gate_summary(standings, astray, settings.timing))
+    return FINE if is_open(standings, astray, settings.timing) else CANNOT_TELL

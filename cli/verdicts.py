@@ -74,7 +74,7 @@ def _gate_lines(report: AuditReport, gate: Astray | None, framework: str | None)
 def _summary(report: AuditReport, gate: Astray | None) -> str:
     if gate is None or report.runs or report.unclaimed or report.unread:
         return report.summary
-    return gate_summary(report.skipped, gate)
+    return gate_summary(report.skipped, gate, report.timing)
 
 
 def _settings_text(report: AuditReport) -> str:

@@ -40,6 +40,13 @@ def test_one_run_without_a_final_verdict_keeps_it_shut(waiting: Waiting) -> None
     assert (gate_summary(standings, NONE_ASTRAY) == NOTHING_TO_DO) is done
 
 
+def test_verdicts_without_the_waiting_times_keep_it_shut() -> None:
+    assert not is_open([FINAL], NONE_ASTRAY, "test")
+    assert gate_summary([FINAL], NONE_ASTRAY, "test") == (
+        "Every run has a verdict, but of timing: test, which proves nothing"
+    )
+
+
 def test_every_kind_of_run_is_counted_and_told_what_to_do_about_it() -> None:
     standings = [
         FINAL,
