@@ -68,6 +68,11 @@ class AuditRequest:
         return self.from_us is not None
 
     @property
+    def of_pending(self) -> bool:
+        """Whether what is pending is meant, and not runs by name or a period alone."""
+        return not self.runs and (self.pending or not self.of_period)
+
+    @property
     def period(self) -> Window | None:
         """The minutes that are judged as an unnamed run; None: no period was asked for."""
         if self.from_us is None or self.to_us is None:

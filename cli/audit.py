@@ -184,7 +184,7 @@ def audit(
         print_report_json(report, {} if certificate is None else {"certificate": named})
     else:
         gate: Astray | None = None
-        if pending or not (runs or request.of_period):
+        if request.of_pending:
             gate = calls_astray(ledger, request.framework) if report.unlabelled else Astray()
         if as_log:
             print_report_log(report, now_us=invocation.clock.now_us(), gate=gate, framework=request.framework)
@@ -211,7 +211,7 @@ def run_audit(
     from ..audit.audits import audit_runs
     from ..audit.usage_api import UsageApi
 
-    clock = invocation.clock
+    clock, asked = invocation.clock, request
     with (
         UsageApi(settings, clock=clock) as client,
         Journal.open(invocation.ledger, mode="audit", clock=clock) as journal,
@@ -221,12 +221,27 @@ def run_audit(
             report = audit_runs(ledger, request=request, settings=settings, client=client, clock=clock, journal=journal)
             again_us = _next_look_us(report, clock.now_us(), settings) if wait else None
             if again_us is None:
-                return report
+                return report if request is asked else _with_skipped(report, invocation, ledger, asked, settings)
             waiting = [line.name for line in report.runs if not line.final]
             wait_until(again_us, what=some_of(waiting), summary=report.summary, clock=clock)
             # The runs of the first look, all of them: those that are final meanwhile stand in the last report too.
             named = tuple(line.name for line in report.runs if line.run is not None)
             request = replace(request, runs=named or request.runs, pending=False, force=False)
+
+
+def _with_skipped(
+    report: AuditReport, invocation: Invocation, ledger: Ledger, request: AuditRequest, settings: AuditSettings
+) -> AuditReport:
+    """The last of several reports, with where the runs stand by now that the first one passed over."""
+    from ..audit.audits import pending
+    from ..audit.reads import PageStore
+
+    if not request.of_pending:
+        return report
+    store = PageStore(reads_folder(invocation.ledger))
+    now = pending(ledger, request=request, settings=settings, clock=invocation.clock, reads_folder=store)
+    audited = {line.run for line in report.runs}
+    return replace(report, skipped=tuple(each for each in now.standings if each.run not in audited))
 
 
 def tell_new_ids(ledger: Ledger, journal: Journal, keys: KeyRing) -> None:

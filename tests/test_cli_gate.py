@@ -74,6 +74,22 @@ def test_many_old_runs_are_named_by_the_age_of_the_oldest() -> None:
     assert line.endswith("submeter audit --pending --framework baes --max-age 36h")
 
 
+def test_waiting_for_what_is_due_forgets_no_run_that_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with world(tmp_path) as here:
+        monkeypatch.setenv("OPENAI_ADMIN_KEY", here.sim.admin_key)
+        monkeypatch.setenv("SUBMETER_USAGE_API_URL", here.sim.base_url)
+        here.a_run("old")
+        here.at(26 * 3600)
+        here.a_run("new")
+        here.at(here.second + 4000)
+        words = ["audit", "--pending", "--wait"]
+        result = CliRunner().invoke(cli, words, obj=Invocation(ledger=here.path, clock=here.clock))
+    lines = result.stdout.splitlines()
+    assert any(line.startswith("baes/new  verified") for line in lines), result.output
+    assert "1 run ended more than --max-age ago and was never read: submeter audit baes/old" in lines
+    assert result.exit_code == 3
+
+
 def test_calls_without_a_run_are_told_with_their_period_and_alone_they_keep_it_shut(tmp_path: Path) -> None:
     with world(tmp_path) as here:
         here.at(30)
