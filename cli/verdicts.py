@@ -183,6 +183,8 @@ def _print_part(part: PartLine, *, alone: bool) -> None:
         known = is_known(part.detail, part.window.end_us)
         for unit in part.detail["units"]:
             click.echo(f"      {unit_text(unit, known=known)}")
+    if part.detail.get("clock_known") is False:
+        click.echo("      no answer told how far off the meter's clock is: the window is a minute wider on each side")
     unknown = part.detail.get("unknown", {}).get("calls", 0)
     if unknown:
         click.echo(f"      unknown: {unknown:,} call{'' if unknown == 1 else 's'} (submeter sql unknown)")

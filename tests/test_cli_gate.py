@@ -87,6 +87,7 @@ def test_waiting_for_what_is_due_forgets_no_run_that_is_not(tmp_path: Path, monk
     lines = result.stdout.splitlines()
     assert any(line.startswith("baes/new  verified") for line in lines), result.output
     assert "1 run ended more than --max-age ago and was never read: submeter audit baes/old" in lines
+    assert any("how far off the meter's clock is: the window is a minute wider" in line for line in lines)
     assert result.exit_code == 3
 
 
