@@ -64,6 +64,11 @@ class AuditRequest:
             )
 
     @property
+    def of_pending(self) -> bool:
+        """Whether what is pending is meant, and not runs by name or a period alone."""
+        return not self.runs and (self.pending or not self.of_period)
+
+    @property
     def of_period(self) -> bool:
         return self.from_us is not None
 

@@ -92,6 +92,8 @@ class VerdictWriter:
         named = named_calls.unknown_calls(self._asked, api_key_id, share.window, most=LISTED_MAX) if found.able else ()
         again_us = next_read_us(found.chain, share, finding)
         detail = part_detail(found, finding, settings=self._settings, unknown=named)
+        episodes = self._look.episodes.get(share.run, ()) if share.run else ()
+        detail["clock_known"] = all(episode.skew_known for episode in episodes)
         if before is not None and before.final and before.rests_on:
             detail["differs_from_final"] = list(differences(before.rests_on, rests_on))
         now_us = self._clock.now_us()

@@ -184,8 +184,8 @@ def audit(
         print_report_json(report, {} if certificate is None else {"certificate": named})
     else:
         gate: Astray | None = None
-        if pending or not (runs or request.of_period):
-            gate = calls_astray(ledger, request.framework)
+        if request.of_pending:
+            gate = calls_astray(ledger, request.framework) if report.unlabelled else Astray()
         if as_log:
             print_report_log(report, now_us=invocation.clock.now_us(), gate=gate, framework=request.framework)
         else:
@@ -211,7 +211,7 @@ def run_audit(
     from ..audit.audits import audit_runs
     from ..audit.usage_api import UsageApi
 
-    clock = invocation.clock
+    clock, asked = invocation.clock, request
     with (
         UsageApi(settings, clock=clock) as client,
         Journal.open(invocation.ledger, mode="audit", clock=clock) as journal,
@@ -221,12 +221,27 @@ def run_audit(
             report = audit_runs(ledger, request=request, settings=settings, client=client, clock=clock, journal=journal)
             again_us = _next_look_us(report, clock.now_us(), settings) if wait else None
             if again_us is None:
-                return report
+                return report if request is asked else _with_skipped(report, invocation, ledger, asked, settings)
             waiting = [line.name for line in report.runs if not line.final]
             wait_until(again_us, what=some_of(waiting), summary=report.summary, clock=clock)
             # The runs of the first look, all of them: those that are final meanwhile stand in the last report too.
             named = tuple(line.name for line in report.runs if line.run is not None)
             request = replace(request, runs=named or request.runs, pending=False, force=False)
+
+
+def _with_skipped(
+    report: AuditReport, invocation: Invocation, ledger: Ledger, request: AuditRequest, settings: AuditSettings
+) -> AuditReport:
+    """The last of several reports, with where the runs stand by now that the first one passed over."""
+    from ..audit.audits import pending
+    from ..audit.reads import PageStore
+
+    if not request.of_pending:
+        return report
+    store = PageStore(reads_folder(invocation.ledger))
+    now = pending(ledger, request=request, settings=settings, clock=invocation.clock, reads_folder=store)
+    audited = {line.run for line in report.runs}
+    return replace(report, skipped=tuple(each for each in now.standings if each.run not in audited))
 
 
 def tell_new_ids(ledger: Ledger, journal: Journal, keys: KeyRing) -> None:
@@ -263,20 +278,22 @@ def _next_look_us(report: AuditReport, now_us: int, settings: AuditSettings) -> 
 
 def show_pending(invocation: Invocation, ledger: Ledger, framework: str | None, as_json: bool) -> int:
     """Print where every run stands and what is to do; the exit code, 3 while any lacks a final verdict."""
-    from ..audit.audits import pending_runs
+    from ..audit.audits import pending
     from ..audit.choice import AuditRequest
     from ..audit.reads import PageStore
     from ..audit.settings import read_settings
 
     framework = framework.lower() if framework else None
-    standings = pending_runs(
+    settings = read_settings(named_environment())
+    found = pending(
         ledger,
         request=AuditRequest(framework=framework, pending=True),
-        settings=read_settings(named_environment()),
+        settings=settings,
         clock=invocation.clock,
         reads_folder=PageStore(reads_folder(invocation.ledger)),
     )
-    astray = calls_astray(ledger, framework)
+    standings = found.standings
+    astray = calls_astray(ledger, framework) if found.unlabelled else Astray()
     if as_json:
         print_json([standing_record(standing) for standing in standings])
     else:
@@ -298,5 +315,5 @@ def show_pending(invocation: Invocation, ledger: Ledger, framework: str | None, 
     for line in gate_lines(standings, astray, framework):
         talk(line)
     if not as_json:
-        click.echo(gate_summary(standings, astray))
-    return FINE if is_open(standings, astray) else CANNOT_TELL
+        click.echo(gate_summary(standings, astray, settings.timing))
+    return FINE if is_open(standings, astray, settings.timing) else CANNOT_TELL

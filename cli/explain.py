@@ -16,7 +16,7 @@ from ..data.error import SubmeterError
 from ..data.paths import reads_folder
 from .invocation import CANNOT_TELL, Invocation, json_option, ledger_option, named_environment, pass_invocation
 from .output import print_json, records
-from .reasons import minutes_text, reason_lines, unit_text
+from .reasons import is_known, minutes_text, reason_lines, unit_text
 from .runs import RunName, find_run
 from .verdicts import unclaimed_record, unclaimed_text, window_record, window_text
 
@@ -123,8 +123,9 @@ def _print_part(part: PartExplanation) -> None:
     finding = part.finding
     click.echo(f"    {part.api_key_id}  {window_text(part.window)}  {_said(finding.verdict, finding.reason)}")
     if finding.bill_known:
+        known = is_known(part.detail, part.window.end_us)
         for unit in _units(part):
-            click.echo(f"      {unit_text(unit)}")
+            click.echo(f"      {unit_text(unit, known=known)}")
         if not part.residuals and finding.verdict in AGREE:
             click.echo("      nothing is left to explain" if _units(part) else "      no tokens in either book")
     else:

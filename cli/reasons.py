@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..data.audit_words import CLOSED, reason_words
+from ..data.audit_words import CLOSED, UNKNOWN, reason_words
 from ..data.clock import US_PER_MINUTE, utc
 
 _DIFFERS = {"excess": "more in the bill", "deficit": "more in the book"}
@@ -20,6 +20,11 @@ def reason_lines(reason: str | None, detail: Mapping[str, Any], *, closed: bool 
     said = reason_words(reason)
     if said is not None:
         lines.append(f"why: {said}{_of_reason(reason, detail)}")
+    for because in detail.get("because") or ():
+        if because != reason:
+            lines.append(
+                f"{'why' if not lines else 'or'}: {UNKNOWN if because == 'unknown' else reason_words(because)}"
+            )
     if closed or detail.get("closed"):
         lines.append(f"closed: {CLOSED}")
     joint = detail.get("joint") or ()
@@ -77,14 +82,25 @@ def where_lines(detail: Mapping[str, Any]) -> list[str]:
     return [*lines, f"and {count - listed:,} more places"] if lines and count > listed else lines
 
 
-def unit_text(unit: Mapping[str, Any]) -> str:
-    """One unit of both books: the run's own calls, other calls of the key that ended in its minutes, their bill."""
+def is_known(detail: Mapping[str, Any], window_end_us: int) -> bool:
+    """Whether every minute of a window is confirmed, so that equal books say that there is no difference."""
+    known_until_us = (detail.get("chain") or {}).get("known_until")
+    return known_until_us is not None and known_until_us >= window_end_us
+
+
+def unit_text(unit: Mapping[str, Any], *, known: bool) -> str:
+    """One unit of both books: the run's own calls, other calls of the key that ended in its minutes, their bill.
+
+    `known`: every minute is confirmed; before that a bill may still grow, and nothing is said of a difference.
+    """
     named = f"{unit['usage_endpoint']} {unit['model']} {unit['field']}"
     others = f", other calls of this key {unit['others']:,}" if unit.get("others") else ""
     if not unit["compared"]:
         return f"{named}: book {unit['book']:,}{others}, bill {unit['bill']:,}, uncompared (some answers did not say)"
     if unit["d"]:
         return f"{named}: book {unit['book']:,}{others}, bill {unit['bill']:,}, d {unit['d']:+,}"
+    if not known:
+        return f"{named}: book {unit['book']:,}{others}, bill so far {unit['bill']:,}"
     if unit["book"] == unit["bill"] and not others:
         return f"{named}: book = bill = {unit['bill']:,}"
     return f"{named}: book {unit['book']:,}{others}, bill of these minutes {unit['bill']:,}, no difference"

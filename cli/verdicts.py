@@ -11,7 +11,7 @@ from ..data.audit_words import CLOSED, reason_words
 from ..data.clock import US_PER_MINUTE, utc
 from .gate import Astray, gate_lines, gate_summary
 from .output import duration, print_json
-from .reasons import minute_text, reason_lines, unit_text
+from .reasons import is_known, minute_text, reason_lines, unit_text
 
 if TYPE_CHECKING:
     from ..audit.report import AuditReport, PartLine, RunLine, RunStanding, UnclaimedMinute
@@ -74,7 +74,7 @@ def _gate_lines(report: AuditReport, gate: Astray | None, framework: str | None)
 def _summary(report: AuditReport, gate: Astray | None) -> str:
     if gate is None or report.runs or report.unclaimed or report.unread:
         return report.summary
-    return gate_summary(report.skipped, gate)
+    return gate_summary(report.skipped, gate, report.timing)
 
 
 def _settings_text(report: AuditReport) -> str:
@@ -180,11 +180,14 @@ def _print_part(part: PartLine, *, alone: bool) -> None:
     if part.stands:
         return
     if part.detail.get("bill_known"):
+        known = is_known(part.detail, part.window.end_us)
         for unit in part.detail["units"]:
-            click.echo(f"      {unit_text(unit)}")
+            click.echo(f"      {unit_text(unit, known=known)}")
+    if part.detail.get("clock_known") is False:
+        click.echo("      no answer told how far off the meter's clock is: the window is a minute wider on each side")
     unknown = part.detail.get("unknown", {}).get("calls", 0)
     if unknown:
-        click.echo(f"      unknown: {unknown} calls (submeter sql unknown)")
+        click.echo(f"      unknown: {unknown:,} call{'' if unknown == 1 else 's'} (submeter sql unknown)")
     for each in part.detail.get("uncovered", ()):
         click.echo(f"      uncovered: {each['calls']} calls of {each['endpoint']} {each['model']}".rstrip())
     for each in part.detail.get("set_aside", ()):

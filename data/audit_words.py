@@ -47,6 +47,8 @@ REASONS = {
     "key_without_id": "calls used a key without an id, and the Usage API is asked by id",
     "no_key": "the run used no key, and none is known for its framework",
 }
+UNKNOWN = "the usage of a call in these minutes is not known, and it may be the difference"
+"""Why a verdict is `incomplete` where it has no narrower reason."""
 CLOSED = "asked for 7 days: it stands as it is"
 """Of a verdict that is final only because nothing was decided for so long."""
 

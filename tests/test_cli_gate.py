@@ -40,6 +40,13 @@ def test_one_run_without_a_final_verdict_keeps_it_shut(waiting: Waiting) -> None
     assert (gate_summary(standings, NONE_ASTRAY) == NOTHING_TO_DO) is done
 
 
+def test_verdicts_without_the_waiting_times_keep_it_shut() -> None:
+    assert not is_open([FINAL], NONE_ASTRAY, "test")
+    assert gate_summary([FINAL], NONE_ASTRAY, "test") == (
+        "Every run has a verdict, but of timing: test, which proves nothing"
+    )
+
+
 def test_every_kind_of_run_is_counted_and_told_what_to_do_about_it() -> None:
     standings = [
         FINAL,
@@ -65,6 +72,23 @@ def test_many_old_runs_are_named_by_the_age_of_the_oldest() -> None:
     standings = [standing(f"r-{n}", Waiting.TOO_OLD, age_min=60 * (30 + n)) for n in range(6)]
     (line,) = gate_lines(standings, NONE_ASTRAY, "baes")
     assert line.endswith("submeter audit --pending --framework baes --max-age 36h")
+
+
+def test_waiting_for_what_is_due_forgets_no_run_that_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with world(tmp_path) as here:
+        monkeypatch.setenv("OPENAI_ADMIN_KEY", here.sim.admin_key)
+        monkeypatch.setenv("SUBMETER_USAGE_API_URL", here.sim.base_url)
+        here.a_run("old")
+        here.at(26 * 3600)
+        here.a_run("new")
+        here.at(here.second + 4000)
+        words = ["audit", "--pending", "--wait"]
+        result = CliRunner().invoke(cli, words, obj=Invocation(ledger=here.path, clock=here.clock))
+    lines = result.stdout.splitlines()
+    assert any(line.startswith("baes/new  verified") for line in lines), result.output
+    assert "1 run ended more than --max-age ago and was never read: submeter audit baes/old" in lines
+    assert any("how far off the meter's clock is: the window is a minute wider" in line for line in lines)
+    assert result.exit_code == 3
 
 
 def test_calls_without_a_run_are_told_with_their_period_and_alone_they_keep_it_shut(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_a_real_audit_brings_a_file_from_pending_to_verified_with_what_was_bille
     assert late["usage_api_reconciliation"]["submeter"]["replaced"] == {"aggregate_metrics": {}}
 
 
-def test_runs_proven_jointly_are_verified_and_no_bucket_is_shared_out(tmp_path: Path) -> None:
+def test_runs_that_share_minutes_are_verified_each_and_no_bucket_is_shared_out(tmp_path: Path) -> None:
     with world(tmp_path) as here:
         here.a_run("r-1")
         here.a_run("r-2")
@@ -201,4 +201,18 @@ def test_runs_proven_jointly_are_verified_and_no_bucket_is_shared_out(tmp_path: 
     said = told["usage_api_reconciliation"]
     assert (told["verification_status"], told["aggregate_metrics"]["TOK_IN"]) == ("verified", 303)
     assert "total_tokens_in" not in said["attempts"][-1]
-    assert "proven jointly: baes/r-1, baes/r-2" in said["verification_message"]
+    assert said["verification_message"].endswith("agree to the token: 303 in, 33 out")
+
+
+def test_runs_of_which_one_hides_a_call_are_named_together_where_it_cannot_be_told_whose_it_is(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        here.a_run("r-1")
+        here.call(metered=False, tokens=(50, 5, 5))
+        here.a_run("r-2")
+        for wait_s in (4200, 1800):
+            here.at(here.second + wait_s)
+            here.audit("r-1", "r-2")
+        told = filled_after(here, tmp_path, "r-1")
+    said = told["usage_api_reconciliation"]
+    assert (told["verification_status"], told["usage_api_verification"]["verified"]) == ("warning", False)
+    assert "cannot be told which: baes/r-1, baes/r-2" in said["verification_message"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from submeter.cli.reasons import minutes_text, reason_lines, unit_text
+from submeter.cli.reasons import is_known, minutes_text, reason_lines, unit_text
 
 MINUTE = 1_761_645_600 // 60
 UNIT = {"usage_endpoint": "completions", "model": "m", "field": "input_tokens", "compared": True, "others": 0, "d": 0}
@@ -79,7 +79,22 @@ def test_all_runs_it_reaches_are_named_and_where_it_may_lie_and_that_it_stands_a
     ],
 )
 def test_a_unit_shows_its_book_the_other_calls_of_the_key_and_the_bill(unit: dict[str, Any], told: str) -> None:
-    assert unit_text(UNIT | unit) == f"completions m input_tokens: {told}"
+    assert unit_text(UNIT | unit, known=True) == f"completions m input_tokens: {told}"
+
+
+def test_nothing_is_said_of_a_difference_before_every_minute_is_confirmed() -> None:
+    assert unit_text(UNIT | {"book": 5, "bill": 5}, known=False).endswith("book 5, bill so far 5")
+    assert is_known({"chain": {"known_until": 60}}, 60)
+    assert not is_known({"chain": {"known_until": 59}}, 60)
+    assert not is_known({}, 60)
+
+
+def test_all_that_may_explain_an_excess_is_told() -> None:
+    assert reason_lines(None, {"because": ["unknown"]}) == [
+        "why: the usage of a call in these minutes is not known, and it may be the difference"
+    ]
+    told = reason_lines("gap", {"because": ["gap", "hosted"]})
+    assert [line.partition(":")[0] for line in told] == ["why", "or"]
 
 
 def test_minutes_are_told_as_stretches() -> None:
