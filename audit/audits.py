@@ -136,9 +136,9 @@ def _parts(seen: Look, runs: Sequence[RunName], request: AuditRequest) -> Parts:
             for key, each in seen.keys.items()
             for chain in each.chains
             for share in each.shares_in(chain)
-            if share.run is None or (share not in [s for _, s in found] and _inside(share, request))
+            if share.run is None or _inside(share, request)
         ]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _inside(share: Share, request: AuditRequest) -> bool:
@@ -207,8 +207,7 @@ def _judged(
     clock: Clock,
 ) -> AuditReport:
     writer = VerdictWriter(asked, seen, judge, settings=settings, journal=journal, clock=clock)
-    parts = list(_parts(seen, runs, request))
-    parts += [part for part in _touched(seen, judge, due) if part not in parts]
+    parts = list(dict.fromkeys([*_parts(seen, runs, request), *_touched(seen, judge, due)]))
     judge.gather([(key, seen.keys[key].chain_of(share.window)) for key, share in parts])
     judge.digest_calls(parts)
     lines: dict[tuple[str, RunName | None, Window], PartLine] = {}
@@ -236,7 +235,8 @@ def _judged(
         verdict, reason = run_verdict(own, keyless=keyless)
         bills = [each for each in unclaimed if each.api_key_id in {key for key, _ in seen.parts_of(run)}]
         line = writer.write_run(run, own, verdict=verdict, reason=reason, keyless=keyless, unclaimed=bills)
-        if run in runs or request.of_period or not line.final or not all(part.stands for part in own):
+        # Neighbours that were read along have their rows; a report on named runs is on those alone.
+        if run in runs or (not request.runs and (request.of_period or not all(part.stands for part in own))):
             said.append(line)
     said += [
         RunLine(
