@@ -12,7 +12,6 @@ Never here: a key, a prompt, a completion; a certificate may be published.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +30,6 @@ from .choice import AuditRequest, find_run
 from .finding import ChainFinding, Finding
 from .judge import Judge
 from .look import Look, look
-from .place_chain import place_chain
 from .questions import Asking, asking
 from .reads import PageStore
 from .reconcile import judge_chain
@@ -103,8 +101,8 @@ class _Maker:
         ]
         evidence = told_chains([each for each, _ in told], [calls for _, calls in told], self._run)
         chains, lines = [], []
-        for part, (_, finding) in zip(evidence, findings, strict=True):
-            again = self._derived(part, ground, finding)
+        for part, (found, finding) in zip(evidence, findings, strict=True):
+            again = self._derived(part, ground, found, finding)
             lines.append(line_of(again, self._run))
             chains.append({**part.told, "found": found_record(again, self._run)})
         keyless = self._look.keyless.get(self._run, 0)
@@ -145,14 +143,15 @@ class _Maker:
             )
         return found, finding
 
-    def _derived(self, part: ToldChain, ground: Ground, finding: Finding) -> ChainFinding:
-        """What the evidence alone gives. Raises `SubmeterError` where that is not what the ledger gives."""
+    def _derived(self, part: ToldChain, ground: Ground, found: ChainFinding, finding: Finding) -> ChainFinding:
+        """What the evidence alone gives. Raises `SubmeterError` where that is not what the ledger gives.
+
+        No placement is searched for here: that of the audit is told, and searched for again when it is checked.
+        """
         chain, problems = chain_of(part, ground)
         if chain is None or problems:
             raise _not_again(self._run, f"{part.name}: {problems[0]}")
-        again = judge_chain(
-            chain, place=lambda solved: place_chain(solved, shift_min=ground.shift_min, now_s=time.monotonic)
-        )
+        again = judge_chain(chain, place=lambda _: found.placed)
         line = line_of(again, self._run)
         if (line.verdict, line.reason) != (finding.verdict, finding.reason):
             told = f"it is {said(line.verdict, line.reason)} by it, not {said(finding.verdict, finding.reason)}."
