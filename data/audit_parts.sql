@@ -31,7 +31,13 @@ WITH said AS (
 ),
 rested AS (
     SELECT
-        *,
+        framework,
+        run_id,
+        api_key_id,
+        window_start,
+        last,
+        final_at,
+        attempts,
         CAST(last.rests_on ->> 'from' AS BIGINT) AS from_minute,
         CAST(last.rests_on ->> 'until' AS BIGINT) AS until_minute
     FROM said
