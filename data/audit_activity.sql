@@ -20,7 +20,13 @@ WITH reached AS (
 ),
 numbered AS (
     SELECT
-        *,
+        api_key_id,
+        framework,
+        run_id,
+        first_minute,
+        last_minute,
+        standing,
+        open,
         count(*) FILTER (before IS NULL OR first_minute > before + 1) OVER (
             PARTITION BY api_key_id, framework, run_id
             ORDER BY first_minute, last_minute

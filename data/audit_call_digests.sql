@@ -6,28 +6,26 @@ WITH stretches AS (
         from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]'),
         recursive := true
     )
+),
+begun AS (
+    SELECT
+        t.api_key_id,
+        t.from_minute,
+        t.to_minute,
+        c.call_id,
+        c.digest
+    FROM stretches AS t
+    LEFT JOIN audit_creates AS c
+        ON c.api_key_id = t.api_key_id
+        AND c.first_minute >= t.from_minute
+        AND c.first_minute < t.to_minute
 )
 SELECT
-    t.api_key_id,
-    t.from_minute,
-    t.to_minute,
-    count(c.call_id) AS calls,
-    CAST(
-        coalesce(
-            bit_xor(
-                hash(
-                    c.call_id, c.framework, c.run_id, CASE WHEN NOT c.open THEN c.end_minute END, c.standing,
-                    c.usage_endpoint, c.response_model, c.request_model, c.input_tokens, c.cached_input_tokens,
-                    c.output_tokens, c.images
-                )
-            ) FILTER (c.call_id IS NOT NULL),
-            0
-        ) AS VARCHAR
-    ) AS digest
-FROM stretches AS t
-LEFT JOIN audit_creates AS c
-    ON c.api_key_id = t.api_key_id
-    AND c.first_minute >= t.from_minute
-    AND c.first_minute < t.to_minute
-GROUP BY t.api_key_id, t.from_minute, t.to_minute
-ORDER BY t.api_key_id, t.from_minute, t.to_minute;
+    api_key_id,
+    from_minute,
+    to_minute,
+    count(call_id) AS calls,
+    CAST(coalesce(bit_xor(digest) FILTER (call_id IS NOT NULL), 0) AS VARCHAR) AS digest
+FROM begun
+GROUP BY api_key_id, from_minute, to_minute
+ORDER BY api_key_id, from_minute, to_minute;

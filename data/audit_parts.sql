@@ -31,7 +31,13 @@ WITH said AS (
 ),
 rested AS (
     SELECT
-        *,
+        framework,
+        run_id,
+        api_key_id,
+        window_start,
+        last,
+        final_at,
+        attempts,
         CAST(last.rests_on ->> 'from' AS BIGINT) AS from_minute,
         CAST(last.rests_on ->> 'until' AS BIGINT) AS until_minute
     FROM said
@@ -41,12 +47,7 @@ by_minute AS (
         api_key_id,
         first_minute,
         count(*) AS calls,
-        bit_xor(
-            hash(
-                call_id, framework, run_id, CASE WHEN NOT open THEN end_minute END, standing, usage_endpoint,
-                response_model, request_model, input_tokens, cached_input_tokens, output_tokens, images
-            )
-        ) AS digest
+        bit_xor(digest) AS digest
     FROM audit_creates
     WHERE api_key_id IS NOT NULL
     GROUP BY api_key_id, first_minute

@@ -3,6 +3,7 @@
 -- ended_at and completed_at, which is the provider's own clock (chat tells only `created`, so that it may be long before
 -- the end); ours is corrected by the process's skew. Counts are tokens (images: images) as reported. open: it may still be billed and counted, at most 24 hours after its start: it has not
 -- ended, or it is background work whose usage nobody told yet; it ends now. loose: its tokens may be billed in parts.
+-- digest: of all that a verdict rests on; equal digests, equal calls.
 -- Read by the audit, which keeps it for the length of one look.
 CREATE OR REPLACE VIEW audit_creates AS
 WITH shifted AS (
@@ -97,5 +98,9 @@ SELECT
     cached_input_tokens,
     cache_write_tokens,
     output_tokens,
-    images
+    images,
+    hash(
+        call_id, framework, run_id, CASE WHEN NOT open THEN end_us // 60000000 END, standing, usage_endpoint, endpoint,
+        response_model, request_model, background, hosted, input_tokens, cached_input_tokens, output_tokens, images
+    ) AS digest
 FROM ended;
