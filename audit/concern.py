@@ -12,7 +12,7 @@ from .bucket import UsageEndpoint
 from .case import Case
 from .chain import Share
 from .finding import ChainFinding, Finding, Unit, Unplaced
-from .history import FALL_US, History
+from .history import FALL_US, History, spaced
 from .solve import Solved
 from .unit import BillRow, BookRow, Field
 from .verdict import FINAL, Reason, Verdict
@@ -21,6 +21,8 @@ DEFICIT_FINAL_US = FALL_US
 """What rests on a deficit is believed this long after the window: the provider may only be late."""
 CLOSED_US = 7 * 24 * 3600 * 1_000_000
 """A run that is still not final this long after its first read is closed as it stands."""
+CLOSED_READS = 1
+"""Reads beside those that would confirm it, before a run is closed."""
 
 
 def whole(finding: Finding, found: ChainFinding, share: Share) -> Finding:
@@ -52,16 +54,21 @@ def _settled_for(case: Case, us: int) -> bool:
 
 
 def _is_closed(case: Case) -> bool:
-    """Whether a run has been asked for long enough. One that goes on, or was never read, never is."""
+    """Whether a run has been asked for long enough, and often enough: who comes back after a week reads it first.
+
+    One that goes on, or was never read, never is.
+    """
     if case.share.open or case.share.window.end_us > case.chain.now_us:
         return False
-    asked = [
+    asked = sorted(
         read.asked_us
         for history in case.chain.histories.values()
         for read in history.reads
         if read.window.overlaps(case.share.window)
-    ]
-    return bool(asked) and case.chain.now_us >= min(asked) + CLOSED_US
+    )
+    waiting = case.chain.waiting
+    enough = len(spaced(asked, waiting.interval_us)) >= waiting.stable_reads + CLOSED_READS
+    return enough and case.chain.now_us >= asked[0] + CLOSED_US
 
 
 def last_good_us(history: History, share: Share) -> int:

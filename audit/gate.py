@@ -104,20 +104,19 @@ def make_borders(
         if not each.item.open:
             _add(booked[each.item.end], each.item.total)
     late, early = _by_border(fitted, start, until, width)
-    difference = list(nothing)
+    so_far = [nothing]
+    for minute in range(start, max(until, known)):
+        so_far.append(tuple(a + b for a, b in zip(so_far[-1], billed.get(minute, nothing), strict=True)))
+    booked_so_far = list(nothing)
     differences: list[Vector] = []
     gates: list[Gate] = []
     for border in range(start, until + 1):
-        if border > start:
-            for place in range(width):
-                difference[place] += (
-                    billed.get(border - 1, nothing)[place] - booked[border - 1][place]
-                    if (border - 1 in booked)
-                    else billed.get(border - 1, nothing)[place]
-                )
-        differences.append(tuple(difference))
-        after = _bounds(late.get(border), billed, nothing, range(border, known))
-        before = _bounds(early.get(border), billed, nothing, range(border - 1, start - 1, -1))
+        if border - 1 in booked:
+            _add(booked_so_far, booked[border - 1])
+        difference = tuple(a - b for a, b in zip(so_far[border - start], booked_so_far, strict=True))
+        differences.append(difference)
+        after = _bounds(late.get(border), so_far, start, border, known, late=True)
+        before = _bounds(early.get(border), so_far, start, border, known, late=False)
         gates.append(
             Gate(
                 low=tuple(d - b for d, b in zip(difference, before, strict=True)),
@@ -185,25 +184,26 @@ def _by_border(
     return late, early
 
 
-def _bounds(sums: _Sums | None, billed: Mapping[int, Vector], nothing: Vector, minutes: range) -> Vector:
-    """The most of these tokens that can lie in these minutes, minute after minute away from the border.
+def _bounds(sums: _Sums | None, so_far: Sequence[Vector], start: int, border: int, known: int, *, late: bool) -> Vector:
+    """The most of these tokens that can lie at or after a border (`late`), or before it.
 
-    For every cut: what is billed up to it, and the tokens of calls that reach past it.
+    For every minute that is the last (early: the first) of some call: what is billed up to it, and the tokens of calls
+    that reach past it. `so_far`: what was billed before each minute from `start` to `known`.
     """
     if not sums:
-        return nothing
+        return (0,) * len(so_far[0])
+    minutes = sorted((minute for minute in sums if minute < known), reverse=not late)
+    at_border = so_far[border - start]
     found: list[int] = []
-    for place in range(len(nothing)):
+    for place, here in enumerate(at_border):
         left = best = sum(total[place] for total in sums.values())
-        billed_sum = 0
-        reach = max(sums) if minutes.step > 0 else min(sums)
         for minute in minutes:
-            if (minute > reach) if minutes.step > 0 else (minute < reach):
-                break
-            billed_sum += billed.get(minute, nothing)[place]
-            if minute in sums:
-                left -= sums[minute][place]
-            best = min(best, billed_sum + left)
+            left -= sums[minute][place]
+            if late:
+                billed = so_far[min(minute + 1, known) - start][place] - here
+            else:
+                billed = here - so_far[max(minute, start) - start][place]
+            best = min(best, billed + left)
         found.append(best)
     return tuple(found)
 

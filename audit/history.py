@@ -207,3 +207,12 @@ def differs_since(history: History, window: Window, us: int) -> bool:
         if then and then[-1] != told[-1][1]:
             return True
     return False
+
+
+def spaced(times: Iterable[int], interval_us: int) -> list[int]:
+    """Those times that count: each at least the interval after the one before."""
+    counted: list[int] = []
+    for time_us in times:
+        if not counted or time_us - counted[-1] >= interval_us:
+            counted.append(time_us)
+    return counted

@@ -9,11 +9,9 @@ Pure. Times are microseconds UTC.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from .chain import Chain, Share
 from .finding import Finding
-from .history import differs_since
+from .history import differs_since, spaced
 from .verdict import Reason
 from .window import Window
 
@@ -46,7 +44,7 @@ def next_read_us(chain: Chain, share: Share, finding: Finding) -> int | None:
         return max(window.end_us, max(failed) + waiting.interval_us)
     settled_us = window.end_us + waiting.settle_us
     steady = _since_change(chain, window)
-    counted = _counted(steady, waiting.interval_us)
+    counted = spaced(steady, waiting.interval_us)
     if not counted:
         return window.end_us
     if len(counted) < waiting.stable_reads or max(steady) < settled_us:
@@ -67,12 +65,3 @@ def _since_change(chain: Chain, window: Window) -> list[int]:
         read.asked_us for history in histories for read in history.reads if read.good and window.end - 1 in read.window
     }
     return sorted(us for us in times if not any(differs_since(each, window, us) for each in histories))
-
-
-def _counted(times: Iterable[int], interval_us: int) -> list[int]:
-    """Those times that count: each at least the interval after the one before."""
-    counted: list[int] = []
-    for time_us in times:
-        if not counted or time_us - counted[-1] >= interval_us:
-            counted.append(time_us)
-    return counted

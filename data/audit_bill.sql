@@ -2,10 +2,12 @@
 -- counted it. minute: whole minutes since 1970-01-01 UTC. $stretches: JSON text, a list of objects
 -- of api_key_id, from_minute and to_minute; $read_ids: JSON text, a list of texts. Read by the audit.
 WITH stretches AS (
-    SELECT unnest(
-        from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]'),
-        recursive := true
-    )
+    SELECT told.api_key_id, told.from_minute, told.to_minute
+    FROM (
+        SELECT unnest(
+            from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]')
+        ) AS told
+    ) AS listed
 ),
 asked AS (
     SELECT unnest(from_json($read_ids, '["VARCHAR"]')) AS read_id

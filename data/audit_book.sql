@@ -5,10 +5,12 @@
 -- $stretches: JSON text, a list of objects of api_key_id, from_minute and to_minute: calls active first in it;
 -- $apart BOOLEAN. Read by the audit.
 WITH stretches AS (
-    SELECT unnest(
-        from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]'),
-        recursive := true
-    )
+    SELECT told.api_key_id, told.from_minute, told.to_minute
+    FROM (
+        SELECT unnest(
+            from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]')
+        ) AS told
+    ) AS listed
 )
 SELECT
     c.api_key_id,

@@ -2,10 +2,12 @@
 -- begin in it, and a digest of them, the same as in audit_parts.
 -- $stretches: JSON text, a list of objects of api_key_id, from_minute and to_minute. Read by the audit.
 WITH stretches AS (
-    SELECT unnest(
-        from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]'),
-        recursive := true
-    )
+    SELECT told.api_key_id, told.from_minute, told.to_minute
+    FROM (
+        SELECT unnest(
+            from_json($stretches, '[{"api_key_id": "VARCHAR", "from_minute": "BIGINT", "to_minute": "BIGINT"}]')
+        ) AS told
+    ) AS listed
 ),
 begun AS (
     SELECT

@@ -1,10 +1,10 @@
--- One row = one create of a key that has an id, as the audit counts it: minutes by the provider's clock, whole minutes
--- since 1970-01-01 UTC. first_minute: the one before its start; end_minute: that of the latest of start,
+-- One row = one create, as the audit counts it; api_key_id NULL: of a key without an id. Minutes by the provider's clock,
+-- whole minutes since 1970-01-01 UTC. first_minute: the one before its start; end_minute: that of the latest of start,
 -- ended_at and completed_at, which is the provider's own clock (chat tells only `created`, so that it may be long before
--- the end); ours is corrected by the process's skew. Counts are tokens (images: images) as reported. open: it may still be billed and counted, at most 24 hours after its start: it has not
--- ended, or it is background work whose usage nobody told yet; it ends now. loose: its tokens may be billed in parts.
--- digest: of all that a verdict rests on; equal digests, equal calls.
--- Read by the audit, which keeps it for the length of one look.
+-- the end); ours is corrected by the process's skew. Counts are tokens (images: images) as reported.
+-- open: it may still be billed and counted, at most 24 hours after its start, and ends now: it has not ended, or it is
+-- background work whose usage nobody told yet. loose: its tokens may be billed in parts. digest: of all that a verdict
+-- rests on; equal digests, equal calls. Read by the audit, which keeps it for the length of one look.
 CREATE OR REPLACE VIEW audit_creates AS
 WITH shifted AS (
     -- Few processes, if any, have a skew: nearly always nothing is joined.

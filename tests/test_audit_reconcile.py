@@ -475,9 +475,16 @@ def test_verified_is_final_and_over_only_a_day_after_the_window() -> None:
 def test_what_cannot_be_told_is_closed_seven_days_after_the_first_read() -> None:
     rows = [booked()]
     week = LATER + 7 * DAY
+    bill = [billed(model="house-model-2")]
     for now, closed in ((week - 1, False), (week, True)):
-        finding = first_finding(rows, [billed(model="house-model-2")], now_us=now * MINUTE_US)
+        finding = first_finding(rows, bill, bill, bill, now_us=now * MINUTE_US)
         assert (finding.reason, finding.final, finding.closed) == ("renamed", closed, closed)
+
+
+def test_who_comes_back_after_a_week_with_two_reads_has_one_more_before_a_run_is_closed() -> None:
+    bill = [billed(model="house-model-2")]
+    finding = first_finding([booked()], bill, bill, now_us=(LATER + 8 * DAY) * MINUTE_US)
+    assert not finding.closed
 
 
 def test_a_run_that_goes_on_is_never_closed() -> None:

@@ -75,12 +75,12 @@ BUGS: dict[str, tuple[Patch, ...]] = {
     "calls billed before their end forgotten": (
         (
             "gate.py",
-            "before = _bounds(early.get(border), billed, nothing, range(border - 1, start - 1, -1))",
+            "before = _bounds(early.get(border), so_far, start, border, known, late=False)",
             "before = nothing",
         ),
     ),
     "calls billed after their end forgotten": (
-        ("gate.py", "after = _bounds(late.get(border), billed, nothing, range(border, known))", "after = nothing"),
+        ("gate.py", "after = _bounds(late.get(border), so_far, start, border, known, late=True)", "after = nothing"),
     ),
     "a minute fits a call only if it bills nothing else": (
         ("gate.py", "have >= need for have, need in", "have == need for have, need in"),
