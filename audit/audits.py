@@ -30,6 +30,7 @@ from .settings import AuditSettings
 from .unclaimed import find_unclaimed
 from .unit import RunName
 from .usage_api import UsageApi
+from .verdict import Reason, Verdict
 from .window import UNCLAIMED_MIN, Window, minute_of, read_windows
 from .write import VerdictWriter
 
@@ -66,7 +67,7 @@ def audit_runs(
         runs, skipped = choose(seen, judge, request)
         parts = _parts(seen, runs, request)
         due = _due(seen, judge, parts, request)
-    if not runs and not parts:
+    if not runs and not parts and not seen.period_keyless:
         return AuditReport(
             skipped=tuple(skipped),
             unlabelled=seen.unlabelled,
@@ -250,6 +251,18 @@ def _judged(
         for (_, run_of, _), line in sorted(lines.items(), key=lambda each: (each[0][0], each[0][2]))
         if run_of is None
     ]
+    if seen.period_keyless:
+        said.append(
+            RunLine(
+                run=None,
+                verdict=Verdict.NOT_AUDITABLE,
+                reason=Reason.KEY_WITHOUT_ID,
+                final=False,
+                attempt=1,
+                parts=(),
+                keyless=seen.period_keyless,
+            )
+        )
     return AuditReport(
         runs=tuple(said),
         unclaimed=unclaimed,

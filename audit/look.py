@@ -68,6 +68,8 @@ class Look:
     """Calls that could be of this run or of another."""
     unlabelled: int
     """Creates without a run."""
+    period_keyless: int
+    """Creates of the period on keys without an id; 0 where no period is looked at."""
     gaps: Sequence[Gap]
     keys: Mapping[str, KeyLook]
 
@@ -151,7 +153,10 @@ def look(
         wanted |= {configured[framework]} if framework in configured else set()
     else:
         wanted = keys | set(configured.values())
-    ends = {} if begun_in is None else questions.period_ends(asked, begun_in, shift_min=shift_min)
+    ends: Mapping[str, int] = {}
+    period_keyless = 0
+    if begun_in is not None:
+        ends, period_keyless = questions.period_ends(asked, begun_in, shift_min=shift_min, framework=framework)
     laid = {
         key: key_look(
             key,
@@ -182,6 +187,7 @@ def look(
         keyless={run: n for run, n in keyless.items() if n},
         ambiguous=ambiguous,
         unlabelled=unlabelled,
+        period_keyless=period_keyless,
         gaps=questions.gaps(asked, shift_min=shift_min),
         keys=laid,
         _by_run=by_run,

@@ -148,10 +148,14 @@ def activities(asked: Asking, *, shift_min: int) -> tuple[Activity, ...]:
     )
 
 
-def period_ends(asked: Asking, begun_in: Window, *, shift_min: int) -> dict[str, int]:
-    """The last active minute of each key's calls whose first one lies in a window."""
-    period = {"from_minute": begun_in.start, "to_minute": begun_in.end, "shift_min": shift_min}
-    return dict(asked.rows("audit_period_ends", period))
+def period_ends(
+    asked: Asking, begun_in: Window, *, shift_min: int, framework: str | None
+) -> tuple[dict[str, int], int]:
+    """Of the calls whose first active minute lies in a window: each key's last active minute, and how many of them are
+    on keys without an id."""
+    period = {"from_minute": begun_in.start, "to_minute": begun_in.end, "shift_min": shift_min, "framework": framework}
+    rows = asked.rows("audit_period_ends", period)
+    return {key: last for key, last, _ in rows if key is not None}, sum(keyless for _, _, keyless in rows)
 
 
 def own_keys(asked: Asking) -> dict[str, frozenset[str]]:

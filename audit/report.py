@@ -78,7 +78,9 @@ class RunLine:
 
     @property
     def name(self) -> str:
-        return run_text(self.run) if self.run else ", ".join(sorted({part.api_key_id for part in self.parts}))
+        if self.run:
+            return run_text(self.run)
+        return ", ".join(sorted({part.api_key_id for part in self.parts})) or "calls on keys without an id"
 
     @property
     def closed(self) -> bool:

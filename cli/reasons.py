@@ -28,7 +28,9 @@ def reason_lines(reason: str | None, detail: Mapping[str, Any], *, closed: bool 
     if closed or detail.get("closed"):
         lines.append(f"closed: {CLOSED}")
     joint = detail.get("joint") or ()
-    if joint:
+    if len(joint) == 1:
+        lines.append(f"joint: it is {joint[0]} or calls that no run has, and cannot be told which")
+    elif joint:
         lines.append(f"joint: it is one of these runs, and cannot be told which: {', '.join(joint)}")
     lines += where_lines(detail)
     return lines

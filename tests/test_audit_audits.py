@@ -307,6 +307,20 @@ def test_a_call_without_a_run_is_verified_with_its_period_and_one_past_the_meter
     assert report.exit_code == (0 if metered else 1)
 
 
+@pytest.mark.parametrize("with_id", [True, False])
+def test_a_period_with_a_call_on_a_key_without_an_id_is_not_verified_as_a_whole(here: World, with_id: bool) -> None:
+    here.call("chatdev")
+    here.call("other", with_id=with_id)
+    period: dict[str, Any] = {"from_us": BEGIN_S * 1_000_000, "to_us": here.clock.now_us()}
+    settle(here)
+    here.audit(**period)
+    here.at(here.second + 30 * MINUTE)
+    report = here.audit(**period)
+    assert report.exit_code == (0 if with_id else 3)
+    keyless = [(line.name, line.verdict, line.keyless) for line in report.runs if line.keyless]
+    assert keyless == ([] if with_id else [("calls on keys without an id", Verdict.NOT_AUDITABLE, 1)])
+
+
 def test_a_period_that_has_not_ended_is_pending(here: World) -> None:
     here.call("chatdev")
     period: dict[str, Any] = {"from_us": BEGIN_S * 1_000_000, "to_us": (BEGIN_S + 10 * 3600) * 1_000_000}
