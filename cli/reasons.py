@@ -27,7 +27,7 @@ def reason_lines(reason: str | None, detail: Mapping[str, Any], *, closed: bool 
             )
     if closed or detail.get("closed"):
         lines.append(f"closed: {CLOSED}")
-    joint = detail.get("joint") or ()
+    joint: Sequence[str] = detail.get("joint") or ()
     if len(joint) == 1:
         lines.append(f"joint: it is {joint[0]} or calls that no run has, and cannot be told which")
     elif joint:
