@@ -49,10 +49,7 @@ class Judge:
         self._answered = questions.answers(asked)
         self._uses = questions.model_uses(asked, self._answered)
         self._billed = questions.billed_models(asked)
-        self._latest = {
-            key: LatestReads((read.window, read.asked_us) for read in reads)
-            for key, reads in questions.read_windows(asked).items()
-        }
+        self._latest = {key: LatestReads(reads) for key, reads in questions.read_windows(asked).items()}
         self._chains: dict[tuple[str, int], Chain] = {}
         self._found: dict[tuple[str, int], ChainFinding] = {}
         self._facts: dict[str, KeyFacts] = {}

@@ -100,15 +100,6 @@ class StoredRead:
     holes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadWindow:
-    """Where a key was read, and when last."""
-
-    api_key_id: str
-    window: Window
-    asked_us: int
-
-
 def episodes(asked: Asking) -> tuple[Episode, ...]:
     """Every run episode, by its begin."""
     return tuple(
@@ -321,13 +312,13 @@ def gaps(asked: Asking, *, shift_min: int) -> tuple[Gap, ...]:
     )
 
 
-def read_windows(asked: Asking) -> dict[str, list[ReadWindow]]:
+def read_windows(asked: Asking) -> dict[str, list[tuple[Window, int]]]:
     """Where each key was read, and when last."""
-    found: dict[str, list[ReadWindow]] = defaultdict(list)
+    found: dict[str, list[tuple[Window, int]]] = defaultdict(list)
     for key, start_us, end_us, asked_us, _ in asked.rows("audit_latest_reads"):
         if end_us > start_us:
             window = Window(start=start_us // US_PER_MINUTE, end=end_us // US_PER_MINUTE)
-            found[key].append(ReadWindow(api_key_id=key, window=window, asked_us=asked_us))
+            found[key].append((window, asked_us))
     return found
 
 
