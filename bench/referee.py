@@ -18,9 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from audit_referee import audit_world
+from referee_calls import Bounds
 from referee_moment import Judges
 from referee_table import Table
-from referee_world import Bounds
 
 BEYOND = {
     "no": Bounds(),

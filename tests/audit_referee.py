@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from referee_borders import finds_clear
+from referee_calls import Bounds
 from referee_moment import Judges, Moment
 from referee_truth import joint_of, run_of, truth_of, unplaced_is_false, why_false
-from referee_world import Bounds, World
+from referee_world import World
 
 SECOND_OPINION_EVERY = 8
 """Of so many worlds one is judged by the border form, too."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import border_form
+from referee_calls import IMAGE, NEW_NAME, SPEECH, Call
 from referee_moment import ENDPOINTS, Moment
 from referee_truth import run_of
-from referee_world import IMAGE, NEW_NAME, SPEECH, Call
 
 CALLS_MAX = 60
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from referee_world import ASKED, NEW_NAME, Asked, Call, Shown, World
+from referee_calls import ASKED, NEW_NAME, Asked, Call, Shown
+from referee_world import World
 
 MINUTE_US = 60_000_000
 MODULES = ("bucket", "window", "unit", "pair", "unknown", "history", "chain", "reconcile", "facts")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from audit_referee import Said
 
 FALSE_KEPT = 200
+_STUCK = ("stuck", "pending", "unavailable", "not_permitted")
 
 
 @dataclass(kw_only=True)
@@ -47,6 +48,11 @@ class Table:
                 self.needless["rate", f"{each.rate}", word] += 1
                 self.needless["gap", f"{round(each.gap_min)}", word] += 1
 
+    @property
+    def untrue(self) -> int:
+        """Verdicts that say what is not so; the rest of `false` only does not come to an end."""
+        return sum(not why.startswith(_STUCK) for _, why in self.false)
+
     def merge(self, other: Table) -> None:
         """Take in what another process saw."""
         self.worlds += other.worlds
@@ -58,7 +64,8 @@ class Table:
 
     def text(self) -> str:
         """The whole table, to be read."""
-        lines = [f"referee: {self.worlds} worlds, {self.said} verdicts, {len(self.false)} of them false"]
+        lines = [f"referee: {self.worlds} worlds, {self.said} verdicts, {self.untrue} of them false"]
+        lines[0] += f", {len(self.false) - self.untrue} stuck where they should agree"
         lines += [f"  seed {seed}: {why}" for seed, why in self.false[:20]]
         lines += ["", "verdict of the last audit, by what is true of the run"]
         lines += [f"  {v:20} {cause:46} {n:9}" for (v, cause), n in sorted(self.verdicts.items())]

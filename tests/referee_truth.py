@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from referee_calls import DAY, INTERVAL, NEW_NAME, SETTLE, Call, Piece
 from referee_moment import ENDPOINTS, Moment
-from referee_world import DAY, INTERVAL, NEW_NAME, SETTLE, Call, Piece
 
 AGREE = ("verified", "no_activity")
 

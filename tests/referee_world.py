@@ -11,30 +11,27 @@ from __future__ import annotations
 import bisect
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-K = 5
-SETTLE = 60
-INTERVAL = 30
-DAY = 24 * 60
-BEGIN = 1000.0
-SKEW = 0.98
-"""Minutes that a clock may be off: just under one."""
-
-Tokens = tuple[int, int, int, int]
-"""Input, cached input, output, images."""
-
-Shown = dict[int, dict[tuple[str, bool], Tokens]]
-"""A bill by minute, model and whether it is batch work."""
-
-MODELS = ("gpt-4o-mini-2024-07-18", "gpt-4.1-2025-04-14", "sol-large")
-ASKED = {MODELS[0]: "gpt-4o-mini", MODELS[1]: "gpt-4.1", MODELS[2]: "sol"}
-"""What programs ask for. The last is a moving name: no rule of names leads from it to the model."""
-NEVER_COUNTED = "gpt-4-0613"
-NEW_NAME = "house-model-billed"
-EMBEDDING = "text-embedding-3-small"
-IMAGE = "gpt-image-1"
-SPEECH = "gpt-4o-transcribe"
+from referee_calls import (
+    ASKED,
+    BEGIN,
+    DAY,
+    EMBEDDING,
+    IMAGE,
+    MODELS,
+    NEVER_COUNTED,
+    NEW_NAME,
+    SETTLE,
+    SPEECH,
+    Asked,
+    Bounds,
+    Call,
+    K,
+    Piece,
+    Run,
+    Shown,
+    Tokens,
+)
 
 TROUBLES = (
     ("none", 20),
@@ -53,111 +50,6 @@ TROUBLES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """How badly a world may behave. The defaults are what the audit says it can stand."""
-
-    lag: int = SETTLE
-    shift: int = K
-    skew: float = SKEW
-    one_sign: bool = True
-
-
-@dataclass(slots=True)
-class Piece:
-    """Tokens in one minute of the bill, and from when on the provider shows them."""
-
-    minute: int
-    seen_at: float
-    tokens: Tokens
-
-
-@dataclass(slots=True, kw_only=True)
-class Call:
-    """One call as it was in truth."""
-
-    key: int
-    begin: float
-    end: float
-    usage_endpoint: str
-    model: str
-    tokens: Tokens
-    run: int | None
-    standing: str = "counted"
-    """As the meter sees it in the end; `hidden`: it does not."""
-    billed: float = 1.0
-    """How much of it the provider bills."""
-    extra: int = 0
-    """Content that a hosted tool read, billed as input beside what the call reports."""
-    bill_model: str | None = None
-    """Another name it is billed under; None: its own."""
-    shown_model: str | None = None
-    """Of calls whose answer named no model: what was asked for."""
-    told: float = -1.0
-    """When a later answer told the usage of background work."""
-    silent: bool = False
-    loose: bool = False
-    batch: bool = False
-    any_model: bool = False
-    optional: bool = False
-    clock: float = 0.0
-    end_clock: float = 0.0
-    labelled: bool = True
-    pieces: list[Piece] = field(default_factory=list)
-
-    def shown_standing(self, now: float) -> str:
-        """What the ledger makes of it at some moment."""
-        if self.standing == "counted" and (now < self.end or now < self.told):
-            return "unknown"
-        return self.standing
-
-    def is_open(self, now: float) -> bool:
-        return now < self.end or (now < self.told and now < self.begin + DAY)
-
-    def begin_minute(self) -> int:
-        return int(self.begin + self.clock)
-
-    def end_minute(self, now: float) -> int:
-        """The minute it ended in by the meter's clock; now, while it runs or nobody has told its usage."""
-        end = now if now < self.end or now < self.told else self.end
-        if now < self.told:
-            end = min(now, self.begin + DAY)
-        return int(max(end + self.end_clock, self.begin + self.clock))
-
-    def excess(self, now: float) -> bool:
-        """Whether the provider bills what the book does not have."""
-        nobody_told = self.standing in ("hidden", "unknown") or self.begin + DAY < now < self.told
-        return bool(self.pieces) and not self.batch and (nobody_told or self.extra > 0)
-
-    @property
-    def deficit(self) -> bool:
-        """Whether the book has what no bill will ever show."""
-        told = self.told <= self.end + DAY
-        return self.standing == "counted" and told and not self.pieces and any(self.tokens)
-
-
-@dataclass(slots=True, kw_only=True)
-class Run:
-    """One run and its marks, which another clock may have written."""
-
-    begin: float
-    end: float
-    clock: float
-    skew_known: bool = True
-    ambiguous: int = 0
-    """Calls that could be of it or of another: its imported marks overlap those of another run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One read of one usage endpoint of one key."""
-
-    at: float
-    first: int
-    end: int
-    problem: str | None = None
-
-
 class World:
     """One seed's world."""
 
@@ -167,7 +59,7 @@ class World:
         self.bounds = bounds or Bounds()
         self.trouble = rng.choices([name for name, _ in TROUBLES], [weight for _, weight in TROUBLES])[0]
         self.shift = K if rng.random() < 0.8 else rng.choice((1, 2, 3))
-        self.tokens_kind = rng.choice(("different", "equal", "three", "sums"))
+        self.tokens_kind = rng.choice(("different", "equal", "three", "sums", "tiny"))
         self.late_kind = "uniform" if rng.random() < 0.25 else "mostly at once"
         self.lag = rng.choice((0.0, 5.0, 20.0, float(self.bounds.lag)))
         self.rate = rng.choice((1, 1, 2, 2, 3, 5, 10, 30, 60) if rng.random() < 0.3 else (1, 2, 3))
@@ -242,6 +134,9 @@ class World:
             case "three":
                 number = rng.choice((1, 2, 3))
                 return 100 * number, 0, 10 * number, 0
+            case "tiny":
+                given = rng.randint(1, 3)
+                return given, rng.randint(0, min(1, given)), rng.randint(1, 2), 0
         number = rng.choice((1, 2, 3, 4, 5))
         return 100 * number, 50 * (number % 2), 10 * number, 0
 
@@ -469,10 +364,13 @@ class World:
     def _pieces(self, call: Call, tokens: Tokens) -> Iterator[Piece]:
         rng = self.rng
         if call.loose and rng.random() < 0.7:
-            first = tuple(rng.randint(0, count) for count in tokens)
-            for part in (first, tuple(count - taken for count, taken in zip(tokens, first, strict=True))):
+            given, cached, written, images = tokens
+            taken = rng.randint(0, given)
+            of_cached = rng.randint(max(0, cached - given + taken), min(cached, taken))
+            first = (taken, of_cached, rng.randint(0, written), rng.randint(0, images))
+            for part in (first, (given - taken, cached - of_cached, written - first[2], images - first[3])):
                 minute = rng.randint(int(call.begin), int(call.end) + self._most)
-                yield Piece(minute, self._seen_at(call, minute), part)  # type: ignore[arg-type]
+                yield Piece(minute, self._seen_at(call, minute), part)
             return
         minute = self._minute(call)
         yield Piece(minute, self._seen_at(call, minute), tokens)
