@@ -91,17 +91,19 @@ class Scribe:
     def _make_processes(self) -> None:
         world, rng = self.world, self.rng
         killed = rng.random() < 0.1 and self.plus_only and self.style != "imports"
+        # Clocks that are far off are so on every host of a world: episodes of a run are told by times as they were
+        # written, and a run seen by clocks that are an hour apart would end before it was over.
+        self.far = 0 if killed else rng.choice((0, 0, 0, rng.randint(-40, 40), rng.randint(-240, 240)))
         self.proxies: list[Process] = []
         for place, clock in enumerate(world.clocks):
-            dated = killed or self.style == "imports" or rng.random() < 0.6
+            dated = killed or self.far != 0 or self.style == "imports" or rng.random() < 0.6
             residual = rng.uniform(-12.0, 12.0) / 60 if dated else clock
-            far = 0 if not dated or killed else rng.choice((0, 0, rng.randint(-40, 40), rng.randint(-240, 240)))
             self.proxies.append(
                 Process(
                     name=f"{self.number}-{'ab'[place]}",
                     host=host_id() if killed and not place else f"host-{self.number}-{place}",
                     mode="proxy",
-                    offset=far * STEP + residual,
+                    offset=self.far * STEP + residual,
                     residual=residual,
                     dated=dated,
                     here=killed and not place,
@@ -218,7 +220,7 @@ class Scribe:
         if self.style == "urls":
             return
         if writer is None or self.style == "imports":
-            same = kind == "same host" or self.style == "imports" or first.here
+            same = kind == "same host" or self.style == "imports" or first.here or self.far != 0
             clock = rng.uniform(-0.98, 0.98)
             writer = Process(
                 name=f"{self.number}-m",
@@ -256,11 +258,6 @@ class Scribe:
             desk = Process(name=f"{self.number}-d", host=f"desk-{self.number}", mode="doctor", begun_at=self.late_id[1])
             self.processes.append(desk)
             self._write_key(desk, self.late_id[1] + 0.001, 0, f"key_{self.number}_0")
-        for first, last in world.gap_rows:
-            process = self.proxies[0]
-            if process.killed_at is None:
-                at = {"from": self._at(process, first), "to": self._at(process, last)}
-                process.lines.append((last + 0.01, "gap", {**at, "calls": 1, "lines": 1}))
         known: set[int] = set()
         for call in sorted(world.calls, key=lambda call: call.begin):
             if call.standing == "hidden":
@@ -377,15 +374,20 @@ class Scribe:
             reader = self.again if self.again and process.killed_at and call.told >= process.killed_at else process
             reader.lines.append((call.told, "read", read))
 
+    def write_gap(self, first: int, last: int) -> None:
+        """A journal of a proxy whose clock is right lost lines in these minutes."""
+        full = Process(name=f"{self.number}-g", host=f"full-{self.number}", mode="proxy", begun_at=first - 1.0)
+        at = {"from": self._at(full, first), "to": self._at(full, last)}
+        full.lines.append((last + 0.01, "gap", {**at, "calls": 1, "lines": 1}))
+        self.processes.append(full)
+
     def _usage(self, call: Call) -> Usage:
         given, cached, written, images = call.tokens
         if call.usage_endpoint == "images":
             return Usage(images=images)
         if call.usage_endpoint == "embeddings":
             return Usage(input_tokens=given)
-        return Usage(
-            input_tokens=given, cached_input_tokens=None if call.silent else cached, output_tokens=written
-        )
+        return Usage(input_tokens=given, cached_input_tokens=None if call.silent else cached, output_tokens=written)
 
     def _true(self, minute: float) -> int:
         return _us(minute + BASE + self.later)

@@ -37,7 +37,7 @@ from submeter.data.clock import FixedClock
 from submeter.data.journal import Journal
 from submeter.data.ledger import Ledger
 
-FOLLOWED_MAX = 8
+FOLLOWED_MAX = 5
 """Audits made when the schedule says, after all that is needed was read."""
 DAYS_TO_CLOSE = 8
 
@@ -60,15 +60,24 @@ class Play:
         self.journals.mkdir(mode=0o700)
         made = [World(seed) for seed in range(first, first + worlds)]
         self._choose_moments(made)
+        # A gap may hide calls of any key, so that one world's gap is every world's: few ledgers have any.
+        gaps = [(world, gap) for world in made for gap in world.gap_rows] if rng.random() < 0.15 else []
+        for world in made:
+            world.gap_rows = []
         self.scribes: dict[int, Scribe] = {}
         for world in made:
             self.scribes[world.seed] = self._placed(world)
+        for world, (first_minute, last_minute) in gaps:
+            later = self.scribes[world.seed].later
+            self.scribes[world.seed].write_gap(first_minute, last_minute)
+            for scribe in self.scribes.values():
+                shift = later - scribe.later
+                scribe.world.gap_rows.append((first_minute + shift, last_minute + shift))
         self.clock = FixedClock(int((BASE + 990) * MINUTE_US))
         self.provider = Provider(scribes=self.scribes, clock=self.clock)
         self.ledger = Ledger(self.path, clock=self.clock)
         self.said: list[tuple[int, Said]] = []
         self.false: list[tuple[int, str]] = []
-        self.joints: dict[str, tuple[Any, ...]] = {}
         self.finals: dict[tuple[str, str | None, object], list[tuple[Window, Final]]] = defaultdict(list)
         self.audits = 0
         del rng
@@ -239,17 +248,18 @@ class Play:
         for line in report.runs:
             for part in line.parts:
                 by_key[part.api_key_id].append((line, part))
-                if not (part.stands and not part.runs):
-                    self.joints[part.audit_id] = part.runs
         looks: dict[str, Seen] = {}
         for key_id, lines in sorted(by_key.items()):
             _, number, key = key_id.split("_")
             if number.isdigit():
                 scribe = self.scribes[int(number)]
-                shares = [(share.run and int(share.run[1]), share) for _, part in lines if (share := self._share(scribe, part))]
-                looks[key_id] = seen(scribe, self.provider, int(key), last=last, shares=shares)
+                shares = [
+                    (None if line.run is None else int(line.run[1]), self._share(scribe, part)) for line, part in lines
+                ]
+                look = seen(scribe, self.provider, int(key), last=last, shares=shares)
+                looks[key_id] = replace(look, shares=[each for each in shares if each[0] is not None])
                 for line, part in lines:
-                    self._judge_part(scribe, looks[key_id], line, part)
+                    self._judge_part(scribe, look if line.run is None else looks[key_id], line, part)
             else:
                 self._judge_foreign(lines)
         for line in report.runs:
@@ -278,14 +288,14 @@ class Play:
             share.begun_in = Window(start=first - 1, end=max(first, end - 1))
         found = look.found(share)
         near = look.within(found.chain.window)
-        joint = self.joints.get(part.audit_id, part.runs)
+        joint = part.runs
         finding = SimpleNamespace(
             share=share,
             verdict=str(part.verdict),
             reason=None if part.reason is None else str(part.reason),
             final=part.final,
             closed=part.closed,
-            joint=tuple(joint),
+            joint=joint,
         )
         wrong = self._why_false(near, finding, found)
         truth = truth_of(near, run, share)
@@ -309,7 +319,9 @@ class Play:
         self.said.append((scribe.number, said))
         if wrong is not None:
             at = f"{now:.1f} run {run} on {part.api_key_id} {finding.verdict}/{finding.reason}"
-            self.false.append((scribe.number, f"{wrong} [{world.trouble}, {scribe.style}, at {at}, joint {said.joint}]"))
+            self.false.append(
+                (scribe.number, f"{wrong} [{world.trouble}, {scribe.style}, at {at}, joint {said.joint}]")
+            )
 
     def _why_false(self, near: Seen, finding: Any, found: Any) -> str | None:
         wrong = why_false(near, finding, found)  # type: ignore[arg-type]
@@ -340,7 +352,9 @@ class Play:
             known_runs(scribe, now),
             sum(is_seen(scribe, call, now) for call in world.calls if call.run == run or scribe.style != "marks"),
             sum(world_told(scribe, now)),
-            len([run for run in world.runs if run.end <= now]) if scribe.names != dict(zip(scribe.names, scribe.names)) else 0,
+            len([run for run in world.runs if run.end <= now])
+            if scribe.names != dict(zip(scribe.names, scribe.names))
+            else 0,
         )
         kept = self.finals[part.api_key_id, str(run), scribe.number]
         verdict = str(part.verdict)
