@@ -62,12 +62,12 @@ def audit_runs(
     store = PageStore(journal.path.parent / "reads")
     take_in(ledger)
     with asking(ledger) as asked:
-        seen = _look(asked, request, settings, clock)
-        judge = Judge(asked, seen, store=store, settings=settings)
-        runs, skipped = choose(seen, judge, request)
-        parts = _parts(seen, runs, request)
-        due = _due(seen, judge, parts, request)
-    if not runs and not parts and not seen.period_keyless:
+        of_runs, of_period = _grounds(asked, request, settings, clock, store)
+        seen = of_runs.look
+        runs, skipped = choose(seen, of_runs.judge, request)
+        parts = _parts(of_runs.look, of_period.look, runs, request)
+        due = _due(of_runs, of_period, parts, request)
+    if not runs and not parts and not of_period.look.period_keyless:
         return AuditReport(
             skipped=tuple(skipped),
             unlabelled=seen.unlabelled,
@@ -78,9 +78,8 @@ def audit_runs(
     reads = _read(client, journal, due, clock)
     take_in(ledger)
     with asking(ledger) as asked:
-        seen = _look(asked, request, settings, clock)
-        judge = Judge(asked, seen, store=PageStore(store.folder), settings=settings)
-        report = _judged(asked, seen, judge, runs, due, request, settings, journal, clock)
+        of_runs, of_period = _grounds(asked, request, settings, clock, PageStore(store.folder))
+        report = _judged(asked, of_runs, of_period, runs, due, request, settings, journal, clock)
     journal.sync()
     take_in(ledger)
     return replace(report, reads=reads, skipped=tuple(skipped))
@@ -99,9 +98,8 @@ def pending(
     """The same, and the calls that belong to no run."""
     take_in(ledger)
     with asking(ledger) as asked:
-        seen = _look(asked, request, settings, clock)
-        judge = Judge(asked, seen, store=reads_folder, settings=settings)
-        return Pending(standings=run_standings(seen, judge, request), unlabelled=seen.unlabelled)
+        ground, _ = _grounds(asked, replace(request, from_us=None, to_us=None), settings, clock, reads_folder)
+        return Pending(standings=run_standings(ground.look, ground.judge, request), unlabelled=ground.look.unlabelled)
 
 
 def take_in(ledger: Ledger) -> None:
@@ -117,27 +115,55 @@ def take_in(ledger: Ledger) -> None:
         )
 
 
-def _look(asked: Asking, request: AuditRequest, settings: AuditSettings, clock: Clock) -> Look:
-    return look(
-        asked,
-        now_us=clock.now_us(),
-        shift_min=request.shift_min,
-        configured=settings.framework_key_ids,
-        begun_in=request.begun_in,
-        framework=request.framework,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What the ledger knows at a moment, and the judge of it."""
+
+    look: Look
+    judge: Judge
 
 
-def _parts(seen: Look, runs: Sequence[RunName], request: AuditRequest) -> Parts:
+def _grounds(
+    asked: Asking, request: AuditRequest, settings: AuditSettings, clock: Clock, store: PageStore
+) -> tuple[_Ground, _Ground]:
+    """What runs are judged by, and what a period is judged by.
+
+    A period is one more window, which may join what was apart: minutes that nobody has read yet would be in one chain
+    with runs that are long known. So its window is in its own ground alone, and no run's verdict hangs on it.
+    """
+
+    def ground(begun_in: Window | None) -> _Ground:
+        seen = look(
+            asked,
+            now_us=clock.now_us(),
+            shift_min=request.shift_min,
+            configured=settings.framework_key_ids,
+            begun_in=begun_in,
+            framework=request.framework,
+        )
+        return _Ground(look=seen, judge=Judge(asked, seen, store=store, settings=settings))
+
+    of_runs = ground(None)
+    return of_runs, ground(request.begun_in) if request.of_period else of_runs
+
+
+def _parts(of_runs: Look, of_period: Look, runs: Sequence[RunName], request: AuditRequest) -> Parts:
     """Everything that is to have a verdict: of the runs, and of the period on every key."""
-    found = [part for run in runs for part in seen.parts_of(run)]
+    found = [part for run in runs for part in of_runs.parts_of(run)]
     if request.of_period:
         found += [
             (key, share)
-            for key, each in seen.keys.items()
+            for key, each in of_runs.keys.items()
             for chain in each.chains
             for share in each.shares_in(chain)
-            if share.run is None or _inside(share, request)
+            if _inside(share, request)
+        ]
+        found += [
+            (key, share)
+            for key, each in of_period.keys.items()
+            for chain in each.chains
+            for share in each.shares_in(chain)
+            if share.run is None
         ]
     return list(dict.fromkeys(found))
 
@@ -152,11 +178,21 @@ def _inside(share: Share, request: AuditRequest) -> bool:
     )
 
 
-def _due(seen: Look, judge: Judge, parts: Parts, request: AuditRequest) -> dict[str, list[Window]]:
+def _due(of_runs: _Ground, of_period: _Ground, parts: Parts, request: AuditRequest) -> dict[str, list[Window]]:
     """The minutes of each key that are to be read: of every part that is due, from the first that is not confirmed.
 
     A run that goes on, or a call of which does, is not read for its own sake: no read could end it.
     """
+    due: dict[str, list[Window]] = defaultdict(list)
+    for ground, of_ground in ((of_runs, True), (of_period, False)):
+        for key, window in _due_of(ground, [part for part in parts if (part[1].run is not None) is of_ground], request):
+            due[key].append(window)
+    return dict(due)
+
+
+def _due_of(ground: _Ground, parts: Parts, request: AuditRequest) -> list[tuple[str, Window]]:
+    """The minutes that are to be read for these parts, which are all of one ground."""
+    seen, judge = ground.look, ground.judge
     now_minute = minute_of(seen.now_us)
     wanted: list[tuple[str, Share]] = []
     for key, share in parts:
@@ -171,7 +207,7 @@ def _due(seen: Look, judge: Judge, parts: Parts, request: AuditRequest) -> dict[
             if request.force or named or not (early or derive_only):
                 wanted.append((key, share))
     judge.gather([(key, seen.keys[key].chain_of(share.window)) for key, share in wanted])
-    due: dict[str, list[Window]] = defaultdict(list)
+    due: list[tuple[str, Window]] = []
     for key, share in wanted:
         found, finding = judge.finding(key, share)
         if finding.reason in WAITS_FOR_ITSELF and not request.force:
@@ -179,8 +215,8 @@ def _due(seen: Look, judge: Judge, parts: Parts, request: AuditRequest) -> dict[
         start = found.until if finding.reason in WAITS_FOR_CHAIN else min(found.until, share.window.start)
         end = min(found.chain.window.end, now_minute)
         if end > start:
-            due[key].append(Window(start=start, end=end))
-    return dict(due)
+            due.append((key, Window(start=start, end=end)))
+    return due
 
 
 def _read(client: UsageApi, journal: Journal, due: Mapping[str, Sequence[Window]], clock: Clock) -> int:
@@ -198,8 +234,8 @@ def _read(client: UsageApi, journal: Journal, due: Mapping[str, Sequence[Window]
 
 def _judged(
     asked: Asking,
-    seen: Look,
-    judge: Judge,
+    of_runs: _Ground,
+    of_period: _Ground,
     runs: Sequence[RunName],
     due: Mapping[str, Sequence[Window]],
     request: AuditRequest,
@@ -207,24 +243,20 @@ def _judged(
     journal: Journal,
     clock: Clock,
 ) -> AuditReport:
-    writer = VerdictWriter(asked, seen, judge, settings=settings, journal=journal, clock=clock)
-    parts = list(dict.fromkeys([*_parts(seen, runs, request), *_touched(seen, judge, due)]))
-    judge.gather([(key, seen.keys[key].chain_of(share.window)) for key, share in parts])
-    judge.digest_calls(parts)
+    seen = of_runs.look
+    parts = list(dict.fromkeys([*_parts(seen, of_period.look, runs, request), *_touched(seen, of_runs.judge, due)]))
     lines: dict[tuple[str, RunName | None, Window], PartLine] = {}
-    for key, share in parts:
-        read = any(window.overlaps(share.window) for window in due.get(key, ()))
-        forced = request.force and read
-        standing = None if forced else judge.standing(key, share)
-        lines[key, share.run, share.window] = (
-            writer.standing(standing, key, share, read=read)
-            if standing is not None
-            else writer.write_part(key, share, read=read)
-        )
+    writer = VerdictWriter(asked, seen, of_runs.judge, settings=settings, journal=journal, clock=clock)
+    of_them = [part for part in parts if part[1].run is not None]
+    lines |= _part_lines(of_runs, writer, of_them, due, request)
+    if request.of_period:
+        aside = VerdictWriter(asked, of_period.look, of_period.judge, settings=settings, journal=journal, clock=clock)
+        of_it = [part for part in parts if part[1].run is None]
+        lines |= _part_lines(of_period, aside, of_it, due, request)
     windows: dict[str, list[Window]] = defaultdict(list)
     for key, share in parts:
         windows[key].append(share.window)
-    unclaimed, unread = find_unclaimed(asked, seen, judge, windows)
+    unclaimed, unread = find_unclaimed(asked, of_period.look, of_period.judge, windows)
     said: list[RunLine] = []
     named = dict.fromkeys([*runs, *(share.run for _, share in parts if share.run is not None)])
     for run in named:
@@ -251,7 +283,7 @@ def _judged(
         for (_, run_of, _), line in sorted(lines.items(), key=lambda each: (each[0][0], each[0][2]))
         if run_of is None
     ]
-    if seen.period_keyless:
+    if of_period.look.period_keyless:
         said.append(
             RunLine(
                 run=None,
@@ -260,7 +292,7 @@ def _judged(
                 final=False,
                 attempt=1,
                 parts=(),
-                keyless=seen.period_keyless,
+                keyless=of_period.look.period_keyless,
             )
         )
     return AuditReport(
@@ -273,6 +305,26 @@ def _judged(
     )
 
 
+def _part_lines(
+    ground: _Ground, writer: VerdictWriter, parts: Parts, due: Mapping[str, Sequence[Window]], request: AuditRequest
+) -> dict[tuple[str, RunName | None, Window], PartLine]:
+    """The line of each of these parts, which are all of one ground: as it stands, or written anew."""
+    judge = ground.judge
+    judge.gather([(key, ground.look.keys[key].chain_of(share.window)) for key, share in parts])
+    judge.digest_calls(parts)
+    lines = {}
+    for key, share in parts:
+        read = any(window.overlaps(share.window) for window in due.get(key, ()))
+        forced = request.force and read
+        standing = None if forced else judge.standing(key, share)
+        lines[key, share.run, share.window] = (
+            writer.standing(standing, key, share, read=read)
+            if standing is not None
+            else writer.write_part(key, share, read=read)
+        )
+    return lines
+
+
 def _touched(seen: Look, judge: Judge, due: Mapping[str, Sequence[Window]]) -> list[tuple[str, Share]]:
     """Runs whose verdict may be another now, because this audit read along in their minutes or in their chain.
 
@@ -281,6 +333,7 @@ def _touched(seen: Look, judge: Judge, due: Mapping[str, Sequence[Window]]) -> l
     return [
         (key, share)
         for key, windows in due.items()
+        if key in seen.keys
         for chain in seen.keys[key].chains
         if any(window.overlaps(chain) for window in windows)
         for share in seen.keys[key].shares_in(chain)

@@ -44,7 +44,7 @@ class PartLine:
     runs: tuple[RunName, ...]
     """The runs that what is wrong reaches, where it is not surely this run's alone (`joint`); else empty."""
     detail: dict[str, Any]
-    """Both books, d, k, reads, versions, as in the ledger's `audits.detail`; empty where the verdict stands."""
+    """Both books, d, k, reads, versions, as in the ledger's `audits.detail`; of one that stands, `joint`."""
     attempt: int = 1
     """1 for the first row of it."""
     closed: bool = False

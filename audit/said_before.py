@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from ..data.clock import US_PER_MINUTE
+from ..data.marks import split_run
 from .questions import Asking, calls_text
 from .unit import RunName
 from .verdict import Reason, Verdict
@@ -35,6 +36,8 @@ class StoredPart:
     final: bool
     timing: str | None
     proof: str | None
+    joint: tuple[RunName, ...]
+    """The runs that what is wrong reaches, as far as they were listed; empty where it is this run's alone."""
     rests_on: Mapping[str, Any]
     """As `RestsOn.record` made it; empty where the verdict is of an earlier submeter."""
     next_read_us: int | None
@@ -65,7 +68,7 @@ def stored_parts(asked: Asking) -> tuple[StoredPart, ...]:
 
 def _stored_part(row: tuple[Any, ...]) -> StoredPart:
     framework, run_id, key, start_us, end_us, audit_id, audited_us, verdict, reason, final, timing, proof, *rest = row
-    rests_on, next_read_us, final_us, attempts, calls_now, digest_now = rest
+    joint, rests_on, next_read_us, final_us, attempts, calls_now, digest_now = rest
     return StoredPart(
         run=None if run_id is None else (framework, run_id),
         api_key_id=key,
@@ -77,6 +80,7 @@ def _stored_part(row: tuple[Any, ...]) -> StoredPart:
         final=bool(final),
         timing=timing,
         proof=proof,
+        joint=tuple(split_run(name) for name in orjson.loads(joint) or ()) if joint else (),
         rests_on=orjson.loads(rests_on) if rests_on else {},
         next_read_us=next_read_us,
         final_us=final_us,

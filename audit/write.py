@@ -20,7 +20,7 @@ from .finding import ChainFinding, Finding
 from .judge import ATTEMPTS, Judge
 from .look import Look
 from .questions import Asking
-from .report import PartLine, RunLine, UnclaimedMinute
+from .report import PartLine, RunLine, UnclaimedMinute, run_text
 from .residual import inferred_counts
 from .rests_on import differences
 from .said_before import StoredPart
@@ -75,8 +75,8 @@ class VerdictWriter:
             proof=said.proof,
             stands=True,
             unchanged=False,
-            runs=(),
-            detail={},
+            runs=said.joint,
+            detail={"joint": [run_text(run) for run in said.joint]} if said.joint else {},
             attempt=said.attempts,
         )
 

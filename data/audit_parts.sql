@@ -1,7 +1,8 @@
 -- The latest verdict on each part, and what the ledger now holds of the calls it rests on: one row = one run (run_id
 -- NULL: a period), key id and window begin. Times in microseconds UTC, minutes since 1970-01-01 UTC. rests_on: what it
 -- rested on, as JSON; calls_now: how many creates of the key now begin between the chain's begin and the minute to which
--- it was known then, and a digest of them. final_*: the latest final one of the same part. Read by the audit.
+-- it was known then, and a digest of them. final_*: the latest final one of the same part.
+-- joint: the runs that its error reaches, by name, as JSON. Read by the audit.
 WITH said AS (
     SELECT
         framework,
@@ -18,6 +19,7 @@ WITH said AS (
                 'final': final,
                 'timing': timing,
                 'proof': proof,
+                'joint': CAST(detail -> '$.joint' AS VARCHAR),
                 'rests_on': rests_on,
                 'next_read_us': epoch_us(next_read_at)
             },
@@ -74,6 +76,7 @@ SELECT
     r.last.final AS final,
     r.last.timing AS timing,
     r.last.proof AS proof,
+    r.last.joint AS joint,
     CAST(r.last.rests_on AS VARCHAR) AS rests_on,
     r.last.next_read_us AS next_read_us,
     epoch_us(r.final_at) AS final_us,
