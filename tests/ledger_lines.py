@@ -140,10 +140,9 @@ class Scribe:
             second = call.clock == clocks[1] and clocks[1] != clocks[0] and self.style != "imports"
             process = self.proxies[1] if second else first
             if process.killed_at is not None:
-                if call.begin >= process.killed_at:
-                    assert self.again is not None
+                if call.begin >= process.killed_at and self.again is not None:
                     process = self.again
-                elif (call.end if call.told < 0 else call.begin + 0.001) >= process.killed_at:
+                elif process.killed_at <= (call.end if call.told < 0 else call.begin + 0.001):
                     self._lose(call)
             self.by[id(call)] = process
             call.clock = process.residual

@@ -23,13 +23,14 @@ from audit_referee import STANDS_BESIDE, Said
 from ledger_lines import BASE, MINUTE_US, Scribe
 from ledger_provider import Provider
 from ledger_truth import Seen, is_seen, known_runs, seen
+from referee_table import Table
 from referee_truth import AGREE, truth_of, why_false
 from referee_world import World
 
 from submeter.audit.audits import audit_runs, pending
 from submeter.audit.choice import AuditRequest
 from submeter.audit.reads import PageStore
-from submeter.audit.report import AuditReport, PartLine, RunLine, Waiting
+from submeter.audit.report import AuditReport, PartLine, RunLine
 from submeter.audit.settings import AuditSettings
 from submeter.audit.usage_api import UsageApi
 from submeter.audit.window import Window
@@ -54,7 +55,7 @@ class Play:
     """Some worlds, one ledger. `first`: the seed of the first; they are numbered from there."""
 
     def __init__(self, first: int, worlds: int, folder: Path) -> None:
-        self.rng = rng = random.Random(first * 13 + worlds)
+        self.rng = rng = random.Random(first)
         self.path = folder / "l.duckdb"
         self.journals = folder / "l.duckdb.journal"
         self.journals.mkdir(mode=0o700)
@@ -77,10 +78,10 @@ class Play:
         self.provider = Provider(scribes=self.scribes, clock=self.clock)
         self.ledger = Ledger(self.path, clock=self.clock)
         self.said: list[tuple[int, Said]] = []
-        self.false: list[tuple[int, str]] = []
+        self.odd: list[tuple[int, str]] = []
+        """Seed and what is wrong beside the verdicts on parts: a run's own, a rebuild, the schedule, unclaimed."""
         self.finals: dict[tuple[str, str | None, object], list[tuple[Window, Final]]] = defaultdict(list)
         self.audits = 0
-        del rng
 
     def _choose_moments(self, worlds: Sequence[World]) -> None:
         """When audits are made, in minutes of a world that is not shifted; the last ones have all that is needed."""
@@ -113,6 +114,20 @@ class Play:
             world.flap = None
             world._plan_flap()
         return Scribe(world, self.journals, later=later, number=number)
+
+    @property
+    def false(self) -> list[tuple[int, str]]:
+        """Seed and why, of everything that is not as it should be."""
+        return [(seed, each.wrong) for seed, each in self.said if each.wrong is not None] + self.odd
+
+    @property
+    def table(self) -> Table:
+        """What was seen in these worlds."""
+        table = Table()
+        for seed in self.scribes:
+            table.add(seed, [each for number, each in self.said if number == seed])
+        table.false += self.odd
+        return table
 
     # Play
 
@@ -239,7 +254,7 @@ class Play:
                 self._wrong(each.run, f"stuck: {each.waiting} {each.verdict} a week after all was read")
 
     def _wrong(self, run: tuple[str | None, str], why: str) -> None:
-        self.false.append((int(str(run[0])[1:]), f"{run[1]}: {why}"))
+        self.odd.append((int(str(run[0])[1:]), f"{run[1]}: {why}"))
 
     # Judge
 
@@ -267,7 +282,7 @@ class Play:
                 self._judge_run(line)
         self._judge_unclaimed(report, looks)
         if report.exit_code == 0 and any(str(line.verdict) not in AGREE for line in report.runs):
-            self.false.append((next(iter(self.scribes)), "exit 0 though not every run agrees"))
+            self.odd.append((next(iter(self.scribes)), "exit 0 though not every run agrees"))
 
     def _share(self, scribe: Scribe, part: PartLine, run: Any = None) -> Any:
         later = BASE + scribe.later
@@ -298,9 +313,12 @@ class Play:
             joint=joint,
         )
         wrong = self._why_false(near, finding, found)
-        truth = truth_of(near, run, share)
+        truth = truth_of(near, run, share)  # type: ignore[arg-type]
         if wrong is None and world.trouble != "provider hours late" and run is not None:
             wrong = self._contradicted(scribe, part, run, now)
+        if wrong is not None:
+            at = f"{now:.1f} run {run} on {part.api_key_id} {finding.verdict}/{finding.reason}"
+            wrong = f"{wrong} [{world.trouble}, {scribe.style}, at {at}]"
         said = Said(
             verdict=finding.verdict,
             reason=finding.reason,
@@ -317,11 +335,6 @@ class Play:
             rate=world.rate,
         )
         self.said.append((scribe.number, said))
-        if wrong is not None:
-            at = f"{now:.1f} run {run} on {part.api_key_id} {finding.verdict}/{finding.reason}"
-            self.false.append(
-                (scribe.number, f"{wrong} [{world.trouble}, {scribe.style}, at {at}, joint {said.joint}]")
-            )
 
     def _why_false(self, near: Seen, finding: Any, found: Any) -> str | None:
         wrong = why_false(near, finding, found)  # type: ignore[arg-type]
@@ -351,10 +364,8 @@ class Play:
             scribe.proxies[1].copied_at <= now,
             known_runs(scribe, now),
             sum(is_seen(scribe, call, now) for call in world.calls if call.run == run or scribe.style != "marks"),
-            sum(world_told(scribe, now)),
-            len([run for run in world.runs if run.end <= now])
-            if scribe.names != dict(zip(scribe.names, scribe.names))
-            else 0,
+            sum(0 <= call.told <= now for call in world.calls),
+            sum(run.end <= now for name, run in enumerate(world.runs) if scribe.names[name] != name),
         )
         kept = self.finals[part.api_key_id, str(run), scribe.number]
         verdict = str(part.verdict)
@@ -416,12 +427,7 @@ class Play:
                 for call in look.calls
             )
             if not true:
-                self.false.append((scribe.number, f"unclaimed at {minute}, and nothing was hidden"))
-
-
-def world_told(scribe: Scribe, now: float) -> Iterator[bool]:
-    for call in scribe.world.calls:
-        yield 0 <= call.told <= now
+                self.odd.append((scribe.number, f"unclaimed at {minute}, and nothing was hidden"))
 
 
 @contextmanager
@@ -438,6 +444,3 @@ def play(first: int, worlds: int) -> Play:
         played = Play(first, worlds, Path(folder))
         played.run()
         return played
-
-
-__all__ = ["Play", "Waiting", "play", "replace"]
