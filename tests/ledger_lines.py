@@ -139,11 +139,12 @@ class Scribe:
                 continue
             second = call.clock == clocks[1] and clocks[1] != clocks[0] and self.style != "imports"
             process = self.proxies[1] if second else first
-            if process.killed_at is not None:
+            killed = process.killed_at
+            if killed is not None:
                 said_last = call.end if call.told < 0 else call.begin + 0.001
-                if call.begin >= process.killed_at and self.again is not None:
+                if call.begin >= killed and self.again is not None:
                     process = self.again
-                elif said_last >= process.killed_at:
+                elif said_last >= killed:
                     self._lose(call)
             self.by[id(call)] = process
             call.clock = process.residual

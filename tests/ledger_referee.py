@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,9 +40,11 @@ from submeter.data.clock import FixedClock
 from submeter.data.journal import Journal
 from submeter.data.ledger import Ledger
 
-FOLLOWED_MAX = 5
+FOLLOWED_MAX = 3
 """Audits made when the schedule says, after all that is needed was read."""
 DAYS_TO_CLOSE = 8
+EARLY = 3
+"""Audits made while the worlds go on or settle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +93,13 @@ class Play:
         ends = sorted(world.end for world in worlds)
         last = ends[-1] + 10
         early = [1000 + rng.uniform(10, 60)]
-        while len(early) < 4:
+        while len(early) < EARLY:
             early.append(early[-1] + rng.uniform(31, 55))
         settled = max(last + 70, early[-1] + 31) + rng.uniform(0, 20)
         self.moments = [*early, settled, settled + rng.choice((31, 45))]
         day = self.moments[-1] + rng.uniform(20.5, 26) * 60
-        self.moments += [day, day + 40, day + 25 * 60, day + 25 * 60 + 45]
-        self.named = {len(self.moments) - 1, len(self.moments) - 2, 4, 5}
+        self.moments += [day, day + 25 * 60, day + 25 * 60 + 45]
+        self.named = {len(self.moments) - 1, len(self.moments) - 2, EARLY, EARLY + 1}
         """Moments at which every run is asked for."""
         self.latest_end = last
 
@@ -105,7 +109,7 @@ class Play:
         number = world.seed
         wanted = sorted(world.audits)[-2] if len(world.audits) > 1 else 0
         at = world.reads_at[wanted]
-        able = [m for m in self.moments[:6] if 0 <= m - at <= self.latest_end - world.end]
+        able = [m for m in self.moments[: EARLY + 2] if 0 <= m - at <= self.latest_end - world.end]
         later = int(rng.choice(able) - at) if able else rng.randint(0, max(0, int(self.latest_end - world.end)))
         world.end = max(world.end, *(run.end for run in world.runs))
         if world.trouble == "flap":
@@ -145,7 +149,7 @@ class Play:
         rng = self.rng
         self._go(moment)
         last = number == len(self.moments) - 1
-        self.provider.moment, self.provider.steady = number, number >= len(self.moments) - 5
+        self.provider.moment, self.provider.steady = number, number >= len(self.moments) - 4
         if number and rng.random() < 0.12:
             self._rebuild()
         luck = rng.random()
@@ -432,8 +436,16 @@ class Play:
 
 @contextmanager
 def unsynced() -> Iterator[None]:
-    """Nothing here outlives the machine, so nothing is put on disk."""
-    with patch.object(os, "fdatasync", lambda descriptor: None), patch.object(os, "fsync", lambda descriptor: None):
+    """Nothing here outlives the machine, so nothing is put on disk; and DuckDB looks once for what is not installed.
+
+    It looks for pandas at each value that it is given, which costs a twelfth of the whole.
+    """
+    absent = {} if find_spec("pandas") else {"pandas": None}
+    with (
+        patch.object(os, "fdatasync", lambda descriptor: None),
+        patch.object(os, "fsync", lambda descriptor: None),
+        patch.dict(sys.modules, absent),
+    ):
         yield
 
 

@@ -12,7 +12,7 @@ import pytest
 from ledger_referee import play
 from referee_table import Table
 
-SEEDS = int(os.environ.get("SUBMETER_LEDGER_SEEDS", "30"))
+SEEDS = int(os.environ.get("SUBMETER_LEDGER_SEEDS", "20"))
 FIRST = int(os.environ.get("SUBMETER_LEDGER_SEED", "0"))
 IN_ONE_LEDGER = 80
 
