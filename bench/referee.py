@@ -45,7 +45,7 @@ def judge_chunk(work: tuple[int, int, str]) -> Table:
 def judge_ledger(work: tuple[int, int, str]) -> Table:
     """What one process sees in the seeds `[start, end)`, which are the worlds of one ledger."""
     start, end, _ = work
-    return play(start, end - start).table
+    return play(start, end - start).judged.table
 
 
 def main() -> int:

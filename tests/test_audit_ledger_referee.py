@@ -22,7 +22,7 @@ def test_no_verdict_that_the_ledger_keeps_is_false_in_any_world_within_the_bound
 ) -> None:
     table = Table()
     for first in range(FIRST, FIRST + SEEDS, IN_ONE_LEDGER):
-        table.merge(play(first, min(IN_ONE_LEDGER, FIRST + SEEDS - first)).table)
+        table.merge(play(first, min(IN_ONE_LEDGER, FIRST + SEEDS - first)).judged.table)
     with capsys.disabled():
         print("\n" + table.text())
     assert table.false == []
