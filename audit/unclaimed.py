@@ -7,6 +7,7 @@ minute is taken from the latest good read that holds it; minutes whose latest re
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from . import questions
@@ -24,21 +25,23 @@ def find_unclaimed(
     asked: Asking, look: Look, judge: Judge, windows: Mapping[str, Sequence[Window]]
 ) -> tuple[tuple[UnclaimedMinute, ...], tuple[tuple[str, Window], ...]]:
     """What is unclaimed around the given windows of each key, and the minutes whose last read was not good."""
-    found: list[UnclaimedMinute] = []
-    unread: list[tuple[str, Window]] = []
-    for key, wanted in windows.items():
-        around = Window(
+    around = {
+        key: Window(
             start=min(window.start for window in wanted), end=max(window.end for window in wanted) + UNCLAIMED_MIN
         )
-        outside = without([around], look.keys[key].chains)
-        reads = questions.reads(asked, [(key, window) for window in outside])
+        for key, wanted in windows.items()
+    }
+    outside = {key: without([each], look.keys[key].chains) for key, each in around.items()}
+    found = _billed_outside(asked, outside, reads := _reads_of(asked, outside))
+    unread: list[tuple[str, Window]] = []
+    for key, wanted in windows.items():
         for endpoint in UsageEndpoint:
-            own = [read for read in reads if read.usage_endpoint is endpoint]
-            found.extend(_billed(asked, key, endpoint, outside, [read for read in reversed(own) if read.good]))
+            own = reads.get((key, endpoint), ())
             if own and not own[-1].good:
-                unread.extend((key, window) for window in outside if own[-1].window.overlaps(window))
+                unread.extend((key, window) for window in outside[key] if own[-1].window.overlaps(window))
         for chain in look.keys[key].chains:
-            if chain.overlaps(around) and judge.was_read(key, chain) and any(chain.overlaps(each) for each in wanted):
+            near = chain.overlaps(around[key]) and any(chain.overlaps(each) for each in wanted)
+            if near and judge.was_read(key, chain):
                 found.extend(in_chain(judge.chain(key, chain)))
     return tuple(sorted(found, key=_order)), tuple(dict.fromkeys(unread))
 
@@ -62,24 +65,43 @@ def in_chain(found: ChainFinding) -> list[UnclaimedMinute]:
     ]
 
 
-def _billed(
-    asked: Asking, key: str, endpoint: UsageEndpoint, outside: Sequence[Window], reads: Sequence[StoredRead]
-) -> list[UnclaimedMinute]:
-    left = list(outside)
-    found: list[UnclaimedMinute] = []
-    for read in reads:
-        if not left:
-            break
-        told = [
-            Window(start=max(window.start, read.window.start), end=min(window.end, read.window.end))
-            for window in left
-            if read.window.overlaps(window)
-        ]
-        if told:
-            rows = questions.bill(asked, [(key, window) for window in told], [read.read_id])[read.read_id]
-            found.extend(unclaimed_minutes(key, endpoint, rows))
-        left = without(left, [read.window])
+_Reads = Mapping[tuple[str, UsageEndpoint], Sequence[StoredRead]]
+
+
+def _reads_of(asked: Asking, outside: Mapping[str, Sequence[Window]]) -> _Reads:
+    """The reads of each key and usage endpoint that hold a minute of its stretches, oldest first."""
+    found: dict[tuple[str, UsageEndpoint], list[StoredRead]] = defaultdict(list)
+    stretches = [(key, window) for key, windows in outside.items() for window in windows]
+    for read in questions.reads(asked, stretches) if stretches else ():
+        found[read.api_key_id, read.usage_endpoint].append(read)
     return found
+
+
+def _billed_outside(asked: Asking, outside: Mapping[str, Sequence[Window]], reads: _Reads) -> list[UnclaimedMinute]:
+    """What is billed in these stretches, each minute by the latest good read that holds it; asked for all at once."""
+    told: list[tuple[StoredRead, list[Window]]] = []
+    for (key, _), own in reads.items():
+        left = list(outside[key])
+        for read in reversed([each for each in own if each.good]):
+            holds = [
+                Window(start=max(window.start, read.window.start), end=min(window.end, read.window.end))
+                for window in left
+                if read.window.overlaps(window)
+            ]
+            if holds:
+                told.append((read, holds))
+            left = without(left, [read.window])
+    stretches = [(key, window) for key, windows in outside.items() for window in windows]
+    bill = questions.bill(asked, stretches, [read.read_id for read, _ in told])
+    return [
+        each
+        for read, holds in told
+        for each in unclaimed_minutes(
+            read.api_key_id,
+            read.usage_endpoint,
+            [row for row in bill[read.read_id] if any(row.minute in window for window in holds)],
+        )
+    ]
 
 
 def unclaimed_minutes(key: str, endpoint: UsageEndpoint, rows: Iterable[BillRow]) -> list[UnclaimedMinute]:

@@ -5,6 +5,7 @@
 Prints the table of true cause against verdict, the false verdicts with their seeds (there should be none), how the
 gates and the border form differ, and how often clean runs are doubted: by distance from the nearest run with an error,
 by call rate and by the gap between runs. `--beyond` sets worlds outside the bounds, where false verdicts are counted.
+`--ledger` has the whole product judge them, eighty worlds in one ledger: journals, ingest, reads, stored verdicts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from audit_referee import audit_world
+from ledger_referee import play
 from referee_calls import Bounds
 from referee_moment import Judges
 from referee_table import Table
@@ -28,6 +30,7 @@ BEYOND = {
     "signs": Bounds(one_sign=False),
 }
 CHUNK = 500
+IN_ONE_LEDGER = 80
 
 
 def judge_chunk(work: tuple[int, int, str]) -> Table:
@@ -39,23 +42,33 @@ def judge_chunk(work: tuple[int, int, str]) -> Table:
     return table
 
 
+def judge_ledger(work: tuple[int, int, str]) -> Table:
+    """What one process sees in the seeds `[start, end)`, which are the worlds of one ledger."""
+    start, end, _ = work
+    return play(start, end - start).judged.table
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10_000, help="how many worlds")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--beyond", choices=BEYOND, default="no", help="worlds outside the bounds, and how")
+    parser.add_argument("--ledger", action="store_true", help="through journal, ledger and audit_runs")
     asked = parser.parse_args()
+    if asked.ledger and asked.beyond != "no":
+        parser.error("--ledger has no worlds outside the bounds")
     last = asked.first + asked.seeds
-    work = [(start, min(start + CHUNK, last), asked.beyond) for start in range(asked.first, last, CHUNK)]
+    chunk, judge, said_every = (IN_ONE_LEDGER, judge_ledger, 1) if asked.ledger else (CHUNK, judge_chunk, 20)
+    work = [(start, min(start + chunk, last), asked.beyond) for start in range(asked.first, last, chunk)]
     whole, begin = Table(), time.monotonic()
     with multiprocessing.Pool(asked.jobs) as pool:
-        for number, table in enumerate(pool.imap_unordered(judge_chunk, work), start=1):
+        for number, table in enumerate(pool.imap_unordered(judge, work), start=1):
             whole.merge(table)
-            if number % 20 == 0:
+            if number % said_every == 0:
                 spent = time.monotonic() - begin
                 print(
-                    f"{whole.worlds} worlds, {whole.worlds / spent:.0f} a second, {len(whole.false)} false",
+                    f"{whole.worlds} worlds, {whole.worlds / spent:.1f} a second, {len(whole.false)} false",
                     file=sys.stderr,
                     flush=True,
                 )

@@ -28,6 +28,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -388,6 +389,7 @@ def boot_id() -> str | None:
         return None
 
 
+@cache
 def submeter_version() -> str:
     try:
         return version("submeter")

@@ -6,24 +6,18 @@ process was killed) is not here; what another host wrote is, from when its journ
 
 from __future__ import annotations
 
-import fcntl
-import os
 import random
-import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import orjson
+from ledger_process import Process, us
 from referee_calls import ASKED, DAY, Call, K
 from referee_world import World
 
 from submeter.data.call import LabelSource, Operation, Outcome, Result, Start, Usage, settle_line, start_line
-from submeter.data.journal import boot_id, host_id, new_call_id
+from submeter.data.journal import host_id, new_call_id
 
 BASE = 29_359_760
 """Minutes since 1970 of a world's minute 0, so that worlds begin on 2025-10-28 at 10:00 UTC or a little later."""
-MINUTE_US = 60_000_000
 STEP = 0.5
 """Clocks are corrected in steps of half a minute."""
 NO_PROCESS = 5_000_000
@@ -31,31 +25,6 @@ NO_PROCESS = 5_000_000
 FRAMEWORK_STYLES = ("marks", "marks", "marks", "marks", "urls", "imports")
 PLUS_ONLY = ("none", "hide one", "hide a burst", "hide in every run", "unknown", "stranger", "flap")
 """Troubles in which nothing that was counted is on no bill, so that more excess leaves the errors of one sign."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Process:
-    """One writing process: its clock, its file, and its lines by when they are written in truth."""
-
-    name: str
-    host: str
-    mode: str
-    offset: float = 0.0
-    """Minutes that its clock is ahead of the provider's."""
-    residual: float = 0.0
-    """What is left of that after the correction that its own calls allow."""
-    dated: bool = False
-    """Whether answers told the provider's time, so that its clock is known."""
-    here: bool = False
-    """On this machine: whether it lives is asked, not guessed."""
-    copied_at: float = -1.0
-    """When its journal came in from another host."""
-    begun_at: float = 0.0
-    killed_at: float | None = None
-    file_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    lines: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
-    written: int = 0
-    held: int | None = None
 
 
 class Scribe:
@@ -139,11 +108,12 @@ class Scribe:
                 continue
             second = call.clock == clocks[1] and clocks[1] != clocks[0] and self.style != "imports"
             process = self.proxies[1] if second else first
-            if process.killed_at is not None:
-                if call.begin >= process.killed_at:
-                    assert self.again is not None
+            killed = process.killed_at
+            if killed is not None:
+                said_last = call.end if call.told < 0 else call.begin + 0.001
+                if call.begin >= killed and self.again is not None:
                     process = self.again
-                elif (call.end if call.told < 0 else call.begin + 0.001) >= process.killed_at:
+                elif said_last >= killed:
                     self._lose(call)
             self.by[id(call)] = process
             call.clock = process.residual
@@ -175,7 +145,7 @@ class Scribe:
             if call.standing == "hidden":
                 continue
             # Marks and calls are by one clock, so that what is compared is compared in truth.
-            inside = [name for name, run in enumerate(world.runs) if _us(run.begin) <= _us(call.begin) < _us(run.end)]
+            inside = [name for name, run in enumerate(world.runs) if us(run.begin) <= us(call.begin) < us(run.end)]
             call.labelled = len(inside) == 1
             if len(inside) > 1:
                 for name in inside:
@@ -390,7 +360,7 @@ class Scribe:
         return Usage(input_tokens=given, cached_input_tokens=None if call.silent else cached, output_tokens=written)
 
     def _true(self, minute: float) -> int:
-        return _us(minute + BASE + self.later)
+        return us(minute + BASE + self.later)
 
     def _at(self, process: Process, minute: float) -> int:
         return self._true(minute + process.offset)
@@ -404,61 +374,11 @@ class Scribe:
     def write(self, now: float) -> None:
         """Everything that stands in the journals at a moment of this world, appended."""
         for process in self.processes:
-            if now < process.copied_at or now < process.begun_at:
-                continue
-            text = b""
-            if not process.written:
-                text = self._line(process, process.begun_at, "process", self._process_line(process))
-            while process.written <= len(process.lines):
-                place = process.written - 1
-                if place >= 0:
-                    at, kind, fields = process.lines[place]
-                    if at > now:
-                        break
-                    text += self._line(process, at, kind, fields)
-                process.written += 1
-            if text:
-                self._append(process, text)
-            if process.killed_at is not None and process.held is not None and now >= process.killed_at:
-                os.close(process.held)
-                process.held = None
-
-    def _process_line(self, process: Process) -> dict[str, Any]:
-        return {
-            "file_id": process.file_id,
-            "host": process.host,
-            "boot_id": boot_id(),
-            "pid": NO_PROCESS + self.number,
-            "version": "1",
-            "mode": process.mode,
-            "upstream": "https://api.openai.com" if process.mode == "proxy" else None,
-            "listen": [],
-        }
-
-    def _line(self, process: Process, at: float, kind: str, fields: dict[str, Any]) -> bytes:
-        head = {"v": 1, "kind": kind, "seq": process.written, "at": self._at(process, at)}
-        return orjson.dumps({**head, **fields}) + b"\n"
-
-    def _append(self, process: Process, text: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        descriptor = os.open(self.folder / f"{process.name}.jsonl", flags, 0o600)
-        try:
-            os.write(descriptor, text)
-            if process.here and process.held is None and (process.killed_at is None or process.written < 2):
-                process.held = os.dup(descriptor)
-                fcntl.flock(process.held, fcntl.LOCK_EX)
-        finally:
-            os.close(descriptor)
+            process.write(self.folder, now, pid=NO_PROCESS + self.number, at_us=self._at)
 
     def close(self) -> None:
         for process in self.processes:
-            if process.held is not None:
-                os.close(process.held)
-                process.held = None
-
-
-def _us(minute: float) -> int:
-    return round(minute * MINUTE_US)
+            process.let_go()
 
 
 def _endpoint(call: Call) -> str:

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 
 import httpx
 from ledger_lines import BASE, Scribe
+from ledger_process import MINUTE_US
 from referee_calls import Asked
 from referee_moment import ENDPOINTS, pages
 
 from submeter.data.clock import FixedClock
-
-MINUTE_US = 60_000_000
 
 
 @dataclass(kw_only=True)

@@ -8,53 +8,45 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import httpx
-from audit_referee import STANDS_BESIDE, Said
-from ledger_lines import BASE, MINUTE_US, Scribe
+from ledger_judgement import Judgement
+from ledger_lines import BASE, Scribe
+from ledger_process import MINUTE_US
 from ledger_provider import Provider
-from ledger_truth import Seen, is_seen, known_runs, seen
-from referee_truth import AGREE, truth_of, why_false
+from ledger_truth import known_runs
 from referee_world import World
 
 from submeter.audit.audits import audit_runs, pending
 from submeter.audit.choice import AuditRequest
 from submeter.audit.reads import PageStore
-from submeter.audit.report import AuditReport, PartLine, RunLine, Waiting
+from submeter.audit.report import AuditReport
 from submeter.audit.settings import AuditSettings
 from submeter.audit.usage_api import UsageApi
-from submeter.audit.window import Window
 from submeter.data.clock import FixedClock
 from submeter.data.journal import Journal
 from submeter.data.ledger import Ledger
 
-FOLLOWED_MAX = 5
+FOLLOWED_MAX = 3
 """Audits made when the schedule says, after all that is needed was read."""
 DAYS_TO_CLOSE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Final:
-    """One final verdict, and what there was of its world then."""
-
-    verdict: str
-    ground: tuple[object, ...]
+EARLY = 3
+"""Audits made while the worlds go on or settle."""
 
 
 class Play:
     """Some worlds, one ledger. `first`: the seed of the first; they are numbered from there."""
 
     def __init__(self, first: int, worlds: int, folder: Path) -> None:
-        self.rng = rng = random.Random(first * 13 + worlds)
+        self.rng = rng = random.Random(first)
         self.path = folder / "l.duckdb"
         self.journals = folder / "l.duckdb.journal"
         self.journals.mkdir(mode=0o700)
@@ -75,12 +67,9 @@ class Play:
                 scribe.world.gap_rows.append((first_minute + shift, last_minute + shift))
         self.clock = FixedClock(int((BASE + 990) * MINUTE_US))
         self.provider = Provider(scribes=self.scribes, clock=self.clock)
+        self.judged = Judgement(self.scribes, self.provider)
         self.ledger = Ledger(self.path, clock=self.clock)
-        self.said: list[tuple[int, Said]] = []
-        self.false: list[tuple[int, str]] = []
-        self.finals: dict[tuple[str, str | None, object], list[tuple[Window, Final]]] = defaultdict(list)
         self.audits = 0
-        del rng
 
     def _choose_moments(self, worlds: Sequence[World]) -> None:
         """When audits are made, in minutes of a world that is not shifted; the last ones have all that is needed."""
@@ -88,13 +77,13 @@ class Play:
         ends = sorted(world.end for world in worlds)
         last = ends[-1] + 10
         early = [1000 + rng.uniform(10, 60)]
-        while len(early) < 4:
+        while len(early) < EARLY:
             early.append(early[-1] + rng.uniform(31, 55))
         settled = max(last + 70, early[-1] + 31) + rng.uniform(0, 20)
         self.moments = [*early, settled, settled + rng.choice((31, 45))]
         day = self.moments[-1] + rng.uniform(20.5, 26) * 60
-        self.moments += [day, day + 40, day + 25 * 60, day + 25 * 60 + 45]
-        self.named = {len(self.moments) - 1, len(self.moments) - 2, 4, 5}
+        self.moments += [day, day + 25 * 60, day + 25 * 60 + 45]
+        self.named = {len(self.moments) - 1, len(self.moments) - 2, EARLY, EARLY + 1}
         """Moments at which every run is asked for."""
         self.latest_end = last
 
@@ -104,7 +93,7 @@ class Play:
         number = world.seed
         wanted = sorted(world.audits)[-2] if len(world.audits) > 1 else 0
         at = world.reads_at[wanted]
-        able = [m for m in self.moments[:6] if 0 <= m - at <= self.latest_end - world.end]
+        able = [m for m in self.moments[: EARLY + 2] if 0 <= m - at <= self.latest_end - world.end]
         later = int(rng.choice(able) - at) if able else rng.randint(0, max(0, int(self.latest_end - world.end)))
         world.end = max(world.end, *(run.end for run in world.runs))
         if world.trouble == "flap":
@@ -130,7 +119,7 @@ class Play:
         rng = self.rng
         self._go(moment)
         last = number == len(self.moments) - 1
-        self.provider.moment, self.provider.steady = number, number >= len(self.moments) - 5
+        self.provider.moment, self.provider.steady = number, number >= len(self.moments) - 4
         if number and rng.random() < 0.12:
             self._rebuild()
         luck = rng.random()
@@ -143,7 +132,7 @@ class Play:
         else:
             report = self._audit(self._period())
         if report is not None:
-            self._judge(report, last=last)
+            self.judged.judge(report, last=last)
 
     def _go(self, moment: float) -> None:
         self.clock.set_us(max(self.clock.now_us(), int((BASE + moment) * MINUTE_US)))
@@ -162,10 +151,10 @@ class Play:
         first = int(1000 + self.rng.uniform(-5, 90))
         end = first + self.rng.choice((3, 10, 30, 120))
         end = min(end, self.clock.now_us() // MINUTE_US - BASE - 8)
-        self.period = (first, max(end, first + 1))
+        self.judged.period = (first, max(end, first + 1))
         return AuditRequest(
             from_us=(BASE + first) * MINUTE_US,
-            to_us=(BASE + self.period[1]) * MINUTE_US,
+            to_us=(BASE + self.judged.period[1]) * MINUTE_US,
             pending=self.rng.random() < 0.3,
         )
 
@@ -214,7 +203,7 @@ class Play:
         after = self._pending()
         for one, other in zip(before.standings, after.standings, strict=True):
             if one != other:
-                self._wrong(one.run, f"a rebuild makes {one} {other}")
+                self.judged.wrong(one.run, f"a rebuild makes {one} {other}")
 
     def _follow(self) -> None:
         """Make the audits that the schedule asks for; in the end, and at last after a week, every run is final."""
@@ -233,201 +222,24 @@ class Play:
             self.provider.moment += 1
             report = self._audit(AuditRequest(pending=True, max_age_min=10**6))
             if report is not None:
-                self._judge(report, last=False)
+                self.judged.judge(report, last=False)
         for each in self._pending().standings:
             if not each.done:
-                self._wrong(each.run, f"stuck: {each.waiting} {each.verdict} a week after all was read")
-
-    def _wrong(self, run: tuple[str | None, str], why: str) -> None:
-        self.false.append((int(str(run[0])[1:]), f"{run[1]}: {why}"))
-
-    # Judge
-
-    def _judge(self, report: AuditReport, *, last: bool) -> None:
-        by_key: dict[str, list[tuple[RunLine, PartLine]]] = defaultdict(list)
-        for line in report.runs:
-            for part in line.parts:
-                by_key[part.api_key_id].append((line, part))
-        looks: dict[str, Seen] = {}
-        for key_id, lines in sorted(by_key.items()):
-            _, number, key = key_id.split("_")
-            if number.isdigit():
-                scribe = self.scribes[int(number)]
-                shares = [
-                    (None if line.run is None else int(line.run[1]), self._share(scribe, part)) for line, part in lines
-                ]
-                look = seen(scribe, self.provider, int(key), last=last, shares=shares)
-                looks[key_id] = replace(look, shares=[each for each in shares if each[0] is not None])
-                for line, part in lines:
-                    self._judge_part(scribe, look if line.run is None else looks[key_id], line, part)
-            else:
-                self._judge_foreign(lines)
-        for line in report.runs:
-            if line.run is not None:
-                self._judge_run(line)
-        self._judge_unclaimed(report, looks)
-        if report.exit_code == 0 and any(str(line.verdict) not in AGREE for line in report.runs):
-            self.false.append((next(iter(self.scribes)), "exit 0 though not every run agrees"))
-
-    def _share(self, scribe: Scribe, part: PartLine, run: Any = None) -> Any:
-        later = BASE + scribe.later
-        window = Window(start=part.window.start - later, end=part.window.end - later)
-        return SimpleNamespace(window=window, run=run, ambiguous=0, begun_in=window, open=False)
-
-    def _judge_part(self, scribe: Scribe, look: Seen, line: RunLine, part: PartLine) -> None:
-        world, now = scribe.world, look.now
-        run = None if line.run is None else int(line.run[1])
-        later = BASE + scribe.later
-        share = self._share(scribe, part, line.run)
-        if run is not None:
-            known = known_runs(scribe, now)
-            share.ambiguous = self._ambiguous(scribe, run, known, now)
-        else:
-            first, end = self.period
-            first, end = first + BASE - later, end + BASE - later
-            share.begun_in = Window(start=first - 1, end=max(first, end - 1))
-        found = look.found(share)
-        near = look.within(found.chain.window)
-        joint = part.runs
-        finding = SimpleNamespace(
-            share=share,
-            verdict=str(part.verdict),
-            reason=None if part.reason is None else str(part.reason),
-            final=part.final,
-            closed=part.closed,
-            joint=joint,
-        )
-        wrong = self._why_false(near, finding, found)
-        truth = truth_of(near, run, share)
-        if wrong is None and world.trouble != "provider hours late" and run is not None:
-            wrong = self._contradicted(scribe, part, run, now)
-        said = Said(
-            verdict=finding.verdict,
-            reason=finding.reason,
-            joint=tuple(sorted(int(name[1]) for name in joint)),
-            final=part.final and not part.closed,
-            last=look.last,
-            key=look.key,
-            run=run,
-            wrong=wrong,
-            cause=truth.cause,
-            distance=None,
-            closed=False,
-            gap_min=world.gap,
-            rate=world.rate,
-        )
-        self.said.append((scribe.number, said))
-        if wrong is not None:
-            at = f"{now:.1f} run {run} on {part.api_key_id} {finding.verdict}/{finding.reason}"
-            self.false.append(
-                (scribe.number, f"{wrong} [{world.trouble}, {scribe.style}, at {at}, joint {said.joint}]")
-            )
-
-    def _why_false(self, near: Seen, finding: Any, found: Any) -> str | None:
-        wrong = why_false(near, finding, found)  # type: ignore[arg-type]
-        if wrong is not None and near.world.trouble == "renamed":
-            # Whether a name that was never seen is taken for the old one is the audit's own affair.
-            near.renamed_paired = True
-            wrong = why_false(near, finding, found)  # type: ignore[arg-type]
-        return wrong
-
-    def _ambiguous(self, scribe: Scribe, run: int, known: frozenset[int], now: float) -> int:
-        """Calls that could be of a run or of another, by the marks that have been imported."""
-        if scribe.style != "imports":
-            return 0
-        runs = scribe.world.runs
-        return sum(
-            is_seen(scribe, call, now)
-            and sum(runs[name].begin <= call.begin < runs[name].end for name in known) > 1
-            and runs[run].begin <= call.begin < runs[run].end
-            for call in scribe.world.calls
-        )
-
-    def _contradicted(self, scribe: Scribe, part: PartLine, run: int, now: float) -> str | None:
-        """What was final is said again, unless what there is of its world is more than there was."""
-        world = scribe.world
-        ground: tuple[object, ...] = (
-            scribe.late_id is not None and now >= scribe.late_id[1],
-            scribe.proxies[1].copied_at <= now,
-            known_runs(scribe, now),
-            sum(is_seen(scribe, call, now) for call in world.calls if call.run == run or scribe.style != "marks"),
-            sum(world_told(scribe, now)),
-            len([run for run in world.runs if run.end <= now])
-            if scribe.names != dict(zip(scribe.names, scribe.names))
-            else 0,
-        )
-        kept = self.finals[part.api_key_id, str(run), scribe.number]
-        verdict = str(part.verdict)
-        for window, final in kept:
-            if not window.overlaps(part.window) or final.ground != ground:
-                continue
-            if verdict == final.verdict or verdict in STANDS_BESIDE:
-                continue
-            if final.verdict == "incomplete" and verdict == "verified":
-                continue
-            return f"{final.verdict} was final and is {verdict} now"
-        if part.final and not part.closed:
-            kept.append((part.window, Final(verdict, ground)))
-        return None
-
-    def _judge_foreign(self, lines: Sequence[tuple[RunLine, PartLine]]) -> None:
-        """On an id that is nobody's nothing was billed: a run with counted calls there agrees with nothing."""
-        for line, part in lines:
-            if line.run is None or str(part.verdict) != "verified":
-                continue
-            scribe = self.scribes[int(str(line.run[0])[1:])]
-            now = self.provider.now(scribe)
-            if any(
-                call.run == int(line.run[1]) and call.standing == "counted" and any(call.tokens)
-                for call in scribe.world.calls
-                if is_seen(scribe, call, now) and call.end <= now
-            ):
-                self._wrong(line.run, "verified on an id that was never billed")
-
-    def _judge_run(self, line: RunLine) -> None:
-        """The run's own verdict is never better than what is true of it on the keys it is known to be on."""
-        assert line.run is not None
-        scribe = self.scribes[int(str(line.run[0])[1:])]
-        world, now, run = scribe.world, self.provider.now(scribe), int(line.run[1])
-        if str(line.verdict) not in AGREE:
-            return
-        parts = {str(part.verdict) for part in line.parts}
-        if not parts <= set(AGREE):
-            self._wrong(line.run, f"{line.verdict} with parts {sorted(parts)}")
-        if line.keyless or not line.parts:
-            self._wrong(line.run, f"{line.verdict} with keyless calls or without parts")
-        keys = {part.api_key_id for part in line.parts}
-        for call in world.calls:
-            if call.run == run and call.begin <= now and is_seen(scribe, call, now):
-                late = scribe.late_id is not None and call.key == 0 and now < scribe.late_id[1] + 0.001
-                if not late and f"key_{scribe.number}_{call.key}" not in keys:
-                    self._wrong(line.run, f"{line.verdict} without a part on key {call.key}, which it used")
-                    return
-
-    def _judge_unclaimed(self, report: AuditReport, looks: dict[str, Seen]) -> None:
-        for each in report.unclaimed:
-            _, number, key = each.api_key_id.split("_")
-            scribe = self.scribes[int(number)]
-            look = looks.get(each.api_key_id) or seen(scribe, self.provider, int(key), last=False, shares=())
-            minute = each.minute - BASE - scribe.later
-            true = any(
-                (call.excess(look.now) or (call.bill_model is not None and call.pieces))
-                and any(abs(piece.minute - minute) < 90 for piece in call.pieces)
-                for call in look.calls
-            )
-            if not true:
-                self.false.append((scribe.number, f"unclaimed at {minute}, and nothing was hidden"))
-
-
-def world_told(scribe: Scribe, now: float) -> Iterator[bool]:
-    for call in scribe.world.calls:
-        yield 0 <= call.told <= now
+                self.judged.wrong(each.run, f"stuck: {each.waiting} {each.verdict} a week after all was read")
 
 
 @contextmanager
 def unsynced() -> Iterator[None]:
-    """Nothing here outlives the machine, so nothing is put on disk."""
-    with patch.object(os, "fdatasync", lambda descriptor: None), patch.object(os, "fsync", lambda descriptor: None):
+    """Nothing here outlives the machine, so nothing is put on disk; and DuckDB looks once for what is not installed.
+
+    It looks for pandas at each value that it is given, which costs a twelfth of the whole.
+    """
+    absent = {} if find_spec("pandas") else {"pandas": None}
+    with (
+        patch.object(os, "fdatasync", lambda descriptor: None),
+        patch.object(os, "fsync", lambda descriptor: None),
+        patch.dict(sys.modules, absent),
+    ):
         yield
 
 
@@ -438,6 +250,3 @@ def play(first: int, worlds: int) -> Play:
         played = Play(first, worlds, Path(folder))
         played.run()
         return played
-
-
-__all__ = ["Play", "Waiting", "play", "replace"]

@@ -1,4 +1,4 @@
-"""What is true of one key of a world as far as the ledger could know at a moment, in the shape that `referee_truth` asks.
+"""What is true of one key of a world as far as the ledger could know at a moment, as `referee_truth` asks for it.
 
 A call whose journal has not been copied in yet, or whose key has not its right id yet, went past this ledger as far as
 the ledger can know; a run without a mark yet is nobody's run. All of it is from the world's making.

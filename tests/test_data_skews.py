@@ -114,6 +114,20 @@ def test_a_mark_made_while_no_proxy_was_up_is_by_no_known_clock(play: Play) -> N
     assert play.told(MARKS) == [("r", 0, False)]
 
 
+def test_an_imported_mark_after_the_last_line_of_its_hosts_proxy_is_by_that_clock_not_by_another_hosts(
+    play: Play,
+) -> None:
+    there, elsewhere = other_host(play, "there"), other_host(play, "elsewhere")
+    play.wait(5)
+    dated(play, 60, journal=there)
+    dated(play, -600, journal=elsewhere)
+    play.wait(60)
+    dated(play, -600, journal=elsewhere)
+    marks = other_host(play, "there")
+    play.mark(Edge.END, run_id="r", journal=marks, at=NOON_US + 30 * US_PER_S, by=MarkedBy.METRICS)
+    assert play.told(MARKS) == [("r", 60, True)]
+
+
 def test_a_proxy_without_a_known_clock_lends_none_and_an_older_one_does(play: Play) -> None:
     dated(play, 60)
     play.wait(10)
