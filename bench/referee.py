@@ -5,7 +5,7 @@
 Prints the table of true cause against verdict, the false verdicts with their seeds (there should be none), how the
 gates and the border form differ, and how often clean runs are doubted: by distance from the nearest run with an error,
 by call rate and by the gap between runs. `--beyond` sets worlds outside the bounds, where false verdicts are counted.
-`--ledger` has the whole product judge them, eighty worlds in one ledger: journals, ingest, reads, stored verdicts.
+`--ledger` has the whole product judge them, 120 worlds in one ledger: journals, ingest, reads, stored verdicts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BEYOND = {
     "signs": Bounds(one_sign=False),
 }
 CHUNK = 500
-IN_ONE_LEDGER = 80
+IN_ONE_LEDGER = 120
 
 
 def judge_chunk(work: tuple[int, int, str]) -> Table:

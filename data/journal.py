@@ -369,8 +369,7 @@ def new_call_id(now_us: int) -> str:
     return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{_VARIANT[chance[3]]}{chance[4:7]}-{chance[7:19]}"
 
 
-_CHANCES = 256
-_CHANCE_DIGITS = 20
+_CHANCES, _CHANCE_DIGITS = 256, 20
 """Hex digits of randomness that a call id uses up; fetched many at a time, for asking costs more than the rest."""
 _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 _chances: deque[str] = deque()

@@ -127,14 +127,15 @@ class Scribe:
         elif rng.random() < 0.15:
             self._begin_again()
         if self.plus_only and self.proxies[0].offset < 1 and rng.random() < 0.08:
-            self.late_id = (rng.choice((None, f"key_wrong_{self.number}")), world.end + rng.choice((-5.0, 80.0, 150.0)))
+            # After the proxy has told the id that it was given: the latest told is the one that holds.
+            told_at = max(1002.0, world.end + rng.choice((-5.0, 80.0, 150.0)))
+            self.late_id = (rng.choice((None, f"key_wrong_{self.number}")), told_at)
 
     def _lose(self, call: Call) -> None:
+        """Nobody knows what became of it, nor what it was billed as, whatever it was."""
         self.lost.add(id(call))
-        if call.standing in ("counted", "optional"):
-            call.standing, call.any_model, call.shown_model = "unknown", True, None
-            call.told = -1.0
-            call.optional = False
+        call.standing, call.any_model, call.shown_model = "unknown", True, None
+        call.told, call.optional = -1.0, False
 
     def _imported(self) -> None:
         """No call says its run: it is that of the imported run in whose time it began, if that is only one."""

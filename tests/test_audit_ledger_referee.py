@@ -14,7 +14,7 @@ from referee_table import Table
 
 SEEDS = int(os.environ.get("SUBMETER_LEDGER_SEEDS", "20"))
 FIRST = int(os.environ.get("SUBMETER_LEDGER_SEED", "0"))
-IN_ONE_LEDGER = 80
+IN_ONE_LEDGER = 120
 
 
 def test_no_verdict_that_the_ledger_keeps_is_false_in_any_world_within_the_bounds(
