@@ -58,10 +58,17 @@ def next_read_us(chain: Chain, share: Share, finding: Finding) -> int | None:
 
 
 def _since_change(chain: Chain, window: Window) -> list[int]:
-    """When the good reads of a window's last minute were asked for that show of the window, at every usage endpoint,
-    what is shown now. A read made before the window had ended is none of them."""
+    """When the good reads of a window's last minute were asked for that show of the window what is shown now, at the
+    usage endpoint that has the fewest. A read made before the window had ended is none of them."""
     histories = chain.histories.values()
-    times = {
-        read.asked_us for history in histories for read in history.reads if read.good and window.end - 1 in read.window
-    }
-    return sorted(us for us in times if not any(differs_since(each, window, us) for each in histories))
+    found = [
+        sorted(
+            read.asked_us
+            for read in history.reads
+            if read.good
+            and window.end - 1 in read.window
+            and not any(differs_since(each, window, read.asked_us) for each in histories)
+        )
+        for history in histories
+    ]
+    return min(found, key=lambda times: len(spaced(times, chain.waiting.interval_us)), default=[])

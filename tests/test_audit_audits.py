@@ -224,6 +224,7 @@ def test_a_failed_attempt_leaves_the_final_verdict_standing_beside_it(here: Worl
     here.at(here.second + MINUTE)
     report = here.audit("r-1", settings=wrong, force=True)
     assert (report.runs[0].verdict, report.runs[0].earlier_final) == (Verdict.NOT_PERMITTED, Verdict.VERIFIED)
+    here.at(here.second + MINUTE)
     assert here.audit("r-1").runs[0].verdict is Verdict.VERIFIED
 
 
