@@ -70,3 +70,12 @@ def unusable(path: Path, text: str) -> SubmeterError:
         "Name another file with --ledger PATH; or move this one away, and it is built again from its journals.",
         exit_code=CANNOT_TELL if any(os.strerror(number) in text for number in _NO_ROOM) else 2,
     )
+
+
+def not_replaced(path: Path, why: str) -> SubmeterError:
+    """Where a copy would take the place of what is there."""
+    return SubmeterError(
+        f"Nothing was written to {path}",
+        why,
+        "Name another file: submeter ledger snapshot PATH",
+    )

@@ -18,6 +18,7 @@ from .clock import Clock
 from .columns import Kind
 from .error import SubmeterError
 from .ingest import carry_turn
+from .rebuild import writers_of
 from .replay import NOT_JSON, JournalFile, Line, Problem, Survey, read_all
 from .staging import Connection
 
@@ -87,6 +88,8 @@ class CheckReport:
     What such a line would have told had not happened yet, as far as any client could see."""
     repaired: tuple[Problem, ...] = ()
     """Torn lines that the same process wrote again, whole, once its disk took them: nothing is missing there."""
+    only_record: bool = False
+    """Whether journals or pages that the ledger was built from are gone or cut short: it alone has their rows."""
 
     @property
     def clean(self) -> bool:
@@ -106,6 +109,8 @@ class Contents:
     """Calls that are in `readings` more than once."""
     good_reads: frozenset[tuple[str, int]]
     """Places of the reads of the Usage API that are good."""
+    writers: dict[str, str]
+    """Whose each journal is, in words."""
 
 
 def carry_all(connection: Connection, survey: Survey, *, reads: Path, clock: Clock) -> list[Problem]:
@@ -138,6 +143,7 @@ def read_contents(connection: Connection) -> Contents:
         logged_rows=logged or 0,
         repeated_calls=tuple(row[0] for row in repeated),
         good_reads=frozenset((file_id, offset) for file_id, offset in good_reads),
+        writers=writers_of(connection),
     )
 
 
@@ -159,7 +165,9 @@ def compare(found: Contents, told: Contents, survey: Survey) -> list[str]:
     sizes = {journal.file_id: journal.size for journal in survey.journals}
     for file_id, offset in sorted(found.offsets.items()):
         if file_id not in sizes:
-            differences.append(f"journal {file_id} is in the ledger, but its file is gone")
+            whose = found.writers.get(file_id)
+            told_of = f" ({whose})" if whose else ""
+            differences.append(f"journal {file_id} is in the ledger, but its file is gone{told_of}")
         elif sizes[file_id] < offset:
             differences.append(f"journal {file_id} is {sizes[file_id]} bytes long, but {offset} were carried in")
     came = len(told.good_reads - found.good_reads)
@@ -184,6 +192,13 @@ def compare(found: Contents, told: Contents, survey: Survey) -> list[str]:
         differences.append(f"readings has {readings} rows; ingest_log tells of {found.logged_rows}")
     differences.extend(f"call {call_id} is in readings more than once" for call_id in found.repeated_calls)
     return differences
+
+
+def _is_only_record(found: Contents, told: Contents, survey: Survey) -> bool:
+    """Whether the ledger knows of more than its journals and pages still tell."""
+    sizes = {journal.file_id: journal.size for journal in survey.journals}
+    shorter = any(sizes.get(file_id, 0) < offset for file_id, offset in found.offsets.items())
+    return shorter or bool(found.good_reads - told.good_reads)
 
 
 def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap], list[Problem]]:
@@ -291,6 +306,7 @@ def check_report(found: Contents, told: Contents, survey: Survey, problems: list
         holes=tuple(hole for _, holes, _, _ in scanned for hole in holes),
         gaps=tuple(gap for _, _, gaps, _ in scanned for gap in gaps),
         differences=tuple(compare(found, told, survey)),
+        only_record=_is_only_record(found, told, survey),
         bytes_waiting=waiting,
         unfinished=tuple(unfinished),
         repaired=tuple(repaired),
@@ -306,8 +322,17 @@ def _whole_bytes(journal: JournalFile, start: int) -> int:
         return file.read(journal.size - start).rfind(b"\n") + 1
 
 
+def sync_file(path: Path) -> None:
+    """Wait until a closed file is on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def copy_file(path: Path, to: Path) -> None:
-    """Copy a closed ledger to `to`, 0600, in the old one's place in one step. Raises `SubmeterError`."""
+    """Copy a closed ledger to `to`, 0600, in the place of what is there in one step. Raises `SubmeterError`."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)
         try:
