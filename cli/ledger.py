@@ -10,6 +10,7 @@ import click
 
 from ..data.clock import utc
 from ..data.error import SubmeterError
+from ..data.system import words
 from .invocation import CANNOT_TELL, DIFFER, FINE, Invocation, json_option, ledger_option, pass_invocation
 from .output import print_json, print_pairs, say
 from .sql import copy_answer
@@ -155,6 +156,8 @@ def export(invocation: Invocation, folder: Path, form: str, force: bool) -> None
             "Choose another folder, or replace them: submeter ledger export DIR --force",
         )
     opened = invocation.open_ledger()
+    with opened.reading():
+        pass  # It answers; only then is a folder made.
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for view in EXPORTED:
@@ -162,7 +165,7 @@ def export(invocation: Invocation, folder: Path, form: str, force: bool) -> None
     except OSError as error:
         raise SubmeterError(
             f"The export cannot be written: {folder}",
-            f"{error.strerror or error}.",
+            f"{words(error)}.",
             "Choose another place: submeter ledger export DIR",
         ) from error
     say(f"Wrote {', '.join(f'{view}.{form}' for view in EXPORTED)} to {folder}.")

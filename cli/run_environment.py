@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
-
+from ..data.env_file import read_env_file
 from ..data.error import SubmeterError
 from ..data.keys import KeyRing, fingerprint
 from ..data.marks import run_name
@@ -129,7 +128,7 @@ def _keys_of(
     given = before.get(KEY_VARIABLE)
     secret = given
     if key is not None and not given:
-        named = before.get(key.variable) or (dotenv_values(env_file, interpolate=False).get(key.variable) or "")
+        named = before.get(key.variable) or read_env_file(env_file).get(key.variable, "")
         secret = named.strip()
         say(f"{KEY_VARIABLE} is set to {key.variable} for the command.")
     elif key is not None and given and fingerprint(given) != key.fingerprint:

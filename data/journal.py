@@ -39,6 +39,7 @@ import orjson
 from .clock import Clock
 from .error import SubmeterError
 from .paths import journal_folder
+from .system import exit_code_of, no_locks, words
 
 FORMAT = 1
 LINE_BYTES_MAX = 64 * 1024
@@ -90,6 +91,7 @@ class Journal:
         Raises `SubmeterError` where the folder cannot be written to.
         """
         folder = journal_folder(ledger.absolute())
+        was_there = folder.exists()
         started_s = clock.now_us() // 1_000_000
         name = f"{_file_safe(socket.gethostname())}-{os.getpid()}-{started_s}-{secrets.token_hex(3)}.jsonl"
         path = folder / name
@@ -99,11 +101,20 @@ class Journal:
         except OSError as error:
             raise SubmeterError(
                 f"The journal cannot be written: {folder}",
-                f"{error.strerror or error}, so no call could be recorded.",
+                f"{words(error)}, so no call could be recorded.",
                 "Choose a folder you can write to: submeter --help shows --ledger and SUBMETER_LEDGER.",
+                exit_code=exit_code_of(error),
             ) from error
-        # Nobody else writes here; somebody who asks whether we live may hold a shared lock for a moment.
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            # Nobody else writes here; somebody who asks whether we live may hold a shared lock for a moment.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            if not was_there:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise no_locks(folder, error) from error
         _keep_reserve(folder)
         journal = cls(path, descriptor, mode=mode, clock=clock, write=write)
         _open_journals.add(journal)

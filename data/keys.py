@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
-
+from .env_file import read_env_file
 from .error import SubmeterError
 
 PREFIX = "OPENAI_API_KEY_"
@@ -124,8 +123,4 @@ def shows(redacted: str, secret: str) -> bool:
 
 def _named(environment: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
     """All variables, those of the environment before those of the file."""
-    named: dict[str, str] = {}
-    if env_file is not None and env_file.is_file():
-        named.update({k: v for k, v in dotenv_values(env_file, interpolate=False).items() if v is not None})
-    named.update(environment)
-    return named
+    return read_env_file(env_file) | dict(environment)

@@ -21,6 +21,7 @@ from .ingest import carry_turn
 from .rebuild import writers_of
 from .replay import NOT_JSON, JournalFile, Line, Problem, Survey, read_all
 from .staging import Connection
+from .system import open_file, words
 
 _NUMBERED = re.compile(rb'{"v":\d+,"kind":"(\w+)","seq":(\d+),')
 
@@ -265,7 +266,7 @@ class _Torn:
 
 
 def _torn(journal: JournalFile, offset: int) -> _Torn:
-    with journal.path.open("rb") as file:
+    with os.fdopen(open_file(journal.path), "rb") as file:
         file.seek(offset)
         text = file.readline().strip()
     numbered = _NUMBERED.match(text)
@@ -317,7 +318,7 @@ def _whole_bytes(journal: JournalFile, start: int) -> int:
     """Bytes of whole lines after `start`."""
     if journal.size <= start:
         return 0
-    with journal.path.open("rb") as file:
+    with os.fdopen(open_file(journal.path), "rb") as file:
         file.seek(start)
         return file.read(journal.size - start).rfind(b"\n") + 1
 
@@ -347,6 +348,6 @@ def copy_file(path: Path, to: Path) -> None:
     except OSError as error:
         raise SubmeterError(
             f"The snapshot cannot be written: {to}",
-            f"{error.strerror or error}.",
+            f"{words(error)}.",
             "Choose another place: submeter ledger snapshot PATH",
         ) from error
