@@ -360,7 +360,10 @@ class ProxyServer:
             "mode": self._mode,
             "intercept": self._intercept_url,
             "authority": str(self._authority),
-            "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in self._keys.keys],
+            # Other machines may ask a listener beyond loopback; `submeter run` never uses one.
+            "keys": []
+            if self._listen.remote
+            else [[key.framework, key.fingerprint, key.api_key_id] for key in self._keys.keys],
             "pid": os.getpid(),
             "calls_open": len(recorder.open),
             "calls_settled": recorder.settled,
