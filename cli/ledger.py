@@ -195,6 +195,8 @@ def _show(report: CheckReport) -> None:
         click.echo(f"unfinished  {problem.path}, byte {problem.offset}: {problem.reason}")
     for problem in report.repaired:
         click.echo(f"repaired    {problem.path}, byte {problem.offset}: {problem.reason}")
+    for path in report.unended:
+        click.echo(f"unended     {path}: no stop line; its process was killed, or stopped on a full disk")
     if report.clean:
         say("The ledger is what its journals say, and they are whole.")
     elif report.only_record:

@@ -26,7 +26,7 @@ from ..data.marks import Mark, check_framework, check_run_id, check_step, run_na
 from ..proxy.control_client import read_health, tell
 from ..proxy.listen import Listen
 from ..proxy.upstream_url import DEFAULT_UPSTREAM, parse_upstream
-from .invocation import ENV_FILE, Invocation, ledger_option, pass_invocation
+from .invocation import CANNOT_TELL, ENV_FILE, Invocation, ledger_option, pass_invocation
 from .output import records, say
 from .run_environment import (
     PROFILES,
@@ -51,6 +51,8 @@ class Meter:
 
     at: Metered
     mark: Callable[[Mark], object]
+    unwritten: Callable[[], SubmeterError | None]
+    """After its end: what our own proxy could not write down; None where all is written, or another's was used."""
     own: bool
 
 
@@ -140,6 +142,9 @@ def run(
         say(f"Metering {label.name} at {meter.at.url}{'' if meter.own else ', which was running'}.")
         code = _run_marked(invocation, meter, label, lambda: run_command(program, command, environment))
     _say_used(invocation, label)
+    if (unwritten := meter.unwritten()) is not None:
+        say(str(unwritten))
+        code = code or CANNOT_TELL
     context.exit(code)
 
 
@@ -158,9 +163,8 @@ def metering(
         at = Metered(url=proxy.listen, intercept_url=health.get("intercept"), authority=health.get("authority"))
         if intercept and at.intercept_url is None:
             continue
-        yield Meter(
-            at=at if intercept else replace(at, intercept_url=None), mark=partial(tell, proxy.listen), own=False
-        )
+        at = at if intercept else replace(at, intercept_url=None)
+        yield Meter(at=at, mark=partial(tell, proxy.listen), unwritten=lambda: None, own=False)
         return
     from ..proxy.serve import ProxyServer  # The engine takes a second to import.
 
@@ -175,7 +179,7 @@ def metering(
     server.start()
     try:
         at = Metered(url=server.url, intercept_url=server.intercept_url, authority=str(server.authority))
-        yield Meter(at=at, mark=server.mark, own=True)
+        yield Meter(at=at, mark=server.mark, unwritten=lambda: server.recorder.journal.unwritten, own=True)
     finally:
         server.stop()
 

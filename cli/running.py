@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.columns import Kind
-from ..data.journal import LINE_BYTES_MAX
+from ..data.journal_line import LINE_BYTES_MAX
 from ..data.paths import journal_folder
 from ..data.presence import is_held
 from ..data.replay import Line, decode

@@ -17,7 +17,7 @@ import orjson
 
 from .columns import TIME_US_MAX, Kind, misfit
 from .error import SubmeterError
-from .journal import FORMAT
+from .journal_line import FORMAT
 from .system import check_file, exit_code_of, open_file, read_file, words
 
 SUFFIX = ".jsonl"

@@ -18,6 +18,7 @@ from .clock import Clock
 from .columns import Kind
 from .error import SubmeterError
 from .ingest import carry_turn
+from .presence import is_held
 from .rebuild import writers_of
 from .replay import NOT_JSON, JournalFile, Line, Problem, Survey, read_all
 from .staging import Connection
@@ -89,6 +90,8 @@ class CheckReport:
     What such a line would have told had not happened yet, as far as any client could see."""
     repaired: tuple[Problem, ...] = ()
     """Torn lines that the same process wrote again, whole, once its disk took them: nothing is missing there."""
+    unended: tuple[Path, ...] = ()
+    """Journals of processes that are gone and wrote no stop line: killed, or stopped on a full disk."""
     only_record: bool = False
     """Whether journals or pages that the ledger was built from are gone or cut short: it alone has their rows."""
 
@@ -202,9 +205,10 @@ def _is_only_record(found: Contents, told: Contents, survey: Survey) -> bool:
     return shorter or bool(found.good_reads - told.good_reads)
 
 
-def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap], list[Problem]]:
-    """How many lines of a journal decode, the holes in their numbering, its gaps, and the torn lines made good."""
+def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap], list[Problem], bool]:
+    """How many lines of a journal decode, holes in their numbering, gaps, torn lines made good, whether it stops."""
     lines = 0
+    stopped = False
     gaps: list[Gap] = []
     torn: list[_Torn] = []
     repaired: list[Problem] = []
@@ -225,6 +229,7 @@ def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap], list[Problem
             elif line.seq < expected:
                 _found_late(missing, line.seq)
             expected = max(expected, line.seq + 1)
+            stopped = line.kind is Kind.STOP
             if line.kind is Kind.GAP:
                 gap = line.fields
                 gaps.append(
@@ -241,7 +246,7 @@ def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap], list[Problem
         Hole(path=journal.path, first_seq=first, lines=count, announced=announced)
         for first, count in sorted(missing.items())
     ]
-    return lines, holes, gaps, repaired
+    return lines, holes, gaps, repaired, stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +294,12 @@ def _found_late(missing: dict[int, int], seq: int) -> None:
 def check_report(found: Contents, told: Contents, survey: Survey, problems: list[Problem]) -> CheckReport:
     """A ledger's contents (`found`) set against those of one built anew (`told`), and every journal looked through."""
     scanned = [scan(journal) for journal in survey.journals]
-    repaired = [problem for _, _, _, found_good in scanned for problem in found_good]
+    repaired = [problem for _, _, _, found_good, _ in scanned for problem in found_good]
+    unended = [
+        journal.path
+        for journal, (*_, stopped) in zip(survey.journals, scanned, strict=True)
+        if not (stopped or is_held(journal.paths))
+    ]
     made_good = {(problem.path, problem.offset) for problem in repaired}
     waiting = 0
     unfinished = []
@@ -301,16 +311,17 @@ def check_report(found: Contents, told: Contents, survey: Survey, problems: list
             unfinished.append(Problem(path=journal.path, offset=offset + whole, reason="a line without its end"))
     return CheckReport(
         journals=len(survey.journals),
-        lines=sum(lines for lines, _, _, _ in scanned),
+        lines=sum(lines for lines, *_ in scanned),
         rows=found.digests["readings"][0],
         problems=tuple(problem for problem in problems if (problem.path, problem.offset) not in made_good),
-        holes=tuple(hole for _, holes, _, _ in scanned for hole in holes),
-        gaps=tuple(gap for _, _, gaps, _ in scanned for gap in gaps),
+        holes=tuple(hole for _, holes, *_ in scanned for hole in holes),
+        gaps=tuple(gap for _, _, gaps, *_ in scanned for gap in gaps),
         differences=tuple(compare(found, told, survey)),
         only_record=_is_only_record(found, told, survey),
         bytes_waiting=waiting,
         unfinished=tuple(unfinished),
         repaired=tuple(repaired),
+        unended=tuple(unended),
     )
 
 
