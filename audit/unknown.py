@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..data.call import Standing
-from .pair import ModelPair
+from .pair import ModelPair, is_dated
 from .unit import BookRow, RunName
 
 
@@ -53,19 +53,22 @@ class Able:
     """Every name they may be billed under; empty: any."""
     run: RunName | None
     calls: int
+    moving: bool = False
+    """`models` is one name without a date that was asked for, and this ledger never saw what it answers as."""
 
 
 def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
     """Whether an excess of this model may be theirs.
 
-    A name that is known on neither side, a moving one that this ledger never saw answered, may be any model that the
-    bill alone knows; a hosted tool may be billed under such a one too.
+    A name that is known on neither side may be any model that the bill alone knows, and a hosted tool may be billed
+    under such a one too. Where that name has no date and this ledger never saw it answered, it may also be a model
+    that is counted under another name.
     """
     if each.usage_endpoint not in (None, pair.usage_endpoint):
         return False
     if not each.models or any(pair.names(model) for model in each.models):
         return True
-    if pair.book_models:
+    if pair.book_models and not each.moving:
         return False
     beside = [other for other in pairs if other.usage_endpoint == pair.usage_endpoint]
     return each.because is Because.HOSTED or not _placed(each, beside)
@@ -93,6 +96,7 @@ def able_calls(book: Iterable[BookRow], gaps: Iterable[Gap]) -> tuple[Able, ...]
                 models=frozenset() if anything else names,
                 run=row.run,
                 calls=row.calls,
+                moving=row.models == {row.model} and not all(is_dated(name) for name in row.models),
             )
         )
     found += [
