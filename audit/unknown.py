@@ -10,9 +10,10 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from ..data.call import Standing
 from .pair import ModelPair, is_dated
@@ -78,12 +79,17 @@ def _placed(each: Able, pairs: Sequence[ModelPair]) -> bool:
     return any(pair.names(model) for pair in pairs for model in each.models)
 
 
-def able_calls(book: Iterable[BookRow], gaps: Iterable[Gap]) -> tuple[Able, ...]:
-    """Everything in a chain that may have been billed without being in the book."""
+def able_calls(
+    book: Iterable[BookRow], gaps: Iterable[Gap], optional: Mapping[str, bool] = MappingProxyType({})
+) -> tuple[Able, ...]:
+    """Everything in a chain that may have been billed without being in the book.
+
+    `optional`: the classes of optional amounts of which it is known whether they are billed: of those no doubt is left.
+    """
     found: list[Able] = []
     for row in book:
         because = _because(row)
-        if because is None:
+        if because is None or (because is Because.OPTIONAL and _settled(row, optional)):
             continue
         names = frozenset(name for name in {row.model, *row.models} if name is not None)
         anything = row.any_model and row.standing is Standing.UNKNOWN
@@ -120,6 +126,12 @@ def _because(row: BookRow) -> Because | None:
     if row.standing is Standing.OPTIONAL:
         return Because.OPTIONAL
     return Because.HOSTED if row.hosted and row.standing is Standing.COUNTED else None
+
+
+def _settled(row: BookRow, optional: Mapping[str, bool]) -> bool:
+    """Whether it is known what optional calls are billed: nothing, or what they told, which the book then counts."""
+    billed = optional.get(row.optional_class or "")
+    return billed is not None and (row.told or not billed)
 
 
 def explained_minutes(able: Sequence[Able], pair: ModelPair, pairs: Sequence[ModelPair]) -> frozenset[int]:

@@ -20,7 +20,7 @@ from .staging import Connection, StatementRefusedError
 
 SCHEMA_VERSION = 2
 
-MACROS = ("is_unbilled", "standing_of")
+MACROS = ("is_unbilled", "is_distrusted", "standing_of")
 """Rules that more than one view states by name."""
 
 VIEWS = (

@@ -286,8 +286,10 @@ def reading_of(
     counts = Usage(images=answer.images)
     usage: Any = answer.usage
     if answer.usage is not None:
-        counts, odd = read_usage(answer.usage, images=answer.images)
+        counts, odd = read_usage(answer.usage, images=answer.images, legacy=answer.legacy)
         flags.update(dict.fromkeys(odd))
+        if answer.failed_inside and counts.input_tokens == 0 and not counts.output_tokens:
+            flags[Flag.ZERO_AFTER_ERROR] = None
         if answer.usage_raw is not None:
             usage = journal_value(answer.usage_raw)
             if usage is None:

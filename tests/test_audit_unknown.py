@@ -101,3 +101,24 @@ def test_only_unknown_optional_and_hosted_calls_may_be_billed_beside_the_book() 
         "optional": [Because.OPTIONAL],
     }
     assert [each.because for each in able_calls([booked(hosted=True)], ())] == [Because.HOSTED]
+
+
+def test_an_optional_call_explains_nothing_once_it_is_known_whether_its_class_is_billed() -> None:
+    told = booked(standing=Standing.OPTIONAL, optional_class="warm_up")
+    silent = booked(
+        standing=Standing.OPTIONAL,
+        optional_class="warm_up",
+        input_tokens=None,
+        cached_input_tokens=None,
+        output_tokens=None,
+    )
+    for row, billed, because in (
+        (told, {}, [Because.OPTIONAL]),
+        (told, {"other": True}, [Because.OPTIONAL]),
+        (told, {"warm_up": True}, []),
+        (told, {"warm_up": False}, []),
+        (silent, {}, [Because.OPTIONAL]),
+        (silent, {"warm_up": False}, []),
+        (silent, {"warm_up": True}, [Because.OPTIONAL]),
+    ):
+        assert [each.because for each in able_calls([row], (), billed)] == because
