@@ -183,7 +183,6 @@ schemas = st.recursive(
 def test_any_schema_is_satisfied_or_refused(schema: Any, seed: int) -> None:
     try:
         value = instance(schema, random.Random(seed))
-    except Unsatisfiable as refused:
-        assert str(refused)
+    except Unsatisfiable:
         return
     jsonschema.validate(json.loads(json.dumps(value)), schema)
