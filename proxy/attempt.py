@@ -238,6 +238,9 @@ class Attempt:
         )
         if self._meter_failed:
             flags += (Flag.METER_FAILED,)
+        if facts and facts.searches and self._endpoint.name == "chat/completions":
+            # What a search reads may be billed, and no item of a chat's answer tells that there was one.
+            flags += (Flag.HOSTED_TOOL,)
         says = error or reading.error or reading.unreadable
         source = UsageSource.REQUESTED if self.usage_requested and reading.streamed else UsageSource.REPORTED
         return Result(

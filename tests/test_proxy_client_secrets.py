@@ -51,7 +51,9 @@ def rows(ledger: Path) -> list[dict[str, Any]]:
 
 
 def key_lines(ledger: Path) -> list[tuple[Any, ...]]:
-    lines = [json.loads(line) for path in journal_folder(ledger).glob("*.jsonl") for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line) for path in journal_folder(ledger).glob("*.jsonl") for line in path.read_text().splitlines()
+    ]
     names = ("key_fingerprint", "framework", "api_key_id")
     return [tuple(line.get(name) for name in names) for line in lines if line["kind"] == "key"]
 
