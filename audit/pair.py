@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
-from .unit import BillRow, BookRow
+from .unit import BillRow, BookRow, Field
 
 
 class PairedBy(StrEnum):
@@ -52,7 +52,10 @@ class AsideBecause(StrEnum):
     UNCOVERED_MODEL = "uncovered_model"
     """A model that only an endpoint without a token total serves, in minutes in which such a call is active."""
     IMAGE_TOKENS = "image_tokens"
-    """Tokens of an image model, in minutes in which a counted call of its images is active. The images are compared."""
+    """Tokens of an image model, in minutes in which a counted call of its images is active. The images are compared.
+
+    Of tokens that those calls told no more is set aside than they told.
+    """
 
 
 ALIASES: Mapping[str, str] = {
@@ -157,11 +160,11 @@ def set_aside(
     speech = _minutes_by_model(
         row for row in rows if row.standing is Standing.UNCOVERED and row.usage_endpoint in _UNCOVERED_BILLED_AS_TOKENS
     )
-    pictures = _minutes_by_model(
-        row for row in rows if row.standing is Standing.COUNTED and row.usage_endpoint == UsageEndpoint.IMAGES
-    )
+    drawn = [row for row in rows if row.standing is Standing.COUNTED and row.usage_endpoint == UsageEndpoint.IMAGES]
+    pictures = _minutes_by_model(drawn)
     compared: list[BillRow] = []
     aside: list[tuple[AsideBecause, BillRow]] = []
+    drawings: list[BillRow] = []
     for row in bill:
         served = (row.usage_endpoint, plain_name(row.model)) in key_serves
         if row.batch:
@@ -169,12 +172,29 @@ def set_aside(
         elif row.usage_endpoint is not UsageEndpoint.COMPLETIONS or served:
             compared.append(row)
         elif _active(pictures, row):
-            aside.append((AsideBecause.IMAGE_TOKENS, row))
+            drawings.append(row)
         elif _active(speech, row):
             aside.append((AsideBecause.UNCOVERED_MODEL, row))
         else:
             compared.append(row)
+    for model in dict.fromkeys(row.model for row in drawings):
+        of_model = [row for row in drawings if row.model == model]
+        told = [row for row in drawn if row.model is not None and same_model(row.model, model)]
+        if _within(of_model, told):
+            aside += [(AsideBecause.IMAGE_TOKENS, row) for row in of_model]
+        else:
+            compared += of_model
     return compared, aside
+
+
+def _within(bill: Sequence[BillRow], told: Sequence[BookRow]) -> bool:
+    """Whether a bill has no more tokens than calls told; also where one of them told none, for then nobody knows."""
+    if any(row.input_tokens is None or row.output_tokens is None for row in told):
+        return True
+    return all(
+        sum(row.amount(field) for row in bill) <= sum(row.amount(field) for row in told)
+        for field in (Field.INPUT, Field.OUTPUT)
+    )
 
 
 def _minutes_by_model(rows: Iterable[BookRow]) -> dict[str, list[tuple[int, int]]]:
