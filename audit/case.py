@@ -50,7 +50,7 @@ class Case:
 
     @property
     def bill_zero(self) -> bool:
-        return not any(minute in self.found.billed for minute in self.window)
+        return self.found.billed.isdisjoint(self.window)
 
     @property
     def book_zero(self) -> bool:
@@ -60,7 +60,7 @@ class Case:
 
     def ends(self, solved: Solved) -> frozenset[int]:
         """The minutes in which the run's own calls of a model ended: a deficit there may be theirs."""
-        return frozenset(row.end_minute for row in self.booked(solved))
+        return frozenset([row.end_minute for row in self.booked(solved)])
 
     @property
     def reached(self) -> tuple[tuple[Solved, Spot], ...]:

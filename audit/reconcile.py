@@ -80,12 +80,9 @@ def _minutes(chain: Chain, *, until_us: int | None = None) -> dict[UsageEndpoint
 
 def _known_until(chain: Chain, minutes: Mapping[UsageEndpoint, Minutes]) -> int:
     """The first minute that some usage endpoint does not confirm, at most the chain's end."""
-    unknown = (
-        minute
-        for minute in range(chain.window.start, chain.window.end)
-        if not all(minute in each.confirmed for each in minutes.values())
-    )
-    return next(unknown, chain.window.end)
+    confirmed = frozenset.intersection(*(each.confirmed for each in minutes.values()))
+    window = range(chain.window.start, chain.window.end)
+    return next((minute for minute in window if minute not in confirmed), chain.window.end)
 
 
 def _by_every_book(found: ChainFinding, share: Share, books: Sequence[Sequence[Solved]]) -> Finding:
@@ -143,7 +140,7 @@ def _still_open(case: Case) -> Finding | None:
 
 def _unsteady(case: Case) -> Finding | None:
     """Rule 3."""
-    if any(minute in each.fell for each in case.found.minutes.values() for minute in case.window):
+    if not all(each.fell.isdisjoint(case.window) for each in case.found.minutes.values()):
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.FELL)
     final_us = case.share.final_us
     if final_us is None or (case.known and (case.clear or case.found.closed)):
@@ -161,7 +158,7 @@ def _not_known(case: Case) -> Finding | None:
     if case.known:
         return None
     minutes = case.found.minutes.values()
-    if any(minute in each.unread for each in minutes for minute in case.window):
+    if not all(each.unread.isdisjoint(case.window) for each in minutes):
         return Finding(share=case.share, verdict=Verdict.PENDING, reason=Reason.NOT_READ)
     nothing_yet = case.bill_zero and not case.book_zero
     verdict = Verdict.DATA_NOT_AVAILABLE if nothing_yet else Verdict.PENDING

@@ -8,8 +8,10 @@ Pure, and nothing is decided here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
@@ -112,16 +114,18 @@ class BillRow:
         return not any((self.input_tokens, self.cached_input_tokens, self.output_tokens, self.images))
 
 
+_COUNT: dict[Field, Callable[[BookRow | BillRow], int | None]] = {
+    Field.INPUT: attrgetter("input_tokens"),
+    Field.CACHED: attrgetter("cached_input_tokens"),
+    Field.OUTPUT: attrgetter("output_tokens"),
+    Field.IMAGES: attrgetter("images"),
+}
+
+
 def _stated(row: BookRow | BillRow, field: Field) -> int:
-    match field:
-        case Field.INPUT:
-            amount = row.input_tokens
-        case Field.CACHED:
-            return row.cached_input_tokens or 0
-        case Field.OUTPUT:
-            amount = row.output_tokens
-        case Field.IMAGES:
-            amount = row.images
-    if amount is None:
-        raise ValueError(f"a compared row without {field}: {row}")
-    return amount
+    amount = _COUNT[field](row)
+    if amount is not None:
+        return amount
+    if field is Field.CACHED:
+        return 0
+    raise ValueError(f"a compared row without {field}: {row}")

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import bisect
 import importlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
-from referee_calls import ASKED, NEW_NAME, Asked, Call, Shown
+from referee_calls import ASKED, NEW_NAME, Asked, Call, Shown, ShownMinute
 from referee_world import World
 
 MINUTE_US = 60_000_000
@@ -33,82 +35,77 @@ class Judges:
         return self.__dict__["modules"][name]  # type: ignore[no-any-return]
 
 
-class Moment:
-    """One key of a world at one moment.
+class Given:
+    """One key of a world as an audit is given it: what is the same at every moment is made once."""
 
-    `finals`: of each run, when its last final verdict was reached, in minutes.
-    """
-
-    def __init__(
-        self, world: World, judges: Judges, key: int, number: int, finals: Mapping[int | None, float] | None = None
-    ) -> None:
+    def __init__(self, world: World, judges: Judges, key: int) -> None:
         self.world, self.judges, self.key = world, judges, key
-        self.now = world.reads_at[number]
-        self.last = number == len(world.reads_at) - 1
-        """Whether it is the last audit, when every read that is needed had been made."""
-        self.finals = finals or {}
         self.calls = [call for call in world.calls if call.key == key]
-        self.asked = [[each for each in asked if each.at <= self.now] for asked in world.asked[key]]
-        self.histories = {
-            endpoint: self._history(place, endpoint) for place, endpoint in enumerate(judges.bucket.UsageEndpoint)
-        }
-        self.rows = self._book()
-        self.shares = self._shares()
-        chains = self.chains()
-        self.found = [judges.reconcile.judge_chain(chain) for chain in chains]
-        if judges.facts.renaming_holds(self.found):
-            facts = replace(chains[0].facts, renamed_holds=True)
-            self.found = [judges.reconcile.judge_chain(replace(chain, facts=facts)) for chain in chains]
-        self.renamed_paired = any(
-            pair.paired_by == "renamed" and NEW_NAME in pair.bill_models
-            for chain in chains[:1]
-            for pair in chain.facts.pairs
-        )
-        """Whether the audit took the new name of a renamed model for the old one, if only as a guess."""
-
-    def _history(self, place: int, endpoint: Any) -> Any:
-        judges, reads, rows = self.judges, [], {}
-        shown_before: dict[Any, Any] = {}
-        for number, asked in enumerate(self.asked[place]):
-            name = f"{endpoint}-{number}"
-            reads.append(
-                judges.history.Read(
-                    read_id=name,
-                    asked_us=int(asked.at * MINUTE_US),
-                    window=judges.window.Window(start=asked.first, end=asked.end),
-                    good=asked.problem is None,
-                    problem=asked.problem,
-                )
-            )
-            if asked.problem is None:
-                shown = self.world.shown(self.key, str(endpoint), asked.at)
-                state = (asked.end, id(shown))
-                if state not in shown_before:
-                    shown_before[state] = judges.history.rows_by_minute(self._bill(endpoint, asked, shown))
-                rows[name] = shown_before[state]
-        return judges.history.History(usage_endpoint=endpoint, reads=tuple(reads), rows=rows)
-
-    def _bill(self, endpoint: Any, asked: Asked, shown: Shown) -> list[Any]:
-        inside = {minute: rows for minute, rows in shown.items() if asked.first <= minute < asked.end}
-        if self.world.pages:
-            return self._by_pages(endpoint, asked, inside)
-        completions, images = str(endpoint) == "completions", str(endpoint) == "images"
-        return [
-            self.judges.unit.BillRow(
-                usage_endpoint=endpoint,
-                minute=minute,
-                model=model,
-                batch=batch,
-                input_tokens=None if images else counts[0],
-                cached_input_tokens=counts[1] if completions else None,
-                cache_write_tokens=None,
-                output_tokens=counts[2] if completions else None,
-                images=counts[3] if images else None,
-                num_model_requests=None,
-            )
-            for minute, rows in inside.items()
-            for (model, batch), counts in rows.items()
+        self.settled: dict[int, Any] = {}
+        """Book rows that no later moment changes, by the call's number."""
+        self.endpoints = list(judges.bucket.UsageEndpoint)
+        self._reads = [
+            [self._read(endpoint, number, asked) for number, asked in enumerate(world.asked[key][place])]
+            for place, endpoint in enumerate(self.endpoints)
         ]
+        self._rows: dict[Any, Any] = {}
+        """The rows of a read, by what the provider showed."""
+        self._minutes: dict[Any, Any] = {}
+        """The rows of one minute, by what the provider showed of it."""
+
+    def _read(self, endpoint: Any, number: int, asked: Asked) -> Any:
+        return self.judges.history.Read(
+            read_id=f"{endpoint}-{number}",
+            asked_us=int(asked.at * MINUTE_US),
+            window=self.judges.window.Window(start=asked.first, end=asked.end),
+            good=asked.problem is None,
+            problem=asked.problem,
+        )
+
+    def history(self, place: int, number: int) -> Any:
+        """The first reads of one usage endpoint, so many of them."""
+        endpoint, asked = self.endpoints[place], self.world.asked[self.key][place]
+        reads = tuple(self._reads[place][:number])
+        rows = {
+            read.read_id: self._rows_of(endpoint, each)
+            for read, each in zip(reads, asked[:number], strict=True)
+            if read.good
+        }
+        return self.judges.history.History(usage_endpoint=endpoint, reads=reads, rows=rows)
+
+    def _rows_of(self, endpoint: Any, asked: Asked) -> Any:
+        shown = self.world.shown(self.key, str(endpoint), asked.at)
+        inside = {minute: rows for minute, rows in shown.items() if asked.first <= minute < asked.end}
+        paged = asked.end if self.world.pages or len(inside) < len(shown) else None
+        state = (endpoint, paged, id(shown))
+        if state not in self._rows:
+            if self.world.pages:
+                self._rows[state] = self.judges.history.rows_by_minute(self._by_pages(endpoint, asked, inside))
+            else:
+                self._rows[state] = {minute: self._minute(endpoint, minute, rows) for minute, rows in inside.items()}
+        return self._rows[state]
+
+    def _minute(self, endpoint: Any, minute: int, shown: ShownMinute) -> Any:
+        state = (endpoint, minute, *shown.items())
+        if state not in self._minutes:
+            completions, images = str(endpoint) == "completions", str(endpoint) == "images"
+            rows = [
+                self.judges.unit.BillRow(
+                    usage_endpoint=endpoint,
+                    minute=minute,
+                    model=model,
+                    batch=batch,
+                    input_tokens=None if images else counts[0],
+                    cached_input_tokens=counts[1] if completions else None,
+                    cache_write_tokens=None,
+                    output_tokens=counts[2] if completions else None,
+                    images=counts[3] if images else None,
+                    num_model_requests=None,
+                )
+                for (model, batch), counts in shown.items()
+            ]
+            self._minutes[state] = self.judges.history.rows_by_minute(rows)[minute]
+        return self._minutes[state]
 
     def _by_pages(self, endpoint: Any, asked: Asked, shown: Shown) -> list[Any]:
         """The same by way of pages of JSON and the strict reader."""
@@ -135,19 +132,58 @@ class Moment:
             for row in reader.rows
         ]
 
+
+class Moment:
+    """One key of a world at one moment.
+
+    `finals`: of each run, when its last final verdict was reached, in minutes.
+    """
+
+    def __init__(self, given: Given, number: int, finals: Mapping[int | None, float] | None = None) -> None:
+        self.given, self.world, self.judges, self.key = given, given.world, given.judges, given.key
+        world, judges = self.world, self.judges
+        self.now = world.reads_at[number]
+        self.last = number == len(world.reads_at) - 1
+        """Whether it is the last audit, when every read that is needed had been made."""
+        self.finals = finals or {}
+        self.truths: dict[int | None, Any] = {}
+        """Of each run, and of the period (None), once it was asked for: what is true of it."""
+        self.calls = given.calls
+        made = bisect.bisect_right(world.reads_at, self.now)
+        self.asked = [asked[:made] for asked in world.asked[self.key]]
+        self.histories = {endpoint: given.history(place, made) for place, endpoint in enumerate(given.endpoints)}
+        self.rows = self._book()
+        self.shares = self._shares()
+        chains = self.chains()
+        self.found = [judges.reconcile.judge_chain(chain) for chain in chains]
+        if judges.facts.renaming_holds(self.found):
+            facts = replace(chains[0].facts, renamed_holds=True)
+            self.found = [judges.reconcile.judge_chain(replace(chain, facts=facts)) for chain in chains]
+        self.renamed_paired = any(
+            pair.paired_by == "renamed" and NEW_NAME in pair.bill_models
+            for chain in chains[:1]
+            for pair in chain.facts.pairs
+        )
+        """Whether the audit took the new name of a renamed model for the old one, if only as a guess."""
+
     def _book(self) -> list[Any]:
+        rows: list[Any] = []
         alike: dict[Any, list[Call]] = defaultdict(list)
         for number, call in enumerate(self.calls):
-            if call.standing != "hidden" and call.begin < self.now:
+            if call.standing == "hidden" or call.begin >= self.now:
+                continue
+            row = self.given.settled.get(number)
+            if row is None:
                 row = self._row(call)
-                alike[row if self.world.grouped else (number, row)].append(call)
-        rows = []
-        for each, calls in alike.items():
-            row = each if self.world.grouped else each[1]
-            rows.append(self._counted(row, calls) if row.standing in ("counted", "optional") else row)
-            if len(calls) > 1 and row.standing not in ("counted", "optional"):
-                rows[-1] = replace(row, calls=len(calls))
-        return rows
+                if not self.world.grouped:
+                    row = self._counted(row, [call])
+                if call.standing != "unknown" and self.now >= max(call.end, call.told):
+                    self.given.settled[number] = row
+            if self.world.grouped:
+                alike[row].append(call)
+            else:
+                rows.append(row)
+        return rows + [self._counted(row, calls) for row, calls in alike.items()]
 
     def _row(self, call: Call) -> Any:
         standing = call.shown_standing(self.now)
@@ -189,6 +225,9 @@ class Moment:
         }
 
     def _counted(self, row: Any, calls: Sequence[Call]) -> Any:
+        """The row of these alike calls, with their counts where they are known."""
+        if row.standing not in ("counted", "optional"):
+            return replace(row, calls=len(calls)) if len(calls) > 1 else row
         sums = [sum(call.tokens[place] for call in calls) for place in range(4)]
         completions, images = row.usage_endpoint == "completions", row.usage_endpoint == "images"
         silent = sum(call.silent or not completions for call in calls)
@@ -273,18 +312,18 @@ class Moment:
         ]
 
     def _facts(self) -> Any:
-        good = [
-            (endpoint, row)
-            for endpoint, history in self.histories.items()
-            for rows in history.rows.values()
-            for each in rows.values()
-            for row in each
-        ]
+        billed, proven = set(), False
+        for endpoint, history in self.histories.items():
+            for rows in {id(rows): rows for rows in history.rows.values()}.values():
+                for row in chain.from_iterable(rows.values()):
+                    proven = proven or not row.empty
+                    if not row.batch:
+                        billed.add((endpoint, row.model))
         optional = {WARM_UP: self.world.optional_billed} if self.world.optional_known else {}
         return self.judges.facts.key_facts(
             uses=self.judges.facts.uses_of(self.rows),
-            billed={(endpoint, row.model) for endpoint, row in good if not row.batch},
-            proven=any(not row.empty for _, row in good),
+            billed=billed,
+            proven=proven,
             optional=optional,
         )
 
