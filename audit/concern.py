@@ -25,23 +25,28 @@ CLOSED_READS = 1
 """Reads beside those that would confirm it, before a run is closed."""
 
 
-def whole(finding: Finding, found: ChainFinding, share: Share) -> Finding:
-    """The finding with its units, where its error may lie, and whether it is final."""
-    case = Case(found=found, share=share, solved=found.solved)
-    minutes = found.minutes.values()
+def whole(finding: Finding, case: Case) -> Finding:
+    """The finding with its units, where its error may lie, and whether it is final. `case`: by the first book."""
+    minutes = case.found.minutes.values()
     clear = finding.verdict in (Verdict.VERIFIED, Verdict.NO_ACTIVITY) or case.clear
-    finding = replace(
+    proven = _is_proven(finding, case)
+    closed = not proven and _is_closed(case)
+    return replace(
         finding,
-        units=tuple(unit for each in found.solved for unit in units_of(case, each, clear=clear)),
-        spots=tuple(spot for _, spot in case.reached),
+        final=proven or closed,
+        closed=closed,
+        units=tuple([unit for each in case.solved for unit in units_of(case, each, clear=clear)]),
+        spots=tuple([spot for _, spot in case.reached]),
         bill_known=all(each.unread.isdisjoint(case.window) for each in minutes),
     )
-    if finding.verdict in FINAL and finding.reason is not Reason.OPTIONAL:
-        rests_on_deficit = finding.verdict is Verdict.OVER or any(not spot.more for spot in finding.spots)
-        if not rests_on_deficit or _settled_for(case, DEFICIT_FINAL_US):
-            return replace(finding, final=True)
-    closed = _is_closed(case)
-    return replace(finding, final=closed, closed=closed)
+
+
+def _is_proven(finding: Finding, case: Case) -> bool:
+    """Whether a verdict is final by what it rests on."""
+    if finding.verdict not in FINAL or finding.reason is Reason.OPTIONAL:
+        return False
+    rests_on_deficit = finding.verdict is Verdict.OVER or any(not spot.more for _, spot in case.reached)
+    return not rests_on_deficit or _settled_for(case, DEFICIT_FINAL_US)
 
 
 def _settled_for(case: Case, us: int) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import add as plus
 from operator import ge
 
 Vector = tuple[int, ...]
@@ -52,7 +53,9 @@ class Item:
     @property
     def total(self) -> Vector:
         """What all these calls used together."""
-        return tuple(amount * self.calls for amount in self.amounts) if self.apart else self.amounts
+        if self.calls == 1 or not self.apart:
+            return self.amounts
+        return tuple([amount * self.calls for amount in self.amounts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +228,7 @@ def _most(
     `so_far`: what was billed before each border up to `known`; borders are counted from the first.
     """
     here = so_far[border]
-    left = best = sum(tokens[place] for _, tokens in calls)
+    left = best = sum([tokens[place] for _, tokens in calls])
     for other, tokens in calls:
         if other > known:
             break
@@ -260,13 +263,13 @@ def _points(
     width = len(low)
     add, take = [(0,) * width], [(0,) * width]
     for amounts in reversed(items):
-        add.append(tuple(a + max(0, x) for a, x in zip(add[-1], amounts, strict=True)))
-        take.append(tuple(t + max(0, -x) for t, x in zip(take[-1], amounts, strict=True)))
+        add.append(tuple([a + max(0, x) for a, x in zip(add[-1], amounts, strict=True)]))
+        take.append(tuple([t + max(0, -x) for t, x in zip(take[-1], amounts, strict=True)]))
     add.reverse()
     take.reverse()
     sums = {difference} if _inside(difference, low, high, add[0], take[0]) else set()
     for number, amounts in enumerate(items, start=1):
-        more = {tuple(s + x for s, x in zip(each, amounts, strict=True)) for each in sums}
+        more = {tuple(map(plus, each, amounts)) for each in sums}
         sums = {each for each in sums | more if _inside(each, low, high, add[number], take[number])}
         if len(sums) > SUMS_MAX:
             return None

@@ -152,7 +152,7 @@ _Held = Sequence[tuple[Read, int, int, Rows]]
 
 
 def _stretches(window: Window, held: _Held) -> Iterable[tuple[int, int]]:
-    """Parts of a window `[start, end)`, ascending, each held by the same reads: a minute with rows, or minutes without."""
+    """Parts of a window `[start, end)`, ascending, each in the same reads: a minute with rows, or minutes without."""
     edges, minutes = {window.start, window.end}, range(window.start, window.end)
     for _, first, past, rows in held:
         edges.update((first, past))

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
+from operator import le, sub
 
 from .gate import Borders, Column, Gate, Vector, cut_to
 
@@ -164,16 +165,23 @@ def _reach(borders: Borders, place: int, barred: Collection[int], *, more: bool)
 
 def _least(low: Column, high: Column, end: int) -> int:
     """The least amount of all paths through the boxes of one field to an end."""
-    steps = pairwise([*_clamps(low, high), end])
-    return sum(abs(after - before) for before, after in steps)
+    if _lets_nothing_through(low, high, end):
+        return 0
+    at = [*_clamps(low, high), end]
+    return sum(map(abs, map(sub, at[1:], at)))
+
+
+def _lets_nothing_through(low: Column, high: Column, end: int) -> bool:
+    """Whether no error at all leads through the boxes of one field to an end."""
+    return not end and max(low) <= 0 <= min(high)
 
 
 def _dirty_boxes(start: int, lows: Sequence[Column], highs: Sequence[Column], end: Vector) -> set[Dirty]:
     """By clamps from both sides, field by field."""
     found: set[Dirty] = set()
     for place, (low, high, value) in enumerate(zip(lows, highs, end, strict=True)):
-        if not value and max(low) <= 0 <= min(high):
-            continue  # every gate lets nothing through, and nothing is the end
+        if _lets_nothing_through(low, high, value):
+            continue
         forward = _clamps(low, high)
         for step in range(len(low) - 2, -1, -1):
             before = forward[step]
@@ -218,6 +226,8 @@ def _through(apexes: Sequence[_Apex], gate: Gate) -> list[_Apex]:
     """The apexes after a gate; one that another is never worse than changes nothing and is left out."""
     if gate.points is None:
         out = [_clamped(apex, gate) for apex in apexes]
+        if len(out) == 1:
+            return out
     elif len(apexes) == 1 and apexes[0][1] in gate.points:
         return list(apexes)
     else:
@@ -231,9 +241,11 @@ def _through(apexes: Sequence[_Apex], gate: Gate) -> list[_Apex]:
 
 def _clamped(apex: _Apex, gate: Gate) -> _Apex:
     amount, vector = apex
-    point = tuple(min(max(v, a), b) for v, a, b in zip(vector, gate.low, gate.high, strict=True))
+    if all(map(le, gate.low, vector)) and all(map(le, vector, gate.high)):
+        return apex
+    point = tuple(map(min, map(max, vector, gate.low), gate.high))
     return amount + _distance(vector, point), point
 
 
 def _distance(one: Iterable[int], other: Iterable[int]) -> int:
-    return sum(abs(a - b) for a, b in zip(one, other, strict=True))
+    return sum(map(abs, map(sub, one, other)))

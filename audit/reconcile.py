@@ -63,7 +63,7 @@ def judge_chain(chain: Chain, *, place: Place | None = None) -> ChainFinding:
     )
     if place is not None and found.clean and len(books) == 1:
         found = replace(found, placed=place(books[0]))
-    findings = tuple(whole(_by_every_book(found, share, books), found, share) for share in chain.shares)
+    findings = tuple(_of_run(found, share, books) for share in chain.shares)
     return replace(found, findings=findings, unplaced=unplaced(found))
 
 
@@ -85,12 +85,17 @@ def _known_until(chain: Chain, minutes: Mapping[UsageEndpoint, Minutes]) -> int:
     return next((minute for minute in window if minute not in confirmed), chain.window.end)
 
 
-def _by_every_book(found: ChainFinding, share: Share, books: Sequence[Sequence[Solved]]) -> Finding:
+def _of_run(found: ChainFinding, share: Share, books: Sequence[tuple[Solved, ...]]) -> Finding:
+    cases = [Case(found=found, share=share, solved=book) for book in books]
+    return whole(_by_every_book(share, cases), cases[0])
+
+
+def _by_every_book(share: Share, cases: Sequence[Case]) -> Finding:
     """One verdict from all books that may hold. They differ in whether optional amounts are billed."""
-    first = _first_that_matches(found, share, books[0])
-    if len(books) == 1:
+    said = [_first_that_matches(case) for case in cases]
+    first = said[0]
+    if len(said) == 1:
         return first
-    said = [first, *(_first_that_matches(found, share, book) for book in books[1:])]
     if len({(each.verdict, each.reason) for each in said}) == 1:
         joint = {run for each in said for run in each.joint} | ({share.run} if share.run is not None else set())
         return replace(first, joint=tuple(sorted(joint, key=name_order))) if any(each.joint for each in said) else first
@@ -104,8 +109,7 @@ _BEFORE_THE_BOOKS = frozenset(
 )
 
 
-def _first_that_matches(found: ChainFinding, share: Share, solved: Sequence[Solved]) -> Finding:
-    case = Case(found=found, share=share, solved=tuple(solved))
+def _first_that_matches(case: Case) -> Finding:
     return (
         _failed_read(case)
         or _still_open(case)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
+from typing import Union
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
@@ -34,6 +35,26 @@ FIELDS: dict[UsageEndpoint, tuple[Field, ...]] = {
     UsageEndpoint.EMBEDDINGS: (Field.INPUT,),
     UsageEndpoint.IMAGES: (Field.IMAGES,),
 }
+
+
+Row = Union["BookRow", "BillRow"]
+
+_COUNT: dict[Field, Callable[[Row], int | None]] = {
+    Field.INPUT: attrgetter("input_tokens"),
+    Field.CACHED: attrgetter("cached_input_tokens"),
+    Field.OUTPUT: attrgetter("output_tokens"),
+    Field.IMAGES: attrgetter("images"),
+}
+
+
+def _stated(row: Row, field: Field) -> int:
+    """What a row states of a field. Only cached tokens may be unstated."""
+    amount = _COUNT[field](row)
+    if amount is not None:
+        return amount
+    if field is Field.CACHED:
+        return 0
+    raise ValueError(f"a compared row without {field}: {row}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +104,8 @@ class BookRow:
     def is_create_that_counts(self) -> bool:
         return self.standing in (Standing.COUNTED, Standing.UNKNOWN)
 
-    def amount(self, field: Field) -> int:
-        """What these calls state of a field, all together. Only cached tokens may be unstated."""
-        return _stated(self, field)
+    amount = _stated
+    """What these calls state of a field, all together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,27 +125,9 @@ class BillRow:
     images: int | None
     num_model_requests: int | None
 
-    def amount(self, field: Field) -> int:
-        """What this row states of a field. Only cached tokens may be unstated."""
-        return _stated(self, field)
+    amount = _stated
+    """What this row states of a field."""
 
     @property
     def empty(self) -> bool:
         return not any((self.input_tokens, self.cached_input_tokens, self.output_tokens, self.images))
-
-
-_COUNT: dict[Field, Callable[[BookRow | BillRow], int | None]] = {
-    Field.INPUT: attrgetter("input_tokens"),
-    Field.CACHED: attrgetter("cached_input_tokens"),
-    Field.OUTPUT: attrgetter("output_tokens"),
-    Field.IMAGES: attrgetter("images"),
-}
-
-
-def _stated(row: BookRow | BillRow, field: Field) -> int:
-    amount = _COUNT[field](row)
-    if amount is not None:
-        return amount
-    if field is Field.CACHED:
-        return 0
-    raise ValueError(f"a compared row without {field}: {row}")

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from types import ModuleType
 from typing import Any
 
 from referee_calls import ASKED, NEW_NAME, Asked, Call, Shown, ShownMinute
@@ -28,11 +27,18 @@ class Judges:
     """The audit's pure modules, from one package."""
 
     def __init__(self, package: str = "submeter") -> None:
-        self.modules = {name: importlib.import_module(f"{package}.audit.{name}") for name in MODULES}
+        (
+            self.bucket,
+            self.window,
+            self.unit,
+            self.pair,
+            self.unknown,
+            self.history,
+            self.chain,
+            self.reconcile,
+            self.facts,
+        ) = (importlib.import_module(f"{package}.audit.{name}") for name in MODULES)
         self.call = importlib.import_module(f"{package}.data.call")
-
-    def __getattr__(self, name: str) -> ModuleType:
-        return self.__dict__["modules"][name]  # type: ignore[no-any-return]
 
 
 class Given:
@@ -52,6 +58,9 @@ class Given:
         """The rows of a read, by what the provider showed."""
         self._minutes: dict[Any, Any] = {}
         """The rows of one minute, by what the provider showed of it."""
+        self._names: dict[tuple[str, int], frozenset[Any]] = {}
+        """The models that rows of a read bill."""
+        self._facts: dict[Any, Any] = {}
 
     def _read(self, endpoint: Any, number: int, asked: Asked) -> Any:
         return self.judges.history.Read(
@@ -73,12 +82,38 @@ class Given:
         }
         return self.judges.history.History(usage_endpoint=endpoint, reads=reads, rows=rows)
 
+    def facts(self, histories: Mapping[Any, Any], book: Sequence[Any]) -> Any:
+        """What is known of the key, from these reads and calls."""
+        billed: set[Any] = set()
+        for endpoint, history in histories.items():
+            for rows in {id(rows): rows for rows in history.rows.values()}.values():
+                billed |= self._names_in(endpoint, rows)
+        uses = frozenset((row.usage_endpoint, row.model, row.models, row.standing) for row in book)
+        state = (uses, frozenset(billed))
+        if state not in self._facts:
+            world, facts = self.world, self.judges.facts
+            self._facts[state] = facts.key_facts(
+                uses=facts.uses_of(book),
+                billed={(endpoint, model) for endpoint, model, batch, _ in billed if not batch},
+                proven=any(tokens for _, _, _, tokens in billed),
+                optional={WARM_UP: world.optional_billed} if world.optional_known else {},
+            )
+        return self._facts[state]
+
+    def _names_in(self, endpoint: Any, rows: Any) -> frozenset[Any]:
+        """Endpoint, model, whether it is batch work, and whether any tokens are billed."""
+        state = (endpoint, id(rows))
+        if state not in self._names:
+            every = chain.from_iterable(rows.values())
+            self._names[state] = frozenset((endpoint, row.model, row.batch, not row.empty) for row in every)
+        return self._names[state]
+
     def _rows_of(self, endpoint: Any, asked: Asked) -> Any:
         shown = self.world.shown(self.key, str(endpoint), asked.at)
-        inside = {minute: rows for minute, rows in shown.items() if asked.first <= minute < asked.end}
-        paged = asked.end if self.world.pages or len(inside) < len(shown) else None
-        state = (endpoint, paged, id(shown))
+        whole = not shown or (asked.first <= min(shown) and max(shown) < asked.end)
+        state = (endpoint, None if whole and not self.world.pages else asked.end, id(shown))
         if state not in self._rows:
+            inside = {minute: rows for minute, rows in shown.items() if asked.first <= minute < asked.end}
             if self.world.pages:
                 self._rows[state] = self.judges.history.rows_by_minute(self._by_pages(endpoint, asked, inside))
             else:
@@ -146,6 +181,9 @@ class Moment:
         self.last = number == len(world.reads_at) - 1
         """Whether it is the last audit, when every read that is needed had been made."""
         self.finals = finals or {}
+        self._bills: list[list[tuple[Asked, Shown]]] | None = None
+        self.segments: dict[Any, Any] = {}
+        """Of each chain, once it was asked for: what the border form makes of it."""
         self.truths: dict[int | None, Any] = {}
         """Of each run, and of the period (None), once it was asked for: what is true of it."""
         self.calls = given.calls
@@ -165,6 +203,15 @@ class Moment:
             for pair in chain.facts.pairs
         )
         """Whether the audit took the new name of a renamed model for the old one, if only as a guess."""
+
+    def bills(self) -> list[list[tuple[Asked, Shown]]]:
+        """Of each usage endpoint the good reads, the latest first, and the bill that each was shown."""
+        if self._bills is None:
+            self._bills = [
+                [(each, self.world.shown(self.key, name, each.at)) for each in reversed(asked) if each.problem is None]
+                for name, asked in zip(ENDPOINTS, self.asked, strict=True)
+            ]
+        return self._bills
 
     def _book(self) -> list[Any]:
         rows: list[Any] = []
@@ -291,7 +338,7 @@ class Moment:
         active = [(row.first_minute, row.last_minute) for row in self.rows]
         gaps = [(first - 1, last + 1 + world.shift) for first, last in world.gap_rows if self.key == 0]
         windows = judges.chain.chain_windows([*active, *gaps], [share.window for _, share in self.shares])
-        facts = self._facts()
+        facts = self.given.facts(self.histories, self.rows)
         return [
             judges.chain.Chain(
                 api_key_id=f"key_{self.key}",
@@ -310,22 +357,6 @@ class Moment:
             )
             for window in windows
         ]
-
-    def _facts(self) -> Any:
-        billed, proven = set(), False
-        for endpoint, history in self.histories.items():
-            for rows in {id(rows): rows for rows in history.rows.values()}.values():
-                for row in chain.from_iterable(rows.values()):
-                    proven = proven or not row.empty
-                    if not row.batch:
-                        billed.add((endpoint, row.model))
-        optional = {WARM_UP: self.world.optional_billed} if self.world.optional_known else {}
-        return self.judges.facts.key_facts(
-            uses=self.judges.facts.uses_of(self.rows),
-            billed=billed,
-            proven=proven,
-            optional=optional,
-        )
 
 
 def pages(

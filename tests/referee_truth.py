@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from referee_calls import DAY, INTERVAL, NEW_NAME, SETTLE, Call, Piece
-from referee_moment import ENDPOINTS, Moment
+from referee_moment import Moment
 
 AGREE = ("verified", "no_activity")
 
@@ -178,9 +178,7 @@ def _stuck(moment: Moment, finding: Any, found: Any, truth: Truth) -> str | None
 
 def _enough(moment: Moment, window: Any) -> bool:
     """Whether for every endpoint and minute two reads half an hour apart, the later one an hour after, agree."""
-    for place, endpoint in enumerate(ENDPOINTS):
-        good = [each for each in reversed(moment.asked[place]) if each.problem is None]
-        bills = [(each, moment.world.shown(moment.key, endpoint, each.at)) for each in good]
+    for bills in moment.bills():
         for minute in range(window.start, window.end):
             told = ((each.at, bill.get(minute)) for each, bill in bills if each.first <= minute < each.end)
             if not _confirmed(told, minute + 1 + SETTLE):
