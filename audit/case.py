@@ -24,11 +24,11 @@ class Case:
     share: Share
     solved: tuple[Solved, ...]
 
-    @cached_property
+    @property
     def chain(self) -> Chain:
         return self.found.chain
 
-    @cached_property
+    @property
     def window(self) -> range:
         return range(self.share.window.start, self.share.window.end)
 
@@ -90,7 +90,7 @@ class Case:
             for each in self.solved
         )
 
-    @cached_property
+    @property
     def others(self) -> list[Share]:
         """The other runs of the chain; of an unnamed period there are none."""
         if self.share.run is None:

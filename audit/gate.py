@@ -158,9 +158,12 @@ def cut_to(borders: Borders, end: Vector) -> tuple[Gate, ...]:
     """
     found: list[Gate] = []
     straddling = _straddling(borders)
-    lows = zip(*([max(a, min(0, t)) for a in column] for column, t in zip(borders.low, end, strict=True)), strict=True)
+    floors, ceilings = [min(0, total) for total in end], [max(0, total) for total in end]
+    lows = zip(
+        *([max(a, floor) for a in column] for column, floor in zip(borders.low, floors, strict=True)), strict=True
+    )
     highs = zip(
-        *([min(b, max(0, t)) for b in column] for column, t in zip(borders.high, end, strict=True)), strict=True
+        *([min(b, top) for b in column] for column, top in zip(borders.high, ceilings, strict=True)), strict=True
     )
     for step, (low, high) in enumerate(zip(lows, highs, strict=True)):
         points = None
@@ -179,8 +182,11 @@ def _fit(item: Item, billed: Mapping[int, Vector], until: int) -> _Fitted:
         have = billed.get(minute)
         return minute >= until or (have is not None and all(map(ge, have, item.amounts)))
 
-    first = next((minute for minute in range(item.first, item.end) if fits(minute)), item.end)
-    last = next((minute for minute in range(item.last, item.end, -1) if fits(minute)), item.end)
+    first, last = min(item.first, item.end), max(item.last, item.end)
+    while first < item.end and not fits(first):
+        first += 1
+    while last > item.end and not fits(last):
+        last -= 1
     return _Fitted(item=item, first=first, last=last)
 
 

@@ -155,10 +155,12 @@ def _stretches(window: Window, held: _Held) -> Iterable[tuple[int, int]]:
     """Parts of a window `[start, end)`, ascending, each in the same reads: a minute with rows, or minutes without."""
     edges, minutes = {window.start, window.end}, range(window.start, window.end)
     for _, first, past, rows in held:
-        edges.update((first, past))
-        for minute in rows.keys() & minutes:
-            edges.update((minute, minute + 1))
-    return pairwise(sorted(edge for edge in edges if window.start <= edge <= window.end))
+        edges.add(first)
+        edges.add(past)
+        told = rows.keys() & minutes if rows else ()
+        edges.update(told)
+        edges.update([minute + 1 for minute in told])
+    return pairwise(sorted([edge for edge in edges if window.start <= edge <= window.end]))
 
 
 _Told = Sequence[tuple[Read, tuple[BillRow, ...]]]
@@ -188,7 +190,10 @@ def _confirming(told: _Told, waiting: Waiting) -> tuple[str, ...]:
 def _fell_us(told: _Told) -> int | None:
     """When a unit was first seen lower than once before, if good reads over a day since do not yet agree; else None."""
     shown = told[-1][1]
-    if all(rows is shown or rows == shown for _, rows in told):
+    for _, rows in told:
+        if rows is not shown and rows != shown:
+            break
+    else:
         return None
     now = amounts(shown)
     higher = [

@@ -198,12 +198,12 @@ def billed_by_minute(rows: Iterable[BillRow], fields: Sequence[Field], until: in
 
 
 def _item(row: BookRow, fields: Sequence[Field]) -> Item:
-    share = row.calls if row.apart else 1
+    amounts = tuple([row.amount(each) for each in fields])
     return Item(
         first=row.first_minute,
         end=row.end_minute,
         last=row.last_minute,
-        amounts=tuple([row.amount(each) // share for each in fields]),
+        amounts=tuple([each // row.calls for each in amounts]) if row.apart and row.calls > 1 else amounts,
         calls=row.calls,
         apart=row.apart,
         loose=row.loose,

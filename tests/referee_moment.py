@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import bisect
 import importlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+import orjson
 from referee_calls import ASKED, NEW_NAME, Asked, Call, Shown, ShownMinute
 from referee_world import World
 
@@ -21,6 +21,8 @@ MINUTE_US = 60_000_000
 MODULES = ("bucket", "window", "unit", "pair", "unknown", "history", "chain", "reconcile", "facts")
 ENDPOINTS = ("completions", "embeddings", "images")
 WARM_UP = "warm_up"
+PAGED_EVERY = 3
+"""Of a world whose bill comes as pages one read in so many comes so: each is read minute by minute."""
 
 
 class Judges:
@@ -76,8 +78,8 @@ class Given:
         endpoint, asked = self.endpoints[place], self.world.asked[self.key][place]
         reads = tuple(self._reads[place][:number])
         rows = {
-            read.read_id: self._rows_of(endpoint, each)
-            for read, each in zip(reads, asked[:number], strict=True)
+            read.read_id: self._rows_of(endpoint, each, paged=self.world.pages and place_of % PAGED_EVERY == 0)
+            for place_of, (read, each) in enumerate(zip(reads, asked[:number], strict=True))
             if read.good
         }
         return self.judges.history.History(usage_endpoint=endpoint, reads=reads, rows=rows)
@@ -108,13 +110,13 @@ class Given:
             self._names[state] = frozenset((endpoint, row.model, row.batch, not row.empty) for row in every)
         return self._names[state]
 
-    def _rows_of(self, endpoint: Any, asked: Asked) -> Any:
+    def _rows_of(self, endpoint: Any, asked: Asked, *, paged: bool) -> Any:
         shown = self.world.shown(self.key, str(endpoint), asked.at)
         whole = not shown or (asked.first <= min(shown) and max(shown) < asked.end)
-        state = (endpoint, None if whole and not self.world.pages else asked.end, id(shown))
+        state = (endpoint, None if whole and not paged else asked.end, paged, id(shown))
         if state not in self._rows:
             inside = {minute: rows for minute, rows in shown.items() if asked.first <= minute < asked.end}
-            if self.world.pages:
+            if paged:
                 self._rows[state] = self.judges.history.rows_by_minute(self._by_pages(endpoint, asked, inside))
             else:
                 self._rows[state] = {minute: self._minute(endpoint, minute, rows) for minute, rows in inside.items()}
@@ -221,18 +223,17 @@ class Moment:
                 continue
             row = self.given.settled.get(number)
             if row is None:
-                row = self._row(call)
-                if not self.world.grouped:
-                    row = self._counted(row, [call])
+                row = self._row(call, () if self.world.grouped else [call])
                 if call.standing != "unknown" and self.now >= max(call.end, call.told):
                     self.given.settled[number] = row
             if self.world.grouped:
                 alike[row].append(call)
             else:
                 rows.append(row)
-        return rows + [self._counted(row, calls) for row, calls in alike.items()]
+        return rows + [replace(row, **_counts(row.standing, row.usage_endpoint, calls)) for row, calls in alike.items()]
 
-    def _row(self, call: Call) -> Any:
+    def _row(self, call: Call, counted: Sequence[Call]) -> Any:
+        """The row of calls that are alike but for their counts, with those of the calls that are given."""
         standing = call.shown_standing(self.now)
         name = call.shown_model if standing == "unknown" and call.shown_model else call.model
         if standing == "unknown" and call.standing == "counted":
@@ -254,13 +255,8 @@ class Moment:
             any_model=call.any_model,
             hosted=call.extra > 0,
             optional_class=WARM_UP if call.optional else None,
-            calls=1,
-            input_tokens=None,
-            cached_input_tokens=None,
-            cached_silent=0,
             cache_write_tokens=None,
-            output_tokens=None,
-            images=None,
+            **_counts(standing, call.usage_endpoint, counted),
         )
 
     def _learned(self, asked: str) -> set[str]:
@@ -271,32 +267,17 @@ class Moment:
             if call.standing in ("counted", "optional") and call.end <= self.now and ASKED.get(call.model) == asked
         }
 
-    def _counted(self, row: Any, calls: Sequence[Call]) -> Any:
-        """The row of these alike calls, with their counts where they are known."""
-        if row.standing not in ("counted", "optional"):
-            return replace(row, calls=len(calls)) if len(calls) > 1 else row
-        sums = [sum(call.tokens[place] for call in calls) for place in range(4)]
-        completions, images = row.usage_endpoint == "completions", row.usage_endpoint == "images"
-        silent = sum(call.silent or not completions for call in calls)
-        return replace(
-            row,
-            calls=len(calls),
-            apart=len({call.tokens for call in calls}) == 1,
-            input_tokens=None if images else sums[0],
-            cached_input_tokens=sums[1] if completions and silent < len(calls) else None,
-            cached_silent=silent,
-            output_tokens=sums[2] if completions else None,
-            images=sums[3] if images else None,
-        )
-
     def _shares(self) -> list[tuple[int | None, Any]]:
         world, judges = self.world, self.judges
         found: list[tuple[int | None, Any]] = []
+        own_rows: dict[Any, list[Any]] = defaultdict(list)
+        for row in self.rows:
+            own_rows[row.run].append(row)
         for name, run in enumerate(world.runs):
             if run.begin >= self.now:
                 continue
-            own = [row for row in self.rows if row.run == ("f", str(name))]
-            elsewhere = any(
+            own = own_rows.get(("f", str(name)), [])
+            elsewhere = world.keys > 1 and any(
                 call.run == name and call.key != self.key and call.shown_standing(self.now) == "counted"
                 for call in world.calls
                 if call.begin < self.now
@@ -359,6 +340,25 @@ class Moment:
         ]
 
 
+def _counts(standing: str, usage_endpoint: str, calls: Sequence[Call]) -> dict[str, Any]:
+    """What a row has of these alike calls: their counts, where they are known."""
+    found: dict[str, Any] = dict.fromkeys(("input_tokens", "cached_input_tokens", "output_tokens", "images"))
+    if standing not in ("counted", "optional") or not calls:
+        return {**found, "calls": max(1, len(calls)), "cached_silent": 0}
+    given, cached, written, images = (sum(counts) for counts in zip(*(call.tokens for call in calls), strict=True))
+    silent = len(calls)
+    if usage_endpoint == "completions":
+        silent = sum(call.silent for call in calls)
+        found["cached_input_tokens"] = cached if silent < len(calls) else None
+        found["output_tokens"] = written
+    if usage_endpoint == "images":
+        found["images"] = images
+    else:
+        found["input_tokens"] = given
+    apart = len({call.tokens for call in calls}) == 1
+    return {**found, "calls": len(calls), "cached_silent": silent, "apart": apart}
+
+
 def pages(
     endpoint: str,
     key: str,
@@ -391,4 +391,4 @@ def pages(
             "has_more": stop < end,
             "next_page": f"page_{stop}" if stop < end else None,
         }
-        yield json.dumps(page).encode()
+        yield orjson.dumps(page)
