@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.llms import ChatMessage
@@ -21,6 +22,11 @@ def read_meter(room: str) -> str:
 
 
 async def main() -> None:
+    told_where = os.environ.pop("OPENAI_API_BASE")
+    os.environ["OPENAI_BASE_URL"] = told_where
+    assert OpenAI(model="gpt-4o-mini").api_base == "https://api.openai.com/v1", "it reads OPENAI_BASE_URL now"
+    os.environ["OPENAI_API_BASE"] = told_where
+    del os.environ["OPENAI_BASE_URL"]
     asked = [ChatMessage(role="user", content="Read the meter.")]
     for llm in (OpenAI(model="gpt-4o-mini"), OpenAIResponses(model="gpt-4o-mini")):
         assert llm.chat(asked).message.content
