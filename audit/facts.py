@@ -81,8 +81,9 @@ def key_facts(
             },
             explained={
                 name
-                for use in here
-                if use.standing is Standing.UNKNOWN
+                for use in uses
+                # What a call to an endpoint that is not in the table used may be billed under any of them.
+                if use.standing is Standing.UNKNOWN and use.usage_endpoint in (None, endpoint)
                 for name in {use.model, *use.models}
                 if name is not None
             },

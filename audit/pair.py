@@ -72,6 +72,11 @@ def plain_name(model: str) -> str:
     return dated["model"] if dated else name
 
 
+def is_dated(model: str) -> bool:
+    """Whether a name says its snapshot: it will always stand for the same model."""
+    return _DATED.fullmatch(model) is not None
+
+
 def same_model(one: str, other: str) -> bool:
     """Whether two names may stand for one model: equal, or one is the undated alias of the other.
 

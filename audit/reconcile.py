@@ -46,7 +46,7 @@ def judge_chain(chain: Chain, *, place: Place | None = None) -> ChainFinding:
         )
         for so in product((False, True), repeat=len(chain.optional_classes))
     ]
-    able = able_calls(chain.rows, chain.gaps)
+    able = able_calls(chain.rows, chain.gaps, chain.facts.optional)
     found = ChainFinding(
         chain=chain,
         until=until,

@@ -160,7 +160,7 @@ def counted_rows(chain: Chain, billed: Mapping[str, bool]) -> list[BookRow]:
         row
         for row in chain.rows
         if row.standing is Standing.COUNTED
-        or (row.standing is Standing.OPTIONAL and facts.get(row.optional_class or "", False))
+        or (row.standing is Standing.OPTIONAL and row.told and facts.get(row.optional_class or "", False))
     ]
 
 

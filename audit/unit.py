@@ -81,6 +81,11 @@ class BookRow:
     def is_create_that_counts(self) -> bool:
         return self.standing in (Standing.COUNTED, Standing.UNKNOWN)
 
+    @property
+    def told(self) -> bool:
+        """Whether the calls stated what they used. Counted ones always do; of optional ones a warm-up may not."""
+        return self.images is not None or (self.input_tokens is not None and self.output_tokens is not None)
+
     def amount(self, field: Field) -> int:
         """What these calls state of a field, all together. Only cached tokens may be unstated."""
         return _stated(self, field)

@@ -22,6 +22,7 @@ from ..data.clock import US_PER_MINUTE, Clock, minute_floor
 from ..data.error import SubmeterError
 from ..data.keys import KEY_ID, KeyRing
 from ..data.paths import journal_folder, lock_path
+from ..data.system import words
 from .locks import holders
 from .running import RunningProxy
 
@@ -188,7 +189,7 @@ def check_journal_folder(ledger: Path) -> Finding:
     except OSError as error:
         return _wrong(
             "journal",
-            f"{nearest} cannot be written to: {error.strerror or error}.",
+            f"{nearest} cannot be written to: {words(error)}.",
             "Choose another ledger with --ledger PATH or SUBMETER_LEDGER, or mend the folder's permissions.",
         )
     return _fine("journal", f"{folder} can be written to.")
@@ -310,7 +311,7 @@ def _is_free(lock: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
         return False
     finally:
         os.close(descriptor)

@@ -46,6 +46,7 @@ RESPONSE_MEMBERS: Tree = {**_RESPONSE, "response": _RESPONSE, "item": {"type": W
 EVENT_MEMBERS: Tree = {
     **RESPONSE_MEMBERS,
     "response": {**_RESPONSE, "status_details": {"error": Want.LEAF}},
+    "generate": Want.LEAF,
     "stream_id": Want.LEAF,
     "event_id": Want.LEAF,
     "item_id": Want.LEAF,

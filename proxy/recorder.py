@@ -13,6 +13,7 @@ from ..data.clock import Clock
 from ..data.journal import Journal, new_call_id
 from ..data.keys import KeyRing
 from ..data.marks import Mark, MarkBook
+from ..data.masking import masked
 from .endpoint import Endpoint
 from .labels import PathLabels, read_labels
 from .outcome import Break
@@ -80,7 +81,7 @@ class Recorder:
             step=labels.step,
             label_source=labels.source,
             method=as_text(method) or "",
-            path=as_text(path.path.partition("?")[0].partition("#")[0]) or "",
+            path=masked(as_text(path.path.partition("?")[0].partition("#")[0]) or ""),
             endpoint=endpoint.name,
             usage_endpoint=endpoint.usage_endpoint,
             operation=endpoint.operation,
