@@ -4,6 +4,8 @@ A WebSocket that broke on one side breaks on the other. Where a connection ends 
 says to the other side that all is well (close code 1000, measured on 11.0.2 and 12.2.3). A client would then take the
 half of a response that it has for the whole, where without a proxy it sees the break (the openai SDK connects again).
 
+A refusal is our own JSON, and reaches a client that is still sending (`engine_refusals`).
+
 TLS works in a host program that makes warnings errors. On 11.0.2 the engine's own use of pyOpenSSL warns in the
 middle of a handshake, which then fails. pyOpenSSL is kept from warning, as long as the engine runs: the list of what
 is to be warned of is the host program's, and cannot be changed for one thread.
@@ -17,6 +19,8 @@ The rest is CPU that a call need not cost; `bench/bench_proxy.py` measures again
   with -O.
 - What one event makes the engine send goes out in one write. A fast stream has many chunks in a read, and a write
   costs more than all else that is done for a chunk.
+- A message of a socket that comes in many reads is put together once. The engine copies all that came before with each
+  read, so that 16 MiB cost seconds.
 - A header is looked for in one pass. The engine calls three functions for every header there is, and OpenAI sends 30.
 """
 
@@ -25,7 +29,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,14 +43,18 @@ with warnings.catch_warnings():
     from mitmproxy.master import Master
     from mitmproxy.options import Options
     from mitmproxy.proxy import mode_servers
-    from mitmproxy.proxy.commands import Command, SendData, StartHook
-    from mitmproxy.proxy.events import Event, HookCompleted
+    from mitmproxy.proxy.commands import CloseConnection, Command, RequestWakeup, SendData, StartHook
+    from mitmproxy.proxy.events import DataReceived, Event, HookCompleted, Wakeup
     from mitmproxy.proxy.layer import Layer
     from mitmproxy.proxy.layers import websocket
     from OpenSSL import SSL
-    from wsproto.events import CloseConnection
+    from wsproto.events import CloseConnection as SocketClose
     from wsproto.events import Event as SocketEvent
     from wsproto.frame_protocol import CloseReason
+
+    from .engine_refusals import REFUSAL_CHANGES, Linger
+
+from .refusal import LINGER_S
 
 
 class _Quiet:
@@ -57,9 +65,22 @@ class _Quiet:
         pass
 
 
+class _Frames(list[Any]):
+    """The frames of a message that is not whole yet, each of which grows in place."""
+
+    def __init__(self, frames: Iterable[bytes]) -> None:
+        super().__init__(map(bytearray, frames))
+
+    def append(self, frame: bytes) -> None:
+        super().append(bytearray(frame))
+
+
 class _Connection(websocket.WebsocketConnection):
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, _Frames(value) if name == "frame_buf" else value)
+
     def send2(self, event: SocketEvent) -> SendData:
-        if isinstance(event, CloseConnection) and event.code == CloseReason.ABNORMAL_CLOSURE:
+        if isinstance(event, SocketClose) and event.code == CloseReason.ABNORMAL_CLOSURE:
             # The engine closes the connection next, and that is all the other side is to see.
             return SendData(self.conn, b"")
         return super().send2(event)
@@ -157,8 +178,16 @@ class AtOnce:
     def __init__(self, layer: Layer, answer: Callable[[StartHook], bool]) -> None:
         self._layer = layer
         self._answer = answer
+        self._refused: Connection | None = None
+        """A client's connection on which nothing but its end is waited for."""
 
     def handle_event(self, event: Event) -> Iterator[Command]:
+        if self._refused is not None:
+            if isinstance(event, Wakeup):
+                yield CloseConnection(self._refused)
+                return
+            if isinstance(event, DataReceived) and event.connection is self._refused:
+                return
         connection: Connection | None = None
         pieces: list[bytes] = []
         try:
@@ -171,6 +200,9 @@ class AtOnce:
                     pieces.append(command.data)
                 else:
                     yield command
+                    if isinstance(command, Linger):
+                        self._refused = command.connection
+                        yield RequestWakeup(LINGER_S)
         except Exception:
             # What the engine had said to send before it failed is sent.
             if connection is not None:
@@ -221,6 +253,7 @@ _CHANGES: tuple[tuple[Any, str, Any], ...] = (
     (http.Headers, "get_all", _get_all),
     (http.Headers, "get", _get),
     (http.Headers, "__contains__", _has),
+    *REFUSAL_CHANGES,
 )
 _ABSENT = object()
 

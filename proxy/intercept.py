@@ -16,17 +16,19 @@ from mitmproxy.proxy import commands, events, layer, layers
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 
+from .engine_refusals import Linger, refuse
 from .forwarding import Target, connect_target, is_metered, labels_of, may_tunnel, path_at_upstream
 from .labels import PathLabels
+from .refusal import Answer, on_the_wire, refusal
 from .upstream_url import Upstream
 
 HEAD_BYTES_MAX = 256 * 1024
-REFUSED_BODY_BYTES_MAX = 64 * 1024
 _ENDS_OF_HEAD = (b"\r\n\r\n", b"\n\n")
 _TLS_HANDSHAKE = b"\x16"
-_NOT_METERED = (
-    b"submeter: this port forwards no plain HTTP, and tunnels only to the ports of the web and those above 1023.\n"
+_NOT_METERED = refusal(
+    403, "submeter: this port forwards no plain HTTP, and tunnels only to the ports of the web and those above 1023."
 )
+_NO_CONNECTION = refusal(502, "submeter: there is no connection to this place.")
 
 
 def is_intercepted(client: connection.Client) -> bool:
@@ -62,9 +64,8 @@ class Intercept:
         request = flow.request
         target = Target(host=request.host, port=request.port)
         if not is_metered(target, self._upstream):
-            body_bytes = request.headers.get("content-length", "0")
-            if "transfer-encoding" in request.headers or not _is_small(body_bytes):
-                flow.kill()
+            if "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0":
+                refuse(flow, _NOT_METERED)
             else:
                 flow.response = _refusal()
             return None
@@ -108,12 +109,12 @@ class Door(layer.Layer):
 
     def _tunnel(self, target: Target, rest: bytes) -> layer.CommandGenerator[None]:
         if not may_tunnel(target):
-            yield from self._answer(b"403 Forbidden", _NOT_METERED)
+            yield from self._answer(_NOT_METERED)
             return
         self.context.server = connection.Server(address=(target.host, target.port))
         problem = yield commands.OpenConnection(self.context.server)
         if problem:
-            yield from self._answer(b"502 Bad Gateway", b"submeter: there is no connection to this place.\n")
+            yield from self._answer(_NO_CONNECTION)
             return
         yield commands.SendData(self.context.client, b"HTTP/1.1 200 Connection established\r\n\r\n")
         yield from self._go_on(layers.TCPLayer(self.context, ignore=True), rest)
@@ -125,10 +126,9 @@ class Door(layer.Layer):
         if received:
             yield from following.handle_event(events.DataReceived(self.context.client, received))
 
-    def _answer(self, status: bytes, body: bytes) -> layer.CommandGenerator[None]:
-        head = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-        yield commands.SendData(self.context.client, head % (status, len(body)) + body)
-        yield commands.CloseConnection(self.context.client)
+    def _answer(self, answer: Answer) -> layer.CommandGenerator[None]:
+        yield commands.SendData(self.context.client, on_the_wire(answer))
+        yield Linger(self.context.client)
 
 
 def _end_of_head(data: bytes) -> int | None:
@@ -138,8 +138,5 @@ def _end_of_head(data: bytes) -> int | None:
 
 
 def _refusal() -> http.Response:
-    return http.Response.make(403, _NOT_METERED, {"Content-Type": "text/plain", "Connection": "close"})
-
-
-def _is_small(body_bytes: str) -> bool:
-    return body_bytes.isascii() and body_bytes.isdigit() and int(body_bytes[:12]) <= REFUSED_BODY_BYTES_MAX
+    headers = {"Content-Type": "application/json", "Connection": "close"}
+    return http.Response.make(_NOT_METERED.status_code, _NOT_METERED.body, headers)

@@ -25,7 +25,7 @@ from typing import Any
 
 from ..data.call import Flag, Usage
 from .answer import Answer
-from .decode import DecodeError, Decoder
+from .decode import TOO_LARGE, DecodeError, Decoder
 from .endpoint import Endpoint
 from .json_body import Document, JsonBody, journal_value, read_json
 from .json_scan import Problem
@@ -49,6 +49,8 @@ class Reading:
     completed_at: int | None = None
     """Microseconds UTC, whole seconds: `completed_at`, else `created_at` or `created`."""
     batch_id: str | None = None
+    minted: str | None = None
+    """Fingerprint of the client secret that the answer mints."""
     streamed: bool = False
     """Whether the body was server-sent events."""
     complete: bool = False
@@ -134,11 +136,13 @@ class Meter:
         if self._decoder is None:
             self._take(chunk)
         else:
-            try:
-                for piece in self._decoder.pieces(chunk):
-                    self._take(piece)
-            except DecodeError as error:
-                self._undecodable = error.why
+            pieces, self._undecodable = self._decoder.read(chunk)
+            for piece in pieces:
+                self._take(piece)
+            if self._undecodable == TOO_LARGE and not self._answer.complete:
+                # What it began with is neither parsed nor believed: what stands at its end might say another thing.
+                self._body, self._answer = JsonBody(), self._fresh_answer()
+                self._events, self._head = None, b""
         return self._answer.complete and not before
 
     def finish(self) -> None:
@@ -286,8 +290,10 @@ def reading_of(
     counts = Usage(images=answer.images)
     usage: Any = answer.usage
     if answer.usage is not None:
-        counts, odd = read_usage(answer.usage, images=answer.images)
+        counts, odd = read_usage(answer.usage, images=answer.images, legacy=answer.legacy)
         flags.update(dict.fromkeys(odd))
+        if answer.failed_inside and counts.input_tokens == 0 and not counts.output_tokens:
+            flags[Flag.ZERO_AFTER_ERROR] = None
         if answer.usage_raw is not None:
             usage = journal_value(answer.usage_raw)
             if usage is None:
@@ -309,6 +315,7 @@ def reading_of(
         service_tier=answer.service_tier,
         completed_at=answer.completed_at,
         batch_id=answer.batch_id,
+        minted=answer.minted,
         streamed=streamed,
         complete=answer.complete,
         error=answer.error,

@@ -24,7 +24,8 @@ from mitmproxy import connection, http
 from ..data.call import Flag
 from .asking import Asking, Way, is_mute
 from .attempt import Attempt, begin_attempt
-from .control import BODY_BYTES_MAX, PREFIX, Answer, Control, token_matches
+from .control import BODY_BYTES_MAX, PREFIX, Control, token_matches
+from .engine_refusals import refuse
 from .head import REQUEST_NAMES, RESPONSE_NAMES, body_bytes, plain_headers
 from .held import Passing, hold
 from .intercept import Intercept, is_intercepted
@@ -32,6 +33,7 @@ from .labels import OUR_HEADERS, PLAIN_HEADER, TOKEN_HEADER, PathLabels, join_la
 from .outcome import STOPPED, Break, without_quotes
 from .receipts import CARRIED, receipt_path
 from .recorder import Recorder
+from .refusal import Answer, refusal
 from .rewrite_request import may_ask
 from .rewrite_stream import UsageHider
 from .socket_tap import note_handshake
@@ -135,10 +137,10 @@ class Tap:
             # The engine refused it (smuggling); its `error` hook follows.
             flow.metadata[_REFUSED] = True
             return
-        if refusal := self._refusal(request, path.token or headers.get(TOKEN_HEADER)):
-            status_code, why = refusal
+        if refused := self._why_refused(request, path.token or headers.get(TOKEN_HEADER)):
+            status_code, why = refused
             attempt.refuse(status_code, why)
-            self._answer_here(flow, self._control_error(status_code, why))
+            self._answer_here(flow, refusal(status_code, f"submeter: {why}"))
             return
         self._rewrite_head(flow, path)
         may = self._asks and not plain and request.http_version != "HTTP/1.0"
@@ -288,14 +290,14 @@ class Tap:
     def _begin_control(self, flow: http.HTTPFlow) -> None:
         flow.metadata[_LOCAL] = True
         headers = flow.request.headers
-        if refusal := self._control.refusal(headers):
-            self._answer_here(flow, refusal)
-            return
+        refused = self._control.refused(headers)
         body_bytes = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not body_bytes.isdigit() or int(body_bytes) > BODY_BYTES_MAX:
-            flow.kill()
+        if refused is not None:
+            self._answer_here(flow, refused)
+        elif "transfer-encoding" in headers or not body_bytes.isdigit() or int(body_bytes) > BODY_BYTES_MAX:
+            self._answer_here(flow, refusal(413, f"A control request tells its length, at most {BODY_BYTES_MAX}."))
 
-    def _refusal(self, request: http.Request, token: str | None) -> tuple[int, str] | None:
+    def _why_refused(self, request: http.Request, token: str | None) -> tuple[int, str] | None:
         """Why a request does not go upstream, as (status code, reason), or None."""
         if not request.path.startswith("/"):
             return 400, "the request target does not start with a slash"
@@ -304,22 +306,17 @@ class Tap:
         if head_bytes > HEAD_BYTES_MAX:
             return 431, f"the request head is over {HEAD_BYTES_MAX} bytes"
         if self._control.token is not None and not token_matches(self._control.token, token):
-            return 401, "this listener is open to other machines and asks for its token"
+            return 401, "this listener asks for its token, in X-Submeter-Token or /token/<token>/v1"
         return None
 
     def _answer_here(self, flow: http.HTTPFlow, answer: Answer) -> None:
-        """Answer without asking upstream. A request that still has a body is cut instead of read to its end."""
+        """Answer without asking upstream; at once, also where the client is still to send a body."""
         flow.metadata[_LOCAL] = True
         headers = flow.request.headers
         if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
-            flow.kill()
+            refuse(flow, answer)
         else:
             flow.response = _response(answer)
-
-    def _control_error(self, status_code: int, why: str) -> Answer:
-        return Answer(
-            status_code=status_code, body=b'{"error":{"message":"submeter: %b","type":"submeter"}}\n' % why.encode()
-        )
 
     def _why_broke(self, flow: http.HTTPFlow) -> tuple[Break, tuple[Flag, ...]]:
         """From the state of both connections, not from the engine's words for it."""
