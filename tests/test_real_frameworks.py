@@ -93,6 +93,12 @@ FRAMEWORKS = (
         endpoints=frozenset({CHAT, RESPONSES, EMBEDDINGS}),
     ),
     Framework(
+        name="langchain-openai 0.1",
+        variable=API_BASE,
+        command=python("old_langchain_python.py", "langchain-openai<0.2"),
+        endpoints=frozenset({CHAT}),
+    ),
+    Framework(
         name="LlamaIndex",
         variable=API_BASE,
         command=python("llamaindex_python.py", "llama-index-llms-openai", "llama-index-embeddings-openai"),
@@ -104,7 +110,9 @@ FRAMEWORKS = (
         command=python("autogen_python.py", "autogen-agentchat", "autogen-ext[openai]"),
         endpoints=frozenset({CHAT}),
     ),
-    Framework(name="crewAI", variable=BASE_URL, command=python("crewai_python.py", "crewai"), endpoints=frozenset({CHAT})),
+    Framework(
+        name="crewAI", variable=BASE_URL, command=python("crewai_python.py", "crewai"), endpoints=frozenset({CHAT})
+    ),
     Framework(
         name="Vercel AI",
         variable=BASE_URL,
@@ -192,3 +200,15 @@ def test_a_codex_session_is_the_rows_and_the_books(tmp_path: Path) -> None:
     assert sorted((row["input_tokens"], row["output_tokens"]) for row in counted) == sorted(
         (entry.counts.input_tokens, entry.counts.output_tokens) for entry in billed
     )
+
+
+def page() -> dict[str, str]:
+    """The lines of the clients' page, by client."""
+    lines = [line for line in CLIENTS_PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    return {line.split("|")[1].strip(): line for line in lines}
+
+
+def test_the_clients_page_says_what_points_each_client_that_is_tried_here() -> None:
+    told = page()
+    assert [one.name for one in FRAMEWORKS if f"`{one.variable}`" not in told[one.name].split("|")[2]] == []
+    assert "-c openai_base_url=" in told["Codex"]
