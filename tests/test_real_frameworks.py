@@ -22,7 +22,8 @@ from test_real_clients import CLIENTS, KEYS, SECRET
 
 from submeter.proxy import Submeter
 from submeter.sim import Sim
-from submeter.sim.script import Scripted
+from submeter.sim.models import find
+from submeter.sim.script import Scripted, read_script
 
 DEEP = os.environ.get("SUBMETER_TESTS") == "deep"
 CLIENT_S_MAX = 240
@@ -212,3 +213,20 @@ def test_the_clients_page_says_what_points_each_client_that_is_tried_here() -> N
     told = page()
     assert [one.name for one in FRAMEWORKS if f"`{one.variable}`" not in told[one.name].split("|")[2]] == []
     assert "-c openai_base_url=" in told["Codex"]
+
+
+def test_the_script_on_the_clients_page_is_one() -> None:
+    text = CLIENTS_PAGE.read_text(encoding="utf-8")
+    entries = read_script(text.partition("```json\n")[2].partition("```")[0])
+    assert (entries[0].when, entries[0].times) == ("which programming language", 0)
+    assert entries[1].calls == (("read_meter", '{"room": "kitchen"}'),)
+    assert entries[2].say == '{"rooms": 3}'
+
+
+@deep
+def test_every_model_that_the_newest_sdk_knows_is_served() -> None:
+    names = subprocess.run(
+        [str(python_with("openai")), str(CLIENTS / "model_names.py")], capture_output=True, text=True, timeout=60
+    )
+    assert names.returncode == 0, names.stderr
+    assert [name for name in json.loads(names.stdout) if find(name) is None] == []
