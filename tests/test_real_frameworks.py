@@ -230,3 +230,13 @@ def test_every_model_that_the_newest_sdk_knows_is_served() -> None:
     )
     assert names.returncode == 0, names.stderr
     assert [name for name in json.loads(names.stdout) if find(name) is None] == []
+
+
+@deep
+def test_the_newest_sdk_finds_nothing_in_the_simulator_s_answers_that_its_types_do_not_allow(tmp_path: Path) -> None:
+    command = [str(python_with("openai")), str(CLIENTS / "strict_python.py")]
+    with Sim(keys=KEYS, seed=23) as sim:
+        environment = {**surroundings(tmp_path), "OPENAI_BASE_URL": sim.base_url, "OPENAI_API_KEY": SECRET}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=CLIENT_S_MAX)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
