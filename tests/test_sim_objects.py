@@ -316,6 +316,8 @@ def test_a_script_calls_functions_and_repeats_itself_as_often_as_it_says() -> No
     message = house.post(CHAT, HELLO)["choices"][0]["message"]
     assert (message["content"], len(message["tool_calls"])) == ("wait", 2)
     assert house.post(RESPONSES, {**ASK, "input": "other"})["output"][0]["content"][0]["text"] == "bye"
+    searching = {**ASK, "tools": [{"type": "web_search"}]}
+    assert house.post(RESPONSES, searching)["output"][0]["type"] == "message"
     old = scripted({"say": "once"}).post("/v1/completions", {"model": "davinci-002", "prompt": "x"})
     assert old["choices"][0]["text"] == "once"
 
