@@ -10,12 +10,14 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from ..data.call import Standing
-from .pair import ModelPair
+from .bucket import UsageEndpoint
+from .pair import ModelPair, is_dated
 from .unit import BookRow, RunName
 
 
@@ -53,19 +55,24 @@ class Able:
     """Every name they may be billed under; empty: any."""
     run: RunName | None
     calls: int
+    moving: bool = False
+    """`models` is one name without a date that was asked for, and this ledger never saw what it answers as."""
 
 
 def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
     """Whether an excess of this model may be theirs.
 
-    A name that is known on neither side, a moving one that this ledger never saw answered, may be any model that the
-    bill alone knows; a hosted tool may be billed under such a one too.
+    A name that is known on neither side may be any model that the bill alone knows, and a hosted tool may be billed
+    under such a one too. Where that name has no date and this ledger never saw it answered, it may also be a model
+    that is counted under another name.
     """
     if each.usage_endpoint not in (None, pair.usage_endpoint):
-        return False
+        # Tokens of an image model may be billed as completions (openai-usage.md C.4), under its own name.
+        drawn = each.usage_endpoint == UsageEndpoint.IMAGES and pair.usage_endpoint is UsageEndpoint.COMPLETIONS
+        return drawn and any(pair.names(model) for model in each.models)
     if not each.models or any(pair.names(model) for model in each.models):
         return True
-    if pair.book_models:
+    if pair.book_models and not each.moving:
         return False
     beside = [other for other in pairs if other.usage_endpoint == pair.usage_endpoint]
     return each.because is Because.HOSTED or not _placed(each, beside)
@@ -75,12 +82,17 @@ def _placed(each: Able, pairs: Sequence[ModelPair]) -> bool:
     return any(pair.names(model) for pair in pairs for model in each.models)
 
 
-def able_calls(book: Iterable[BookRow], gaps: Iterable[Gap]) -> tuple[Able, ...]:
-    """Everything in a chain that may have been billed without being in the book."""
+def able_calls(
+    book: Iterable[BookRow], gaps: Iterable[Gap], optional: Mapping[str, bool] = MappingProxyType({})
+) -> tuple[Able, ...]:
+    """Everything in a chain that may have been billed without being in the book.
+
+    `optional`: the classes of optional amounts of which it is known whether they are billed: of those no doubt is left.
+    """
     found: list[Able] = []
     for row in book:
         because = _because(row)
-        if because is None:
+        if because is None or (because is Because.OPTIONAL and _settled(row, optional)):
             continue
         names = frozenset(name for name in {row.model, *row.models} if name is not None)
         anything = row.any_model and row.standing is Standing.UNKNOWN
@@ -93,6 +105,7 @@ def able_calls(book: Iterable[BookRow], gaps: Iterable[Gap]) -> tuple[Able, ...]
                 models=frozenset() if anything else names,
                 run=row.run,
                 calls=row.calls,
+                moving=row.models == {row.model} and not all(is_dated(name) for name in row.models),
             )
         )
     found += [
@@ -116,6 +129,12 @@ def _because(row: BookRow) -> Because | None:
     if row.standing is Standing.OPTIONAL:
         return Because.OPTIONAL
     return Because.HOSTED if row.hosted and row.standing is Standing.COUNTED else None
+
+
+def _settled(row: BookRow, optional: Mapping[str, bool]) -> bool:
+    """Whether it is known what optional calls are billed: nothing, or what they told, which the book then counts."""
+    billed = optional.get(row.optional_class or "")
+    return billed is not None and (row.told or not billed)
 
 
 def explained_minutes(able: Sequence[Able], pair: ModelPair, pairs: Sequence[ModelPair]) -> frozenset[int]:

@@ -93,7 +93,7 @@ class Reason(StrEnum):
     OPTIONAL = "optional"
     """It is not known yet whether the provider bills what these calls report."""
     UNKNOWN_ENDPOINT = "unknown_endpoint"
-    """A call to an endpoint that this version does not know may have used anything."""
+    """A call to an endpoint whose work this version does not know may have used anything."""
     GAP = "gap"
     """A journal lost lines in these minutes."""
     HOSTED = "hosted"

@@ -22,6 +22,7 @@ from ..data.clock import US_PER_MINUTE, Clock, minute_floor
 from ..data.error import SubmeterError
 from ..data.keys import KEY_ID, KeyRing
 from ..data.paths import journal_folder, lock_path
+from ..data.system import words
 from .locks import holders
 from .running import RunningProxy
 
@@ -59,7 +60,7 @@ class Finding:
 
 def check_keys(ring: KeyRing) -> list[Finding]:
     """Framework keys: there are some, no secret and no id is shared, each has an id that can be one."""
-    if not ring.keys:
+    if not ring.keys and not ring.token_ids:
         return [
             _wrong(
                 "keys",
@@ -67,7 +68,8 @@ def check_keys(ring: KeyRing) -> list[Finding]:
                 "Set OPENAI_API_KEY_<FRAMEWORK> and OPENAI_API_KEY_<FRAMEWORK>_ID, in the environment or ./.env.",
             )
         ]
-    found = [_fine("keys", f"Framework keys: {', '.join(key.framework for key in ring.keys)}.")]
+    named = [*(key.framework for key in ring.keys), *(f"{name} (an id alone)" for name in ring.token_ids)]
+    found = [_fine("keys", f"Framework keys: {', '.join(named)}.")]
     found += [
         _wrong(
             "duplicate keys",
@@ -188,7 +190,7 @@ def check_journal_folder(ledger: Path) -> Finding:
     except OSError as error:
         return _wrong(
             "journal",
-            f"{nearest} cannot be written to: {error.strerror or error}.",
+            f"{nearest} cannot be written to: {words(error)}.",
             "Choose another ledger with --ledger PATH or SUBMETER_LEDGER, or mend the folder's permissions.",
         )
     return _fine("journal", f"{folder} can be written to.")
@@ -334,7 +336,7 @@ def _is_free(lock: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
         return False
     finally:
         os.close(descriptor)

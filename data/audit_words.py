@@ -41,7 +41,7 @@ REASONS = {
     "unlabelled": "calls could be of this run or of another that went on at the same time",
     "undecided": "no rule matched, which is a fault of submeter; please report it",
     "optional": "it is not known yet whether the provider bills all that its calls report",
-    "unknown_endpoint": "a call went to an endpoint that this version does not know, and may have used anything",
+    "unknown_endpoint": "a call went to an endpoint whose work this version does not know, and may have used anything",
     "gap": "a journal lost lines in these minutes, so a call may be missing from the book",
     "hosted": "a hosted tool may be billed for content that it read, beside what its call reports",
     "key_without_id": "calls used a key without an id, and the Usage API is asked by id",

@@ -101,6 +101,10 @@ class Flag(StrEnum):
     COUNT_NEGATIVE = "count_negative"
     COUNT_ABSURD = "count_absurd"
     COUNT_MALFORMED = "count_malformed"
+    USAGE_CONTRADICTS = "usage_contradicts"
+    """Two names of one count differ, or the total is far from its parts."""
+    ZERO_AFTER_ERROR = "zero_after_error"
+    """An error came where an answer was due, and the usage beside it is all zeros."""
     USAGE_MALFORMED = "usage_malformed"
     UNKNOWN_ENDPOINT = "unknown_endpoint"
     FRAMEWORK_DISAGREES = "framework_disagrees"
@@ -119,6 +123,8 @@ class Flag(StrEnum):
     RETRIED_BY_US = "retried_by_us"
     OPTIONAL = "optional"
     """What it used may not be billed: its standing is `optional` where its usage is known."""
+    WARM_UP = "warm_up"
+    """A `response.create` with `generate: false` on a socket: what it reports may not be billed."""
     RECEIPT = "receipt"
     """A read by submeter itself (`--receipts`), after the client of the call that it reads had left."""
     USAGE_NOT_ASKED = "usage_not_asked"
@@ -127,7 +133,15 @@ class Flag(StrEnum):
     """We asked for the usage, and the answer came compressed all the same: the client saw it too."""
 
 
-DISTRUSTED = frozenset({Flag.CACHED_OVER_INPUT, Flag.COUNT_NEGATIVE, Flag.COUNT_ABSURD, Flag.COUNT_MALFORMED})
+DISTRUSTED = (
+    Flag.CACHED_OVER_INPUT,
+    Flag.COUNT_NEGATIVE,
+    Flag.COUNT_ABSURD,
+    Flag.COUNT_MALFORMED,
+    Flag.USAGE_CONTRADICTS,
+    Flag.ZERO_AFTER_ERROR,
+)
+"""As in `macro_is_distrusted.sql`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,8 +67,8 @@ SELECT
     r.response_model,
     r.service_tier,
     list_intersect(r.flags, [
-        'cached_over_input', 'count_negative', 'count_absurd', 'count_malformed',
-        'usage_malformed', 'usage_too_large', 'hosted_tool'
+        'cached_over_input', 'count_negative', 'count_absurd', 'count_malformed', 'usage_contradicts',
+        'zero_after_error', 'usage_malformed', 'usage_too_large', 'hosted_tool'
     ]) AS flags,
     r.input_tokens,
     r.cached_input_tokens,

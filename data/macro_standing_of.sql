@@ -1,7 +1,7 @@
 -- What a call means for sums (NULL for a read): every create has exactly one standing, and only `counted` is summed.
 -- Of the call: operation, outcome, status_code, usage_endpoint, flags; told_flags: those of the read that told its
 -- usage; input_tokens, output_tokens, images: as reported, by whichever line told them.
--- `optional`: usage was reported and may not be billed. Inner macro of `calls` and `standings`.
+-- `optional`: usage was reported and may not be billed; of a warm-up also where none was reported. Inner macro of `calls` and `standings`.
 CREATE OR REPLACE MACRO standing_of(
     operation, outcome, status_code, usage_endpoint, flags, told_flags, input_tokens, output_tokens, images
 ) AS
@@ -10,9 +10,8 @@ CASE
     WHEN is_unbilled(flags, outcome, status_code) THEN 'unbilled'
     WHEN list_contains(flags, 'unknown_endpoint') THEN 'unknown'
     WHEN usage_endpoint IS NULL OR usage_endpoint NOT IN ('completions', 'embeddings', 'images') THEN 'uncovered'
-    WHEN list_has_any(flags, ['cached_over_input', 'count_negative', 'count_absurd', 'count_malformed'])
-        OR list_has_any(told_flags, ['cached_over_input', 'count_negative', 'count_absurd', 'count_malformed'])
-        THEN 'unknown'
+    WHEN is_distrusted(flags) OR is_distrusted(told_flags) THEN 'unknown'
+    WHEN outcome <> 'open' AND list_contains(flags, 'warm_up') THEN 'optional'
     WHEN CASE usage_endpoint
             WHEN 'completions' THEN input_tokens IS NULL OR output_tokens IS NULL
             WHEN 'embeddings' THEN input_tokens IS NULL

@@ -20,7 +20,7 @@ from .staging import Connection, StatementRefusedError
 
 SCHEMA_VERSION = 2
 
-MACROS = ("is_unbilled", "standing_of")
+MACROS = ("is_unbilled", "is_distrusted", "standing_of")
 """Rules that more than one view states by name."""
 
 VIEWS = (
@@ -34,6 +34,7 @@ VIEWS = (
     "ambiguous_calls",
     "run_events",
     "runs",
+    "proxy_times",
     "watched_times",
     "visits",
     "steps",
@@ -44,7 +45,6 @@ VIEWS = (
     "run_audit",
     "process_skews",
     "audit_creates",
-    "proxy_times",
     "mark_skews",
 )
 """In the order in which they stand on each other."""

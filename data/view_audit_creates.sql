@@ -3,7 +3,8 @@
 -- ended_at and completed_at, which is the provider's own clock (chat tells only `created`, so that it may be long before
 -- the end); ours is corrected by the process's skew. Counts are tokens (images: images) as reported.
 -- open: it may still be billed and counted, at most 24 hours after its start, and ends now: it has not ended, or it is
--- background work whose usage nobody told yet. loose: its tokens may be billed in parts. digest: of all that a verdict
+-- background work whose usage nobody told yet. loose: its tokens may be billed in parts. any_model: what it may have used
+-- is not told by its model: a hosted tool ran, or the endpoint is not known and no model was named. digest: of all that a verdict
 -- rests on; equal digests, equal calls. Read by the audit, which keeps it for the length of one look.
 CREATE OR REPLACE VIEW audit_creates AS
 WITH shifted AS (
@@ -90,7 +91,7 @@ SELECT
     background,
     background OR hosted OR coalesce(starts_with(endpoint, 'realtime'), false) AS loose,
     hosted,
-    hosted OR unknown_endpoint AS any_model,
+    hosted OR (unknown_endpoint AND response_model IS NULL AND request_model IS NULL) AS any_model,
     CASE WHEN standing = 'optional' AND warm_up THEN 'warm_up' WHEN standing = 'optional' THEN 'optional' END
         AS optional_class,
     seen_twice,

@@ -19,9 +19,9 @@ SELECT
     CASE
         WHEN outcome = 'open' THEN 'still open'
         WHEN outcome = 'lost' THEN 'the proxy ended before the call did'
-        WHEN list_has_any(flags, ['cached_over_input', 'count_negative', 'count_absurd', 'count_malformed'])
+        WHEN is_distrusted(flags)
             THEN 'its counts cannot be believed'
-        WHEN list_contains(flags, 'unknown_endpoint') THEN 'an endpoint this version does not know'
+        WHEN list_contains(flags, 'unknown_endpoint') THEN 'an endpoint whose work this version does not know'
         WHEN list_contains(flags, 'background') OR batch_id IS NOT NULL THEN 'answered later, and not read yet'
         WHEN outcome = 'aborted' AND error = 'the proxy was stopped' THEN 'the proxy was stopped before the usage came'
         WHEN outcome = 'aborted' THEN 'the client left before the usage came'

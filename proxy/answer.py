@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.call import Flag, Operation
+from ..data.masking import masked
+from .client_secret import minted_fingerprint
 from .endpoint import Endpoint
 from .json_body import Document, is_shallow
 from .json_scan import Path
@@ -36,15 +38,32 @@ _CHAT_OBJECTS = ("chat.completion.chunk", "text_completion", "chat.completion")
 _RUN_TERMINAL = ("completed", "failed", "cancelled", "expired", "incomplete")
 _UNDER_WAY = ("queued", "in_progress")
 _BACKGROUND_OBJECTS = ("response", "thread.run")
-_HOSTED_TOOLS = (
-    "web_search_call",
-    "file_search_call",
-    "code_interpreter_call",
+_LEGACY_COMPLETIONS = ("completions", "engines/{id}/completions")
+_PLAIN_ITEMS = (
+    "message",
+    "reasoning",
+    "function_call",
+    "function_call_output",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    # Asked of the client, which runs them and sends the result in a request of its own.
     "computer_call",
-    "mcp_call",
-    "image_generation_call",
+    "computer_call_output",
+    "local_shell_call",
+    "local_shell_call_output",
+    "apply_patch_call",
+    "apply_patch_call_output",
+    "mcp_approval_request",
+    "mcp_approval_response",
 )
-"""Output items of tools that run on the provider's side, in loops whose tokens may fall into several minutes."""
+"""Output items of one turn of the model and nothing else.
+
+With any other, listed nowhere, the provider may have worked on its side: in several parts, whose tokens may fall into
+several minutes, or on content that is billed and that no answer tells. A type that appears tomorrow is such a one until
+it is known to be plain.
+"""
+_COMPACTION = "compaction"
+"""What `responses/compact` makes; in the answer to another request it is a turn of its own."""
 
 _TOP: Path = ("usage",)
 _UNDER_RESPONSE: Path = ("response", "usage")
@@ -57,6 +76,8 @@ class Answer:
         self._endpoint = endpoint
         self._refused = status_code >= 400
         self._images_expected = images_expected
+        self.legacy = endpoint.name in _LEGACY_COMPLETIONS
+        """Whether it is a legacy completion: one without text leaves its count out."""
         self.model: str | None = None
         self.id: str | None = None
         self.status: str | None = None
@@ -70,6 +91,8 @@ class Answer:
         self.tool_usage: Mapping[str, Any] | None = None
         self.tool_usage_raw: bytes | None = None
         self.images: int | None = None
+        self.minted: str | None = None
+        """Fingerprint of the client secret that it mints."""
         self.error: str | None = None
         self.failed_inside = False
         self.complete = False
@@ -89,6 +112,8 @@ class Answer:
             # Every stream passes through these states; an answer that ends in one is still being worked on.
             self.flags[Flag.BACKGROUND] = None
         self._set_usage(document, _TOP, members.get("usage"))
+        if not self._refused:
+            self.minted = minted_fingerprint(self._endpoint.name, members)
         self._set_tools(document, members, ("tool_usage",))
         if self._endpoint.usage_endpoint == "images" and not self._refused:
             self.images = document.data_items
@@ -208,7 +233,10 @@ class Answer:
 
     def _see_items(self, items: list[Any]) -> None:
         for item in items:
-            if isinstance(item, dict) and item.get("type") in _HOSTED_TOOLS:
+            kind = item.get("type") if isinstance(item, dict) else None
+            if type(kind) is not str or kind in _PLAIN_ITEMS:
+                continue
+            if kind != _COMPACTION or self._endpoint.name != "responses/compact":
                 self.flags[Flag.HOSTED_TOOL] = None
 
     def _take_error(self, said: object, *, inside: bool, failed: bool = False) -> None:
@@ -242,7 +270,7 @@ def _word(value: object) -> str | None:
     if type(value) is int:
         return str(value)[:_ERROR_WORD_CHARS_MAX]
     text = _text(value)
-    return text[:_ERROR_WORD_CHARS_MAX] if text else None
+    return masked(text)[:_ERROR_WORD_CHARS_MAX] if text else None
 
 
 def _text(value: object) -> str | None:

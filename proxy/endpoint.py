@@ -2,8 +2,9 @@
 
 One table, read top to bottom by people: a template, what a POST to it means, and the Usage API path that bills it.
 Sources: openai-usage.md A.1 (new work or a read of old work, per operation) and C.4 (which work lands where),
-2026-11-22. GET, HEAD, OPTIONS and DELETE never create. A POST we do not know is taken for a create, flagged
-`unknown_endpoint`, so that it stands as unknown rather than vanish from the sums.
+2026-11-22; the paths of the newest openai SDK, each of which must stand here (`tests/sdk_paths.py`). GET, HEAD, OPTIONS
+and DELETE never create. A POST we do not know is taken for a create, flagged `unknown_endpoint`, so that it stands as
+unknown rather than vanish from the sums.
 
 Never here: hosts, queries, headers, run and step labels (they are taken off the path before), and what the messages of
 a WebSocket are.
@@ -55,6 +56,7 @@ _CREATES: dict[str, str | None] = {
     "videos/extensions": None,
     "videos/{id}/remix": None,
     "live/sessions": None,
+    "live/sessions/{id}/fork": None,
     "fine_tuning/jobs": None,
     "fine-tunes": None,
     "fine_tuning/alpha/graders/run": None,
@@ -64,10 +66,16 @@ _CREATES: dict[str, str | None] = {
     "threads/{id}/runs": "completions",
     "threads/{id}/runs/{id}/submit_tool_outputs": "completions",
 }
-"""What a POST creates, and the Usage API path that bills it.
+"""What a POST creates, and the Usage API path that bills it."""
 
-The Agents API (`agents/*`, A.8) is left out on purpose: its work is billed as tokens that no response tells, so an
-unknown create is the truth about it.
+_UNTOLD_CREATES: tuple[str, ...] = (
+    "agents/sessions",
+    "agents/sessions/{id}/events",
+    "agents/automations/{id}/invocations",
+)
+"""What makes model work that its answer does not tell: the Agents API's turns (A.8), on models of several agents.
+
+They are flagged `unknown_endpoint` like a path that is not in the table: what they used may be anything.
 """
 
 _READS: tuple[str, ...] = (
@@ -127,6 +135,7 @@ _READS: tuple[str, ...] = (
     "evals/{id}",
     "evals/{id}/runs",
     "evals/{id}/runs/{id}",
+    "evals/{id}/runs/{id}/cancel",
     "evals/{id}/runs/{id}/output_items",
     "evals/{id}/runs/{id}/output_items/{id}",
     "fine-tunes/{id}",
@@ -168,6 +177,42 @@ _READS: tuple[str, ...] = (
     "realtime/calls/{id}/hangup",
     "realtime/calls/{id}/refer",
     "realtime/calls/{id}/reject",
+    "realtime/translations/client_secrets",
+    "live/sessions/{id}/accept",
+    "live/sessions/{id}/content",
+    "live/sessions/{id}/hangup",
+    "live/sessions/{id}/refer",
+    "live/sessions/{id}/reject",
+    # The Agents API's own things; what makes work there is in `_UNTOLD_CREATES`.
+    "agents",
+    "agents/{id}",
+    "agents/automations",
+    "agents/automations/{id}",
+    "agents/automations/{id}/pause",
+    "agents/automations/{id}/resume",
+    "agents/environments",
+    "agents/environments/{id}",
+    "agents/environments/{id}/files",
+    "agents/environments/templates",
+    "agents/environments/templates/{id}",
+    "agents/sessions/{id}",
+    "vaults",
+    "vaults/{id}",
+    "vaults/{id}/credentials",
+    "vaults/{id}/credentials/{id}",
+    "webhook_endpoints",
+    "webhook_endpoints/{id}",
+    "webhook_endpoints/{id}/rotate_secret",
+    "webhook_endpoints/{id}/test",
+    # openai-agents sends its traces there, to the fixed host, whatever the base URL is.
+    "traces/ingest",
+    # Below `organization/` everything is a read, and needs no line here; its projects have a few paths of their own.
+    "projects/{id}/roles",
+    "projects/{id}/roles/{id}",
+    "projects/{id}/groups/{id}/roles",
+    "projects/{id}/groups/{id}/roles/{id}",
+    "projects/{id}/users/{id}/roles",
+    "projects/{id}/users/{id}/roles/{id}",
 )
 """What only reads, stores, counts or cancels, by whatever method (A.1, B)."""
 
@@ -185,6 +230,10 @@ def _grow() -> tuple[_Tree, dict[str, Endpoint]]:
     endpoints: dict[str, Endpoint] = {}
     for name, usage_endpoint in _CREATES.items():
         endpoints[name] = Endpoint(name=name, operation=Operation.CREATE, usage_endpoint=usage_endpoint)
+    for name in _UNTOLD_CREATES:
+        endpoints[name] = Endpoint(
+            name=name, operation=Operation.CREATE, usage_endpoint=None, flags=(Flag.UNKNOWN_ENDPOINT,)
+        )
     for name in _READS:
         endpoints[name] = Endpoint(name=name, operation=Operation.READ, usage_endpoint=None)
     for name in endpoints:
@@ -211,10 +260,10 @@ def find_endpoint(method: str, path: str) -> Endpoint:
     if segments and segments[0] == "organization":
         kept = 3 if segments[1:2] == ["usage"] else 2
         return Endpoint(name="/".join(segments[:kept])[:128], operation=Operation.READ, usage_endpoint=None)
-    name = _match(_TREE, segments)
+    name = _match(_TREE, segments) or _create_below(segments)
     if method.upper() in _NEVER_CREATE:
         return Endpoint(name=name, operation=Operation.READ, usage_endpoint=None)
-    if name is None or (method.upper() != "POST" and name in _CREATES):
+    if name is None or (method.upper() != "POST" and _ENDPOINTS[name].operation is Operation.CREATE):
         return _UNKNOWN_CREATE
     return _ENDPOINTS[name]
 
@@ -246,6 +295,20 @@ def _without_prefix(segments: list[str]) -> list[str]:
         if segments[index] in _ROOTS:
             return segments[index:]
     return segments
+
+
+def _create_below(segments: list[str]) -> str | None:
+    """The create that the end of a path names, where its beginning is none of ours after all; None: it names none.
+
+    A gateway's own path may begin like one of the API's (`projects/p/locations/l/endpoints/openapi/chat/completions`).
+    Only creates are looked for: a call must not be lost because its path ends like that of a read.
+    """
+    for index in range(1, len(segments)):
+        if segments[index] in _ROOTS:
+            name = _match(_TREE, segments[index:])
+            if name is not None and _ENDPOINTS[name].operation is Operation.CREATE:
+                return name
+    return None
 
 
 def _match(branch: _Tree, segments: list[str], at: int = 0) -> str | None:

@@ -37,6 +37,8 @@ _RESPONSE: dict[str, Want | Tree] = {
     "error": Want.LEAF,
     "code": Want.LEAF,
     "param": Want.LEAF,
+    "value": Want.LEAF,
+    "client_secret": Want.LEAF,
     "data": Want.COUNT,
     "output": {"*": {"type": Want.LEAF}},
 }
@@ -46,6 +48,7 @@ RESPONSE_MEMBERS: Tree = {**_RESPONSE, "response": _RESPONSE, "item": {"type": W
 EVENT_MEMBERS: Tree = {
     **RESPONSE_MEMBERS,
     "response": {**_RESPONSE, "status_details": {"error": Want.LEAF}},
+    "generate": Want.LEAF,
     "stream_id": Want.LEAF,
     "event_id": Want.LEAF,
     "item_id": Want.LEAF,

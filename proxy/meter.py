@@ -49,6 +49,8 @@ class Reading:
     completed_at: int | None = None
     """Microseconds UTC, whole seconds: `completed_at`, else `created_at` or `created`."""
     batch_id: str | None = None
+    minted: str | None = None
+    """Fingerprint of the client secret that the answer mints."""
     streamed: bool = False
     """Whether the body was server-sent events."""
     complete: bool = False
@@ -288,8 +290,10 @@ def reading_of(
     counts = Usage(images=answer.images)
     usage: Any = answer.usage
     if answer.usage is not None:
-        counts, odd = read_usage(answer.usage, images=answer.images)
+        counts, odd = read_usage(answer.usage, images=answer.images, legacy=answer.legacy)
         flags.update(dict.fromkeys(odd))
+        if answer.failed_inside and counts.input_tokens == 0 and not counts.output_tokens:
+            flags[Flag.ZERO_AFTER_ERROR] = None
         if answer.usage_raw is not None:
             usage = journal_value(answer.usage_raw)
             if usage is None:
@@ -311,6 +315,7 @@ def reading_of(
         service_tier=answer.service_tier,
         completed_at=answer.completed_at,
         batch_id=answer.batch_id,
+        minted=answer.minted,
         streamed=streamed,
         complete=answer.complete,
         error=answer.error,

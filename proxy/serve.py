@@ -344,6 +344,7 @@ class ProxyServer:
 
     def _health(self) -> dict[str, Any]:
         recorder = self.recorder
+        keys = () if self._listen.remote else self._keys.keys  # No id is shown to other machines.
         return {
             "submeter": submeter_version(),
             "ledger": str(self._ledger_path.absolute()),
@@ -351,7 +352,7 @@ class ProxyServer:
             "mode": self._mode,
             "intercept": self._intercept_url,
             "authority": str(self._authority),
-            "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in self._keys.keys],
+            "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in keys],
             "pid": os.getpid(),
             "calls_open": len(recorder.open),
             "calls_settled": recorder.settled,

@@ -19,12 +19,14 @@ from typing import Any, assert_never
 from urllib.parse import parse_qs
 
 from ..data.call import Flag, Labels, Operation, Outcome, Result, Start, UsageSource, settle_line, start_line
+from .attempt import read_line
 from .endpoint import Endpoint
 from .labels import PathLabels
 from .meter import Reading
 from .outcome import Break, decide_outcome
 from .recorder import Recorder, as_text
-from .socket_meter import Begun, Ended, SocketMeter, Work
+from .socket_happening import Begun, Ended, ToldAgain, Work
+from .socket_meter import ENDED_KEPT, SocketMeter
 
 logger = logging.getLogger("submeter.proxy")
 
@@ -40,21 +42,22 @@ class Sockets:
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self._told: dict[str, None] = {}
+        self._told: dict[str, str] = {}
+        """Response ids to the call that told their usage."""
 
     def open(self, handshake: Start, path: PathLabels, headers: Mapping[str, str], request_id: str | None) -> Socket:
         """A socket whose handshake is done; `request_id` is that of its answer."""
         return Socket(self, handshake, path, headers, request_id)
 
-    def told_before(self, reading: Reading) -> bool:
-        """Whether the usage of this response was told before; remembers it if it is told now."""
+    def told_before(self, reading: Reading, call_id: str) -> bool:
+        """Whether another call told the usage of this response before; remembers this one if it is told now."""
         name = reading.response_id
         if name is None:
             return False
         if name in self._told:
-            return True
+            return self._told[name] != call_id
         if reading.usage is not None:
-            self._told[name] = None
+            self._told[name] = call_id
             if len(self._told) > TOLD_MAX:
                 del self._told[next(iter(self._told))]
         return False
@@ -82,6 +85,8 @@ class Socket:
         self._model = as_text(_model_of(path.path))
         self._meter = SocketMeter(model=self._model)
         self._calls: dict[int, SocketCall] = {}
+        self._settled: dict[int, str] = {}
+        """Call ids of the last calls that were settled, by their number."""
         self._failed = False
 
     def message(self, content: bytes, *, from_client: bool) -> None:
@@ -95,6 +100,8 @@ class Socket:
                     case Ended():
                         if call := self._calls.get(happening.number):
                             call.settle(happening)
+                    case ToldAgain():
+                        self._tell_again(happening)
                     case _:
                         assert_never(happening)
         except Exception as error:
@@ -110,8 +117,18 @@ class Socket:
         """What the meter knows of an open call."""
         return self._meter.give_up(number)
 
-    def forget(self, number: int) -> None:
+    def forget(self, number: int, call_id: str) -> None:
+        """A call was settled."""
         self._calls.pop(number, None)
+        self._settled[number] = call_id
+        if len(self._settled) > ENDED_KEPT:
+            del self._settled[next(iter(self._settled))]
+
+    def _tell_again(self, told: ToldAgain) -> None:
+        """A settled response told another usage: a `read` line, unless another socket told of the response first."""
+        call_id = self._settled.get(told.number)
+        if call_id is not None and not self.sockets.told_before(told.reading, call_id):
+            self.recorder.journal.append("read", read_line(call_id, told.reading))
 
     def _begin(self, begun: Begun) -> None:
         usage_endpoint = "completions" if begun.work is Work.RESPONSE else "audio_transcriptions"
@@ -139,6 +156,8 @@ class Socket:
         self._calls = {}
         for call in calls:
             call.settle(None, flags=(Flag.METER_FAILED,))
+        # The new meter counts from 0 again.
+        self._settled = {}
 
 
 class SocketCall:
@@ -158,7 +177,11 @@ class SocketCall:
             known = self._socket.last_words(self._number)
         except Exception:
             known, flags = None, (*flags, Flag.METER_FAILED)
-        self.settle(known, broke=broke, error=error, flags=flags)
+        if known is not None and known.refused:
+            # An error was all that ever answered it.
+            self.settle(known, error=error, flags=flags)
+        else:
+            self.settle(known, broke=broke, error=error, flags=flags)
 
     def settle(
         self, ended: Ended | None, *, broke: Break | None = None, error: str | None = None, flags: tuple[Flag, ...] = ()
@@ -168,11 +191,11 @@ class SocketCall:
             return
         self.settled = True
         socket = self._socket
-        socket.forget(self._number)
+        socket.forget(self._number, self.start.call_id)
         recorder = socket.recorder
         now_us = recorder.closing(self, self._labels)
         start, begun = self.start, self.start_line
-        if ended is not None and socket.sockets.told_before(ended.reading):
+        if ended is not None and socket.sockets.told_before(ended.reading, start.call_id):
             start = replace(start, operation=Operation.READ, usage_endpoint=None)
             begun = start_line(start)
         line = settle_line(start, _result(ended, now_us, broke, error, flags, socket.request_id), begun=begun)

@@ -8,8 +8,9 @@
 One call is one model response, in Responses WebSocket mode (`response.completed`, `.incomplete`, `.failed`) and in
 Realtime (`response.done`), or one transcription of what a Realtime session heard, which another model makes and bills.
 A response begins with the client's `response.create` or, where the server starts it by itself (a steered response's
-successor, voice detection), with its `response.created`; lanes (`stream_id`) are kept apart. Sources: openai-usage.md
-A.3, A.6, 2026-11-22.
+successor, voice detection), with its `response.created`; lanes (`stream_id`) are kept apart. An error that does not say
+what it is about may be about another message of the client: whether it refused a create that waits is known once that
+is answered, or never is. Sources: openai-usage.md A.3, A.6, 2026-11-22.
 
 A session is mostly audio deltas in base64: only messages whose type can matter are parsed. Never here: I/O, clocks,
 labels, audio, and the text of a message.
@@ -18,21 +19,21 @@ labels, audio, and the text of a message.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any
 
-from ..data.call import Operation
+from ..data.call import Flag, Operation, Usage
 from .answer import TEXT_CHARS_MAX, Answer
 from .endpoint import Endpoint
 from .json_body import EVENT_MEMBERS, Document, JsonBody
-from .meter import Reading, reading_of
+from .meter import reading_of
+from .socket_happening import Begun, Ended, Happening, ToldAgain, Work
 
 CALLS_OPEN_MAX = 1024
 """More calls open on one socket than this, and the oldest is given up. OpenAI allows 16 responses in flight."""
-_ENDED_KEPT = 64
+ENDED_KEPT = 64
+"""So many responses back another terminal event is known as one."""
 _SURELY_PARSED_BYTES = 64 * 1024
 
 _CREATE = "response.create"
@@ -62,6 +63,8 @@ _REFUSALS = (
     "rate_limit_exceeded",
 )
 """Types and codes of errors that refuse a request, where the error says no HTTP status (Realtime's never does)."""
+_ABOUT_A_CREATE = frozenset({"conversation_already_has_active_response"})
+"""Codes of errors that no other message of a client can cause."""
 
 _RESPONSE = Endpoint(name=None, operation=Operation.CREATE, usage_endpoint="completions")
 _TRANSCRIPTION = Endpoint(name=None, operation=Operation.CREATE, usage_endpoint="audio_transcriptions")
@@ -74,42 +77,14 @@ def _any_of(names: frozenset[str]) -> Callable[[bytes], object]:
 _MENTIONS = {True: _any_of(_FROM_CLIENT), False: _any_of(_FROM_SERVER)}
 
 
-class Work(StrEnum):
-    """What a call on a socket is."""
-
-    RESPONSE = "response"
-    TRANSCRIPTION = "transcription"
-    """Of what the session heard, by a model of its own."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
-    """A call began with this message."""
+class _Doubt:
+    """An error that came while a create waited, and did not say that it was about it."""
 
-    number: int
-    """0, 1, 2 ... on this socket."""
-    work: Work
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A call ended with this message, or was given up. Sizes are bytes of messages."""
-
-    number: int
-    reading: Reading
-    request_model: str | None
-    """Of the client's `response.create`, else of the connect URL; None: neither said."""
-    first_byte_at: int | None
-    """When the server's first message of this call came, in the caller's time; None: none came."""
-    request_bytes: int
-    response_bytes: int
-    status_code: int | None
-    """Status that an error message told; None: no error, or it told none."""
+    answer: Answer
     refused: bool
-    """The create was answered by an error, of a kind that costs nothing, instead of by a response."""
-
-
-Happening: TypeAlias = Begun | Ended
+    at: int
+    size: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,6 +102,10 @@ class _Call:
     response_bytes: int = 0
     error: str | None = None
     """An error on its lane while it was under way. It may be about something else, unless the response never ends."""
+    flags: tuple[Flag, ...] = ()
+    """What its create says of it."""
+    doubt: _Doubt | None = None
+    """An error on its lane while it waited. It may be about something else, unless nothing ever answers the create."""
 
 
 @dataclass(slots=True)
@@ -139,8 +118,8 @@ class SocketMeter:
     _listening_model: str | None = None
     _calls: dict[int, _Call] = field(default_factory=dict)
     """Those that are open, oldest first."""
-    _ended: deque[str] = field(default_factory=lambda: deque(maxlen=_ENDED_KEPT))
-    """Ids of the last responses that ended: a repeated terminal event is no other response."""
+    _ended: dict[str, tuple[int, Usage]] = field(default_factory=dict)
+    """The last responses that ended, by id, and what they told: a repeated terminal event is no other response."""
     _next: int = 0
 
     def take(self, message: bytes, *, from_client: bool, at: int) -> Sequence[Happening]:
@@ -171,7 +150,11 @@ class SocketMeter:
     def give_up(self, number: int) -> Ended | None:
         """What is known of a call that will not be ended by a message; None: it has ended."""
         call = self._calls.get(number)
-        return None if call is None else self._end(call)
+        if call is None:
+            return None
+        if call.doubt is not None:
+            return self._refuse(call, call.doubt)
+        return self._end(call)
 
     @property
     def open_numbers(self) -> tuple[int, ...]:
@@ -187,6 +170,8 @@ class SocketMeter:
             request_model=_name(members.get("model")),
             request_bytes=size,
         )
+        if members.get("generate") is False:
+            call.flags = (Flag.WARM_UP,)
         return self._within_bounds(Begun(number=call.number, work=Work.RESPONSE))
 
     def _serve(self, kind: str, document: Document, size: int, at: int) -> Sequence[Happening]:
@@ -202,13 +187,14 @@ class SocketMeter:
         response = members.get("response")
         name = _name(response.get("id")) if isinstance(response, dict) else None
         if kind in _TERMINAL and name is not None and name in self._ended:
-            return ()
+            return self._tell_again(name, document, size)
         begun: list[Happening] = []
         call = self._find(name, _name(members.get("stream_id")), terminal=kind in _TERMINAL)
         if call is None:
             call = self._begin(lane=_name(members.get("stream_id")))
             begun.extend(self._within_bounds(Begun(number=call.number, work=Work.RESPONSE)))
         call.created = True
+        call.doubt = None
         call.response_bytes += size
         if call.first_byte_at is None:
             call.first_byte_at = at
@@ -233,21 +219,43 @@ class SocketMeter:
         if about is not None:
             waiting = [call for call in waiting if call.event_id == about]
         if waiting:
-            call = waiting[0]
             status = members.get("status")
             status_code = status if type(status) is int and 400 <= status < 600 else None
             refused = any(details.get(name) in _REFUSALS for name in ("type", "code"))
-            call.answer = Answer(_RESPONSE, status_code=status_code or (400 if refused else 200))
-            call.answer.take_event(b"error", document)
-            call.first_byte_at = at
-            call.response_bytes += size
-            return [self._end(call, status_code=status_code, refused=refused)]
+            answer = Answer(_RESPONSE, status_code=status_code or (400 if refused else 200))
+            answer.take_event(b"error", document)
+            doubt = _Doubt(answer=answer, refused=refused, at=at, size=size)
+            if about is not None or status_code is not None or details.get("code") in _ABOUT_A_CREATE:
+                return [self._refuse(waiting[0], doubt, status_code=status_code)]
+            sure = [call for call in waiting if call.doubt is None]
+            if sure:
+                sure[0].doubt = doubt
+            return ()
         under_way = [call for call in self._calls.values() if call.created and call.lane == lane]
         if under_way:
             stated = Answer(_RESPONSE, status_code=200)
             stated.take_event(b"error", document)
             under_way[-1].error = stated.error
         return ()
+
+    def _refuse(self, call: _Call, said: _Doubt, *, status_code: int | None = None) -> Ended:
+        """The end of a create that an error answered."""
+        call.answer = said.answer
+        call.first_byte_at = said.at
+        call.response_bytes += said.size
+        return self._end(call, status_code=status_code, refused=said.refused)
+
+    def _tell_again(self, name: str, document: Document, size: int) -> Sequence[Happening]:
+        """Another terminal event of a response that had ended; it matters if it tells another usage."""
+        number, before = self._ended[name]
+        answer = Answer(_RESPONSE, status_code=200)
+        if document.problem is None:
+            answer.take_event(b"", document)
+        reading = reading_of(answer, streamed=True, no_terminal=False, unreadable=None, body_bytes_decoded=size)
+        if reading.usage is None or reading.usage_counts == before:
+            return ()
+        self._ended[name] = number, reading.usage_counts
+        return [ToldAgain(number=number, reading=reading)]
 
     def _heard(self, document: Document, size: int, at: int) -> Sequence[Happening]:
         """What a session heard was written down: a call that begins and ends with its one message."""
@@ -285,7 +293,7 @@ class SocketMeter:
         waiting = [call for call in self._calls.values() if not call.created]
         here = [call for call in waiting if call.lane == lane] or (waiting if lane is None else [])
         if here:
-            return here[0]
+            return next((call for call in here if call.doubt is None), here[0])
         nameless = [
             call for call in self._calls.values() if call.answer.id is None and call.created and call.lane == lane
         ]
@@ -327,8 +335,7 @@ class SocketMeter:
         refused: bool = False,
     ) -> Ended:
         del self._calls[call.number]
-        if call.answer.id is not None:
-            self._ended.append(call.answer.id)
+        call.answer.flags.update(dict.fromkeys(call.flags))
         reading = reading_of(
             call.answer,
             streamed=True,
@@ -336,6 +343,10 @@ class SocketMeter:
             unreadable=unreadable,
             body_bytes_decoded=call.response_bytes,
         )
+        if call.answer.id is not None:
+            self._ended[call.answer.id] = call.number, reading.usage_counts
+            if len(self._ended) > ENDED_KEPT:
+                del self._ended[next(iter(self._ended))]
         return Ended(
             number=call.number,
             reading=replace(

@@ -1,7 +1,8 @@
 """A usage object to counts, as reported: one table of the names the wire has used.
 
-Absent stays None; nothing is summed, inferred or repaired. A count that cannot be believed is kept where a column
-can hold it, and flagged. Names: openai-usage.md A.2-A.9, G.14 (singular and plural detail objects), recordings'
+Absent stays None; nothing is summed or repaired, and one thing is inferred: the output of a legacy completion that
+tells its prompt and its total. A count that cannot be believed is kept where a column can hold it, and flagged; so is
+a usage that contradicts itself. Names: openai-usage.md A.2-A.9, G.14 (singular and plural detail objects), recordings'
 README (evals put `cached_tokens` at the top level). Unknown keys are left alone; they survive in the verbatim usage.
 
 Never here: bytes, endpoints, and anything that raises on what a provider sent.
@@ -24,6 +25,11 @@ _TOTALS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("cached_input_tokens", ("cached_tokens",)),
 )
 """Field of `Usage`, and its names at the top of a usage object; the first that is not null tells."""
+_FAR_SHARE = 100
+"""A total that is further from the sum of its parts than one and a hundredth of the larger contradicts them.
+
+It need not be equal: OpenAI's own example of a compaction is 15 off in 54,912 (openai-usage.md A.10).
+"""
 
 _DETAILS: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (
     (
@@ -49,21 +55,27 @@ _DETAILS: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (
 """Names of a detail object (the first that is there and not null or empty), and the counts inside it."""
 
 
-def read_usage(usage: Mapping[str, object], *, images: int | None = None) -> tuple[Usage, tuple[Flag, ...]]:
+def read_usage(
+    usage: Mapping[str, object], *, images: int | None = None, legacy: bool = False
+) -> tuple[Usage, tuple[Flag, ...]]:
     """The counts of one usage object and what is odd about them; total, it never raises.
 
     Flags: `count_malformed` (a bool, float, text or container where a count belongs; the count is None),
     `count_negative` and `count_absurd` (over 10^9; kept, or None where 64 bits cannot hold it),
-    `cached_over_input`. `images` is passed through: it is counted in the body, not told by the usage.
+    `cached_over_input`, `usage_contradicts` (two names of one count differ, or the total is far from its parts; of
+    two counts those stand that agree with the total). `images` is passed through: it is counted in the body, not told
+    by the usage. `legacy`: of a legacy completion, which leaves its count out where it has no text.
     """
     counts: dict[str, int] = {}
     flags: dict[Flag, None] = {}
     for name, keys in _TOTALS:
-        for key in keys:
-            value = usage.get(key)
+        for key in _by_total(usage) if _spelled_twice(usage, keys) else keys:
+            value = usage.get(key) if key in keys else None
             if value is not None:
                 _keep(counts, name, value, flags)
                 break
+        if _spelled_twice(usage, keys):
+            flags[Flag.USAGE_CONTRADICTS] = None
     for containers, fields in _DETAILS:
         for container in containers:
             details = usage.get(container)
@@ -77,12 +89,45 @@ def read_usage(usage: Mapping[str, object], *, images: int | None = None) -> tup
                 if value is not None:
                     _keep(counts, name, value, flags)
             break
+    if legacy and "output_tokens" not in counts and Flag.COUNT_MALFORMED not in flags:
+        output = counts.get("total_tokens", -1) - counts.get("input_tokens", 0)
+        if "input_tokens" in counts and output >= 0:
+            counts["output_tokens"] = output
+    if _far_from_parts(counts):
+        flags[Flag.USAGE_CONTRADICTS] = None
     cached = counts.get("cached_input_tokens")
     if cached is not None and cached > counts.get("input_tokens", cached):
         flags[Flag.CACHED_OVER_INPUT] = None
     seconds = usage.get("seconds")
     measured = None if seconds is None else _seconds(seconds, flags)
     return Usage(**counts, images=images, seconds=measured), tuple(flags)
+
+
+_NAMES = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+
+
+def _spelled_twice(usage: Mapping[str, object], keys: tuple[str, ...]) -> bool:
+    """Whether two names of one count tell two counts."""
+    told = [usage[key] for key in keys if usage.get(key) is not None]
+    return len(told) > 1 and told[0] != told[1]
+
+
+def _by_total(usage: Mapping[str, object]) -> tuple[str, ...]:
+    """The names of counts, those first whose sum is the total that is told; else in the order of `_TOTALS`."""
+    for these in (_NAMES[:2], _NAMES[2:]):
+        parts = [usage.get(name) for name in these]
+        if all(type(part) is int for part in parts) and sum(parts) == usage.get("total_tokens"):  # type: ignore[arg-type]
+            return (*these, *_NAMES)
+    return _NAMES
+
+
+def _far_from_parts(counts: Mapping[str, int]) -> bool:
+    """Whether the total is told and is not about the sum of the input and output that are told."""
+    parts = [counts[name] for name in ("input_tokens", "output_tokens") if name in counts]
+    if not parts or "total_tokens" not in counts:
+        return False
+    total = counts["total_tokens"]
+    return abs(total - sum(parts)) > 1 + max(total, sum(parts)) // _FAR_SHARE
 
 
 def _keep(counts: dict[str, int], name: str, value: object, flags: dict[Flag, None]) -> None:

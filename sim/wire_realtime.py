@@ -65,7 +65,7 @@ def respond(state: State, request: Request) -> tuple[list[Frame], int]:
     listed: list[tuple[str, Json]] = [
         ("response.created", {"response": {**begun, "usage": None}}),
         ("response.output_item.added", {"response_id": entry.response_id, "output_index": 0, "item": item}),
-        *(("response.output_audio_transcript.delta", {**place, "delta": piece}) for piece in said.choices[0]),
+        *(("response.output_audio_transcript.delta", {**place, "delta": piece}) for piece in said.choices[0].pieces),
         ("response.output_audio.delta", {**place, "delta": "c291bmQ="}),
         ("response.done", {"response": done}),
     ]

@@ -34,7 +34,7 @@ def node_with(*packages: str) -> tuple[str, Path]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("node and npm are not on this machine")
-    room = ROOT / ".venv-clients" / f"node-{'-'.join(packages)}"
+    room = ROOT / ".venv-clients" / f"node-{'-'.join(packages)}".replace("/", "+")
     if not (room / "ready").exists():
         shutil.rmtree(room, ignore_errors=True)
         room.mkdir(parents=True)

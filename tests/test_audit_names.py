@@ -10,7 +10,7 @@ from audit_world import MODEL, World, said, world
 
 from submeter.audit.report import Waiting
 from submeter.audit.verdict import Reason, Verdict
-from submeter.data.call import Outcome, Usage
+from submeter.data.call import Flag, Outcome, Usage
 from submeter.sim.counts import Counts
 
 CLEAN = (Verdict.VERIFIED, None)
@@ -39,6 +39,51 @@ def test_an_aborted_call_is_billed_as_what_its_name_was_answered_by_before(
     here.call(run="r-1", model=asked, outcome=Outcome.ABORTED, billed_as=billed_as, billed=billed, tokens=(140, 0, 14))
     here.mark("r-1", "end")
     assert said(here.judged("r-1"))["r-1"] == ((Verdict.INCOMPLETE, None) if billed else CLEAN)
+
+
+def test_an_aborted_call_whose_name_was_never_answered_may_be_a_model_that_is_counted_under_another(
+    here: World,
+) -> None:
+    here.mark("r-1", "begin")
+    here.call(run="r-1", model="gpt-5.6-sol")
+    here.call(run="r-1", model="gpt-5.6", outcome=Outcome.ABORTED, billed_as="gpt-5.6-sol", tokens=(140, 0, 14))
+    here.mark("r-1", "end")
+    assert said(here.judged("r-1"))["r-1"] == (Verdict.INCOMPLETE, None)
+
+
+def test_an_aborted_call_of_a_snapshot_explains_no_bill_of_a_model_that_is_counted(here: World) -> None:
+    here.mark("r-1", "begin")
+    here.call(run="r-1", model="gpt-5.6-sol")
+    here.call(run="r-1", model=OTHER_MODEL, outcome=Outcome.ABORTED, billed=False)
+    here.call(model="gpt-5.6-sol", metered=False, tokens=(140, 0, 14))
+    here.mark("r-1", "end")
+    assert said(here.judged("r-1"))["r-1"] == (Verdict.SHORT, None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "verdict"),
+    [
+        (None, (Verdict.INCOMPLETE, Reason.UNKNOWN_ENDPOINT)),
+        (MODEL, (Verdict.INCOMPLETE, None)),
+        (OTHER_MODEL, (Verdict.SHORT, None)),
+    ],
+)
+def test_a_call_to_an_endpoint_that_is_not_known_explains_what_it_names_or_anything_with_that_reason(
+    here: World, asked: str | None, verdict: tuple[Verdict, Reason | None]
+) -> None:
+    here.mark("r-1", "begin")
+    here.call(run="r-1")
+    here.call(
+        run="r-1",
+        billed=False,
+        usage_endpoint=None,
+        outcome=Outcome.NO_USAGE,
+        flags=(Flag.UNKNOWN_ENDPOINT,),
+        request_model=asked,
+    )
+    here.call(metered=False, tokens=(140, 0, 14))
+    here.mark("r-1", "end")
+    assert said(here.judged("r-1"))["r-1"] == verdict
 
 
 def test_an_aborted_call_explains_no_bill_of_another_model(here: World) -> None:

@@ -80,6 +80,19 @@ def test_unknown_calls_have_no_sums_and_say_what_they_may_have_used(here: World)
     assert (background.any_model, background.loose) == (False, True)
 
 
+def test_a_call_to_an_endpoint_that_is_not_known_may_be_any_model_only_where_it_named_none(here: World) -> None:
+    for model in ("gpt-4o-mini", None):
+        here.call(
+            lasts=1.0,
+            billed=False,
+            usage_endpoint=None,
+            outcome=Outcome.NO_USAGE,
+            flags=(Flag.UNKNOWN_ENDPOINT,),
+            request_model=model,
+        )
+    assert {(row.model, row.any_model) for row in book(here)} == {("gpt-4o-mini", False), (None, True)}
+
+
 def test_background_work_of_which_nothing_is_told_is_active_until_now_and_for_a_day_at_most(here: World) -> None:
     here.call(lasts=1.0, outcome=Outcome.NO_USAGE, flags=(Flag.BACKGROUND,))
     for minute, until, waits in ((90, 90, True), (24 * 60 - 1, 24 * 60 - 1, True), (26 * 60, 24 * 60, False)):

@@ -330,7 +330,9 @@ def test_an_unknown_call_is_known_by_the_undated_name_and_by_what_its_name_was_s
     moving = unknown(1002, model="mini-latest", models=frozenset({"mini-latest", MODEL}))
     assert said([booked(), moving], [billed(), extra]) == "incomplete"
     never_seen = unknown(1002, model="mini-latest", models=frozenset({"mini-latest"}))
-    assert said([booked(), never_seen], [billed(), extra]) == "short"
+    assert said([booked(), never_seen], [billed(), extra]) == "incomplete"
+    snapshot = unknown(1002, model=OTHER_MODEL, models=frozenset({OTHER_MODEL}))
+    assert said([booked(), snapshot], [billed(), extra]) == "short"
 
 
 def test_an_excess_explained_beside_a_deficit_is_over() -> None:

@@ -41,8 +41,15 @@ def test_a_call_may_be_of_any_model_that_its_name_was_seen_to_answer_as() -> Non
 def test_a_name_that_is_known_nowhere_may_be_any_model_that_the_bill_alone_knows() -> None:
     assert explains(named("sol"), "sol-large", counted={MODEL}, billed={MODEL, "sol-large"})
     assert explains(named("sol"), "sol-large", counted={MODEL}, billed={MODEL, "sol-large", "other"})
-    assert not explains(named("sol"), MODEL, counted={MODEL}, billed={MODEL, "sol-large"})
     assert not explains(named("sol"), "sol-large", counted={MODEL}, billed={MODEL, "sol", "sol-large"})
+
+
+def test_a_name_without_a_date_that_was_never_answered_may_be_a_model_that_is_counted_under_another_name() -> None:
+    assert explains(named("sol"), "sol-large", counted={"sol-large"}, billed={"sol-large"})
+    assert not explains(named("sol", "sol-small"), "sol-large", counted={"sol-large"}, billed={"sol-large"})
+    assert not explains(named("sol-2026-01-01"), "sol-large", counted={"sol-large"}, billed={"sol-large"})
+    answered = unknown(model="sol", models=frozenset())
+    assert not explains(answered, "sol-large", counted={"sol-large"}, billed={"sol-large"})
 
 
 def test_a_call_explains_an_excess_from_the_minute_before_its_start_to_the_shift_after_its_end() -> None:
@@ -58,8 +65,23 @@ def test_an_endpoint_that_is_not_known_may_be_any_model_of_any_usage_endpoint() 
     assert explains(anything, OTHER_MODEL, counted={OTHER_MODEL}, billed={OTHER_MODEL})
 
 
+def test_an_endpoint_that_is_not_known_is_of_the_model_that_its_request_or_answer_names() -> None:
+    told = unknown(usage_endpoint=None, model=MODEL, models=frozenset())
+    (able,) = able_calls([told], ())
+    assert (able.because, able.usage_endpoint, able.models) == (Because.UNKNOWN, None, frozenset({MODEL}))
+    assert explains(told, MODEL, counted={MODEL, OTHER_MODEL}, billed={MODEL, OTHER_MODEL})
+    assert not explains(told, OTHER_MODEL, counted={MODEL, OTHER_MODEL}, billed={MODEL, OTHER_MODEL})
+
+
 def test_a_call_of_another_usage_endpoint_explains_nothing_here() -> None:
     assert not explains(unknown(usage_endpoint="embeddings"), MODEL, counted={MODEL}, billed={MODEL})
+
+
+def test_an_unknown_call_for_images_may_be_billed_in_tokens_of_its_own_model_alone() -> None:
+    drawing = unknown(usage_endpoint="images", model="gpt-image-1", models=frozenset({"gpt-image-1"}))
+    assert explains(drawing, "gpt-image-1", counted={MODEL}, billed={MODEL, "gpt-image-1"})
+    assert not explains(drawing, MODEL, counted={MODEL}, billed={MODEL, "gpt-image-1"})
+    assert not explains(drawing, "other", counted={MODEL}, billed={MODEL, "other"})
 
 
 def test_a_gap_in_a_journal_is_a_call_that_may_be_anything() -> None:
@@ -86,3 +108,24 @@ def test_only_unknown_optional_and_hosted_calls_may_be_billed_beside_the_book() 
         "optional": [Because.OPTIONAL],
     }
     assert [each.because for each in able_calls([booked(hosted=True)], ())] == [Because.HOSTED]
+
+
+def test_an_optional_call_explains_nothing_once_it_is_known_whether_its_class_is_billed() -> None:
+    told = booked(standing=Standing.OPTIONAL, optional_class="warm_up")
+    silent = booked(
+        standing=Standing.OPTIONAL,
+        optional_class="warm_up",
+        input_tokens=None,
+        cached_input_tokens=None,
+        output_tokens=None,
+    )
+    for row, billed, because in (
+        (told, {}, [Because.OPTIONAL]),
+        (told, {"other": True}, [Because.OPTIONAL]),
+        (told, {"warm_up": True}, []),
+        (told, {"warm_up": False}, []),
+        (silent, {}, [Because.OPTIONAL]),
+        (silent, {"warm_up": False}, []),
+        (silent, {"warm_up": True}, [Because.OPTIONAL]),
+    ):
+        assert [each.because for each in able_calls([row], (), billed)] == because

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from laws import assert_calls_are_whole, assert_sums_agree
 from ledger_play import NOON_US, Play
 
-from submeter.data.call import Flag, MarkedBy, Operation, Outcome, Usage
+from submeter.data.call import DISTRUSTED, Flag, MarkedBy, Operation, Outcome, Usage
 from submeter.data.clock import US_PER_S
 from submeter.data.questions import read_sql
 
@@ -64,6 +65,10 @@ def test_a_create_that_was_never_sent_is_unbilled(play: Play) -> None:
         ((Flag.OPTIONAL,), {"output_tokens": None}, "unknown"),
         ((Flag.OPTIONAL,), {"outcome": Outcome.REFUSED, "status_code": 400}, "unbilled"),
         ((Flag.OPTIONAL, Flag.CACHED_OVER_INPUT), {}, "unknown"),
+        ((Flag.WARM_UP,), {}, "optional"),
+        ((Flag.WARM_UP,), {"output_tokens": None, "outcome": Outcome.NO_USAGE}, "optional"),
+        ((Flag.WARM_UP,), {"outcome": Outcome.REFUSED, "status_code": 400}, "unbilled"),
+        ((Flag.WARM_UP, Flag.USAGE_CONTRADICTS), {}, "unknown"),
         ((), {}, "counted"),
     ],
 )
@@ -72,6 +77,12 @@ def test_a_create_that_may_not_be_billed_is_optional_where_its_usage_is_known(
 ) -> None:
     play.call(flags=flags, **said)
     assert play.told(STANDING) == [(standing,)]
+
+
+def test_a_usage_that_cannot_be_believed_is_known_by_the_same_flags_wherever_that_is_asked() -> None:
+    for name in ("macro_is_distrusted", "ingest_told"):
+        named = set(re.findall(r"'([a-z_]+)'", read_sql(name)))
+        assert set(DISTRUSTED) <= named
 
 
 def test_an_optional_call_is_in_no_sum_and_its_number_stands_beside_each(play: Play) -> None:
@@ -99,7 +110,7 @@ def test_a_create_on_an_unknown_endpoint_is_unknown(play: Play) -> None:
     assert play.told(STANDING) == [("unknown",)]
 
 
-@pytest.mark.parametrize("flag", [Flag.CACHED_OVER_INPUT, Flag.COUNT_NEGATIVE, Flag.COUNT_ABSURD, Flag.COUNT_MALFORMED])
+@pytest.mark.parametrize("flag", DISTRUSTED)
 def test_counts_that_cannot_be_believed_are_kept_and_stand_as_unknown(play: Play, flag: Flag) -> None:
     play.call(input_tokens=-3, flags=(flag,))
     assert play.told("SELECT standing, input_tokens FROM calls") == [("unknown", -3)]

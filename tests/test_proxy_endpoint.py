@@ -29,6 +29,7 @@ from submeter.proxy.endpoint import find_endpoint
         ("/v1/moderations", "moderations", "moderations"),
         ("/v1/batches", "batches", None),
         ("/v1/videos", "videos", None),
+        ("/v1/live/sessions/live_a/fork", "live/sessions/{id}/fork", None),
         ("/v1/fine_tuning/jobs", "fine_tuning/jobs", None),
         ("/v1/fine_tuning/alpha/graders/run", "fine_tuning/alpha/graders/run", None),
         ("/v1/threads/runs", "threads/runs", "completions"),
@@ -61,6 +62,17 @@ def test_a_post_that_makes_work_is_a_create_billed_where_the_table_says(
         ("POST", "/v1/evals/eval_a/runs", "evals/{id}/runs"),
         ("POST", "/v1/evals/eval_a/runs/evalrun_a", "evals/{id}/runs/{id}"),
         ("POST", "/v1/realtime/client_secrets", "realtime/client_secrets"),
+        ("POST", "/v1/evals/eval_a/runs/evalrun_a/cancel", "evals/{id}/runs/{id}/cancel"),
+        ("POST", "/v1/traces/ingest", "traces/ingest"),
+        ("POST", "/v1/webhook_endpoints/we_a/rotate_secret", "webhook_endpoints/{id}/rotate_secret"),
+        ("POST", "/v1/vaults/vault_a/credentials", "vaults/{id}/credentials"),
+        ("POST", "/v1/realtime/translations/client_secrets", "realtime/translations/client_secrets"),
+        ("POST", "/v1/live/sessions/live_a/hangup", "live/sessions/{id}/hangup"),
+        ("POST", "/v1/projects/proj_a/roles", "projects/{id}/roles"),
+        ("POST", "/v1/agents", "agents"),
+        ("POST", "/v1/agents/agent_a", "agents/{id}"),
+        ("POST", "/v1/agents/environments/templates", "agents/environments/templates"),
+        ("POST", "/v1/agents/sessions/asess_a", "agents/sessions/{id}"),
         ("POST", "/v1/organization/projects/proj_a/archive", "organization/projects"),
         ("GET", "/v1/organization/usage/completions", "organization/usage/completions"),
         ("DELETE", "/v1/models/ft:gpt-4o", "models/{id}"),
@@ -88,6 +100,8 @@ def test_what_lists_stores_counts_or_cancels_is_a_read(method: str, path: str, n
         "/openai/deployments/v2/chat/completions",
         "/v1beta/openai/chat/completions",
         "/some/gateway/chat/completions",
+        "/v1beta1/projects/p/locations/l/endpoints/openapi/chat/completions",
+        "/agents/mine/chat/completions",
     ],
 )
 def test_what_stands_before_the_apis_own_path_does_not_matter(path: str) -> None:
@@ -97,7 +111,7 @@ def test_what_stands_before_the_apis_own_path_does_not_matter(path: str) -> None
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/v1/agents/sessions"),
+        ("POST", "/v1/agents/agent_a/turns"),
         ("POST", "/v1/chat/completions/a/b/c"),
         ("POST", "/v1/threads/thread_a/files"),
         ("POST", "/"),
@@ -110,6 +124,24 @@ def test_an_unknown_post_is_taken_for_a_create_and_flagged(method: str, path: st
     endpoint = find_endpoint(method, path)
     assert (endpoint.name, endpoint.operation) == (None, Operation.CREATE)
     assert endpoint.flags == (Flag.UNKNOWN_ENDPOINT,)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/agents/sessions", "agents/sessions"),
+        ("/v1/agents/sessions/asess_a/events", "agents/sessions/{id}/events"),
+        ("/v1/agents/automations/auto_a/invocations", "agents/automations/{id}/invocations"),
+    ],
+)
+def test_work_of_the_agents_api_is_a_create_whose_usage_may_be_anything(path: str, name: str) -> None:
+    endpoint = find_endpoint("POST", path)
+    assert (endpoint.name, endpoint.operation, endpoint.usage_endpoint) == (name, Operation.CREATE, None)
+    assert endpoint.flags == (Flag.UNKNOWN_ENDPOINT,)
+
+
+def test_a_path_that_begins_like_one_thing_of_ours_and_ends_like_a_read_of_another_stays_unknown() -> None:
+    assert find_endpoint("POST", "/v1/vaults/vault_a/files").flags == (Flag.UNKNOWN_ENDPOINT,)
 
 
 def test_a_literal_segment_goes_before_an_id() -> None:

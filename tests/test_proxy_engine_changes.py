@@ -15,6 +15,8 @@ from mitmproxy.options import Options
 from mitmproxy.proxy.commands import CloseConnection, Command, SendData
 from mitmproxy.proxy.events import Event, HookCompleted, Start
 from mitmproxy.proxy.layer import Layer, NextLayer, NextLayerHook
+from mitmproxy.proxy.layers import websocket
+from wsproto.connection import ConnectionType
 
 from submeter.proxy.engine_changes import _CHANGES, AtOnce, LeanMaster, engine_changed
 
@@ -159,6 +161,22 @@ def test_an_addon_that_fails_costs_the_next_one_nothing(make: type[Listener]) ->
 @pytest.mark.parametrize("make", [Listener, LateListener])
 def test_an_addon_that_halts_is_the_last_to_be_asked(make: type[Listener]) -> None:
     assert heard_by((make, "one", AddonHalt()), (Listener, "two", None)) == ["one", "two"]
+
+
+def test_a_message_that_comes_in_many_reads_grows_in_place_and_is_the_engine_s() -> None:
+    """In place: what it costs grows with its size, where the engine's own copies all that came before at each read."""
+    with engine_changed():
+        connection = websocket.WebsocketConnection(ConnectionType.SERVER, conn=CLIENT)
+        for frames in ([[b"a", b"bc"], [b"", b"d"]], [[b"x"]]):
+            for reads in frames:
+                growing = connection.frame_buf[-1]
+                for piece in reads:
+                    connection.frame_buf[-1] += piece
+                    assert connection.frame_buf[-1] is growing
+                connection.frame_buf.append(b"")
+            put_together = b"".join(connection.frame_buf)
+            assert (type(put_together), put_together) == (bytes, b"".join(b"".join(reads) for reads in frames))
+            connection.frame_buf = [b""]
 
 
 NAMES = st.sampled_from([b"Date", b"date", b"DATE", b"x-\xc3\xa9", b"x", b""])

@@ -252,6 +252,66 @@ def test_hosted_tools_are_flagged_by_item_by_event_and_by_what_they_used() -> No
     assert Flag.HOSTED_TOOL in read(stream(item), "responses", SSE).flags
 
 
+PLAIN = [
+    "message",
+    "reasoning",
+    "function_call",
+    "function_call_output",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "computer_call",
+    "local_shell_call",
+    "apply_patch_call",
+    "mcp_approval_request",
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags"),
+    [
+        *((kind, ()) for kind in PLAIN),
+        *((kind, (Flag.HOSTED_TOOL,)) for kind in ("mcp_list_tools", "compaction", "program", "a_call_of_2027")),
+        (None, ()),
+        (5, ()),
+    ],
+)
+def test_an_item_means_work_on_the_provider_s_side_until_its_type_is_known_to_be_plain(
+    kind: Any, flags: tuple[Flag, ...]
+) -> None:
+    body = response(output=[{"type": "message"}, {"type": kind}])
+    assert read(json.dumps(body).encode(), "responses").flags == flags
+
+
+def test_a_compaction_is_what_its_own_endpoint_makes() -> None:
+    body = json.dumps(response(object="response.compaction", output=[{"type": "compaction"}])).encode()
+    assert read(body, "responses/compact").flags == ()
+
+
+def test_a_legacy_completion_of_no_text_is_counted() -> None:
+    body = b'{"object":"text_completion","model":"m","choices":[],"usage":{"prompt_tokens":11,"total_tokens":11}}'
+    assert read(body, "completions").usage_counts == Usage(input_tokens=11, output_tokens=0, total_tokens=11)
+    assert read(body, "chat/completions").usage_counts.output_tokens is None
+
+
+def test_zeros_beside_an_error_in_a_stream_are_not_believed() -> None:
+    error = {"error": {"type": "server_error", "code": None, "message": "", "param": None}}
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    some = {"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7}
+    said = {
+        name: read(stream(*events, done=True), "chat/completions", SSE).flags
+        for name, events in {
+            "zeros": [error, chunk(usage=zeros)],
+            "some": [error, chunk(usage=some)],
+            "no error": [chunk(usage=zeros)],
+        }.items()
+    }
+    assert said == {
+        "zeros": (Flag.ZERO_AFTER_ERROR, Flag.ERROR_IN_STREAM),
+        "some": (Flag.ERROR_IN_STREAM,),
+        "no error": (),
+    }
+
+
 def test_an_error_inside_a_200_stream_is_told_without_its_message() -> None:
     error = {"error": {"type": "server_error", "code": None, "message": "you said: secret", "param": None}}
     reading = read(stream(chunk(), error, done=True), "chat/completions", SSE)

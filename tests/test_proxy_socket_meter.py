@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from submeter.data.call import Flag
 from submeter.proxy.json_body import BUFFER_BYTES_MAX
-from submeter.proxy.socket_meter import CALLS_OPEN_MAX, Begun, Ended, Happening, SocketMeter, Work
+from submeter.proxy.socket_happening import Begun, Ended, Happening, ToldAgain, Work
+from submeter.proxy.socket_meter import CALLS_OPEN_MAX, SocketMeter
 
 USAGE = {"input_tokens": 12, "output_tokens": 5, "total_tokens": 17}
 
@@ -142,9 +143,63 @@ def test_a_realtime_error_that_names_another_message_leaves_the_create_alone() -
 
 def test_a_server_s_own_failure_is_no_refusal() -> None:
     talk = Talk()
-    talk.client("response.create")
-    end = ended(talk.server("error", error={"type": "server_error"}))
+    talk.client("response.create", event_id="event_1")
+    end = ended(talk.server("error", error={"type": "server_error", "event_id": "event_1"}))
     assert (end.refused, end.reading.failed_inside) == (False, True)
+
+
+REFUSED = {"type": "invalid_request_error", "code": "invalid_value", "param": "item.content[0].type", "event_id": None}
+
+
+@pytest.mark.parametrize("error", [REFUSED, {"type": "server_error", "code": None, "event_id": None}])
+def test_an_error_that_names_no_event_does_not_end_a_create_that_is_answered_after_it(error: dict[str, Any]) -> None:
+    talk = Talk()
+    assert begun(talk.client("response.create")) == [0]
+    assert talk.server("error", error=error) == []
+    assert talk.server("response.created", {"id": "r"}) == []
+    end = ended(talk.server("response.done", answered("r")))
+    assert (end.number, end.refused, end.reading.error) == (0, False, None)
+    assert (end.reading.usage, end.reading.flags, talk.meter.open_numbers) == (USAGE, (), ())
+
+
+def test_an_error_that_names_no_event_is_the_end_of_a_create_that_nothing_else_answers() -> None:
+    talk = Talk()
+    talk.client("response.create")
+    talk.server("error", error=REFUSED)
+    talk.client("response.create", model="second")
+    talk.server("response.created", {"id": "r"})
+    answer = ended(talk.server("response.done", answered("r")))
+    assert (answer.number, answer.request_model, answer.refused) == (1, "second", False)
+    left = talk.meter.give_up(0)
+    assert left is not None
+    assert (left.refused, left.status_code) == (True, None)
+    assert left.reading.error == "invalid_request_error: invalid_value (item.content[0].type)"
+
+
+def test_an_error_that_only_a_create_can_cause_ends_it_whatever_it_names() -> None:
+    talk = Talk()
+    talk.client("response.create")
+    error = {"type": "invalid_request_error", "code": "conversation_already_has_active_response"}
+    assert ended(talk.server("error", error=error)).refused is True
+
+
+@pytest.mark.parametrize(("generate", "flags"), [(False, (Flag.WARM_UP,)), (True, ()), (None, ()), (0, ())])
+def test_a_create_that_is_to_generate_nothing_is_a_warm_up(generate: Any, flags: tuple[Flag, ...]) -> None:
+    talk = Talk()
+    talk.client("response.create", model="gpt-5.5", generate=generate)
+    talk.server("response.created", {"id": "r"})
+    assert ended(talk.server("response.completed", answered("r"))).reading.flags == flags
+
+
+def test_a_usage_in_a_second_terminal_event_is_told_again_once() -> None:
+    talk = Talk()
+    talk.client("response.create")
+    assert ended(talk.server("response.completed", answered("r", usage=None))).reading.usage is None
+    [again] = talk.server("response.done", answered("r"))
+    assert isinstance(again, ToldAgain)
+    assert (again.number, again.reading.response_id, again.reading.usage) == (0, "r", USAGE)
+    assert talk.server("response.done", answered("r")) == []
+    assert talk.server("response.done", answered("r", usage=None)) == []
 
 
 def test_an_error_beside_a_response_matters_only_if_the_response_never_ends() -> None:

@@ -100,6 +100,45 @@ def test_each_response_on_a_socket_is_a_row_and_the_handshake_is_another(tmp_pat
     assert b"the prompt that must not stay" not in at_rest
 
 
+def test_a_warm_up_is_optional_whether_it_tells_its_usage_or_not_and_is_in_no_sum(tmp_path: Path) -> None:
+    async def part(stage: Stage) -> None:
+        for name, usage in (("resp_1", USAGE), ("resp_2", None), ("resp_3", USAGE)):
+            await stage.hear()
+            await stage.say(event("response.completed", {"id": name, "status": "completed", "usage": usage}))
+
+    async def scene(socket: WebSocketClientConnection) -> None:
+        for more in ({"generate": False}, {"generate": False}, {}):
+            await socket.write_message(json.dumps({**CREATE, **more}))
+            await said(socket, "response.completed")
+
+    ledger = tmp_path / "submeter.duckdb"
+    with playing(part) as url, Submeter(ledger, upstream=url) as meter:
+        visit(f"{meter.url}/run/r-1/v1/responses", scene, headers=AUTHORIZED)
+    rows = [(row["standing"], row["flags"], row["total_tokens"]) for row in responses(ledger)]
+    assert rows == [("optional", ["warm_up"], 17), ("optional", ["warm_up"], None), ("counted", [], 17)]
+
+
+def test_usage_in_a_second_terminal_event_is_the_row_s_as_it_is_over_http(tmp_path: Path) -> None:
+    kinds = ("response.created", "response.completed", "response.done")
+
+    async def part(stage: Stage) -> None:
+        await stage.hear()
+        for kind in kinds:
+            usage = {"usage": USAGE} if kind == "response.done" else {}
+            await stage.say(event(kind, {"id": "resp_late", "model": "gpt-5.5", "status": "completed", **usage}))
+
+    async def scene(socket: WebSocketClientConnection) -> None:
+        await socket.write_message(json.dumps(CREATE))
+        assert [each["type"] for each in await said(socket, "response.done")] == list(kinds)
+
+    ledger = tmp_path / "submeter.duckdb"
+    with playing(part) as url, Submeter(ledger, upstream=url) as meter:
+        visit(f"{meter.url}/v1/responses", scene, headers=AUTHORIZED)
+    [row] = responses(ledger)
+    assert (row["standing"], row["input_tokens"], row["output_tokens"]) == ("counted", 12, 5)
+    assert journal_kinds(ledger).count("read") == 1
+
+
 def test_a_response_s_row_is_written_before_its_last_message_goes_on(tmp_path: Path) -> None:
     ledger = tmp_path / "submeter.duckdb"
     kinds: list[list[str]] = []

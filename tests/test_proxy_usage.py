@@ -130,6 +130,53 @@ def test_a_total_that_is_not_the_sum_is_nobodys_fault() -> None:
     assert read_usage({"input_tokens": 42897, "output_tokens": 12000, "total_tokens": 54912})[1] == ()
 
 
+@pytest.mark.parametrize("total", [5120, 0, 20, 25, 23])
+def test_a_total_far_from_its_parts_is_flagged(total: int) -> None:
+    counts, flags = read_usage({"prompt_tokens": 20, "completion_tokens": 1, "total_tokens": total})
+    assert (counts.input_tokens, counts.output_tokens, counts.total_tokens) == (20, 1, total)
+    assert flags == (() if abs(total - 21) <= 1 else (Flag.USAGE_CONTRADICTS,))
+
+
+def test_an_embedding_s_total_is_its_prompt() -> None:
+    assert read_usage({"prompt_tokens": 8, "total_tokens": 8})[1] == ()
+    assert read_usage({"prompt_tokens": 0, "total_tokens": 8})[1] == (Flag.USAGE_CONTRADICTS,)
+
+
+@pytest.mark.parametrize("right_first", [True, False])
+def test_two_names_of_one_count_that_differ_are_flagged_and_those_that_agree_with_the_total_stand(
+    right_first: bool,
+) -> None:
+    right, wrong = (3140, 1980), (0, 0)
+    chat, responses = (right, wrong) if right_first else (wrong, right)
+    usage = {
+        **dict(zip(("prompt_tokens", "completion_tokens"), chat, strict=True)),
+        **dict(zip(("input_tokens", "output_tokens"), responses, strict=True)),
+        "total_tokens": 5120,
+    }
+    counts, flags = read_usage(usage)
+    assert (counts.input_tokens, counts.output_tokens) == right
+    assert flags == (Flag.USAGE_CONTRADICTS,)
+
+
+def test_two_names_of_one_count_that_differ_are_flagged_where_no_total_says_which_is_right() -> None:
+    assert read_usage({"prompt_tokens": 0, "input_tokens": 53}) == (Usage(input_tokens=0), (Flag.USAGE_CONTRADICTS,))
+    assert read_usage({"prompt_tokens": 53, "input_tokens": 53}) == (Usage(input_tokens=53), ())
+
+
+@pytest.mark.parametrize(("total", "output"), [(11, 0), (15, 4), (10, None), (None, None)])
+def test_a_legacy_completion_without_its_count_has_what_the_total_leaves_over(
+    total: int | None, output: int | None
+) -> None:
+    usage = {"prompt_tokens": 11, "total_tokens": total}
+    assert read_usage(usage, legacy=True)[0].output_tokens == output
+    assert read_usage(usage)[0].output_tokens is None
+
+
+def test_a_legacy_completion_whose_count_cannot_be_read_has_none() -> None:
+    usage = {"prompt_tokens": 11, "completion_tokens": "4", "total_tokens": 15}
+    assert read_usage(usage, legacy=True)[0].output_tokens is None
+
+
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 from client_rooms import node_with, python_with
 from laws import assert_sums_agree
+from sdk_paths import sdk_post_paths
 
 from submeter.data.clock import SystemClock
 from submeter.data.ledger import Ledger
 from submeter.proxy import Submeter
+from submeter.proxy.endpoint import find_endpoint
 from submeter.sim import Key, Sim
 
 CLIENTS = Path(__file__).resolve().parent / "clients"
@@ -78,3 +81,17 @@ def test_the_node_sdk_s_usages_are_the_rows_and_the_books(tmp_path: Path) -> Non
         seen = run_client([node, str(script)], environment, tmp_path)
     assert len(seen) == 14
     check_rows_against_books(ledger, sim, seen)
+
+
+def test_every_path_that_the_newest_sdk_can_post_to_stands_in_the_meter_s_table() -> None:
+    """By its own template: a new verb that an `{id}` would take for its own is missing, too."""
+    paths = sdk_post_paths(python_with("openai").parents[1])
+    assert "/responses" in paths
+    assert len(paths) > 100
+    templates = {re.sub(r"\{[a-z_]+\}", "{id}", path).strip("/") for path in paths}
+    missing = {
+        name
+        for name in templates
+        if not name.startswith("organization/") and find_endpoint("POST", f"/v1/{name}").name != name
+    }
+    assert missing == set()
