@@ -300,6 +300,30 @@ def check_proxies(proxies: list[RunningProxy]) -> Finding:
     return _fine("proxy", f"Running: {said}.")
 
 
+def check_authority() -> Finding:
+    """Until when the certificate authority of `--intercept` and of TLS listeners is good, and for which hosts."""
+    from ..proxy.authority import authority_pem, authority_place
+    from ..proxy.certificates import RENEWED_DAYS_BEFORE, read_authority
+
+    place = authority_place()
+    held = read_authority(authority_pem(place))
+    if held is None:
+        return _fine("authority", f"There is none in {place} yet; the first proxy makes it.")
+    if held.names is None:
+        return _wrong(
+            "authority",
+            f"The one in {place} may sign for any host: an older submeter made it.",
+            "Start a proxy of this submeter, which replaces it: submeter proxy",
+        )
+    ends = f"{held.ends_at:%Y-%m-%d}"
+    finding = _fine(
+        "authority",
+        f"The one in {place} is good until {ends}, for {', '.join(held.names)}; a proxy renews it "
+        f"{RENEWED_DAYS_BEFORE} days before.",
+    )
+    return replace(finding, numbers={"ends_at": held.ends_at.isoformat(), "names": list(held.names)})
+
+
 def exit_code_of(findings: list[Finding]) -> int:
     """1 where something is to be mended, else 3 where something could not be told, else 0."""
     states = {finding.state for finding in findings}

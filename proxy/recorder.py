@@ -88,7 +88,7 @@ class Recorder:
             retry_count=_whole_number(headers.get("x-stainless-retry-count")),
             organization=as_text(headers.get("openai-organization")),
             project=as_text(headers.get("openai-project")),
-            upstream=self.upstream,
+            upstream=path.upstream.url if path.upstream else self.upstream,
             flags=labels.flags + endpoint.flags + flags,
         )
         return start, labels
