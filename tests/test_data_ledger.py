@@ -452,7 +452,7 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_three_lines(tmp_path: Path) -> None:
-    with pytest.raises(SubmeterError, match="cannot be opened"):
+    with pytest.raises(SubmeterError, match="cannot be written"):
         Ledger(tmp_path / "no" / "such" / "l.duckdb", clock=SystemClock()).ingest()
 
 

@@ -254,7 +254,7 @@ def test_a_ledger_that_is_read_alone_is_read_and_what_must_write_says_so(
     before = contents(ledger.parent)
     with read_only(ledger.parent, monkeypatch):
         for locked in (True, False):
-            for words in (READERS[0], READERS[2], READERS[6]):
+            for words in (READERS[0], READERS[2], READERS[6], ("ledger", "export", "../exported", "--force")):
                 result = submeter(*words)
                 assert result.exit_code == 0, (words, result.output)
                 assert result.stderr.startswith("Note: "), words
