@@ -18,7 +18,7 @@ from .certificate_facts import answers_of, facts_of
 from .certificate_pages import WINDOW_MIN_MAX, read_of, window_of
 from .certified import CertifiedCall, certified_activity, minute_book
 from .chain import Chain
-from .history import History, Read, Waiting, rows_by_minute
+from .history import History, Read, rows_by_minute
 from .look import KeyLook, key_look
 from .questions import Episode
 from .settings import AuditSettings
@@ -163,18 +163,13 @@ def chain_of(part: ToldChain, ground: Ground) -> tuple[Chain | None, list[str]]:
         shares=shares,
         histories=histories,
         facts=facts,
-        waiting=waiting_of(ground.settings),
+        waiting=ground.settings.waiting,
         shift_min=ground.shift_min,
         now_us=ground.now_us,
     )
     if len(chain.optional_classes) > OPTIONAL_CLASSES_MAX:
         raise ValueError("more classes of optional amounts than there are")
     return chain, [*problems, *wrong]
-
-
-def waiting_of(settings: AuditSettings) -> Waiting:
-    """How strictly these settings confirm a minute."""
-    return Waiting(stable_reads=settings.stable_reads, interval_us=settings.interval_us, settle_us=settings.settle_us)
 
 
 def _gap(told: Mapping[str, Any]) -> Gap:

@@ -174,6 +174,7 @@ def _waiting(
             and not part.final
             and part.next_read_us is not None
             and part.next_read_us > look.now_us
+            and judge.waits_the_same(part)
             and not judge.read_since(key, part)
             and not judge.ground_differs(key, share, part)
         ]

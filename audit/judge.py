@@ -18,14 +18,23 @@ from .bucket import Problem, UsageEndpoint
 from .chain import Chain, KeyFacts, Share
 from .facts import ModelUse, draws, guesses, key_facts, optional_facts, renaming_holds
 from .finding import ChainFinding, Finding
-from .history import History, Read, Waiting, rows_by_minute
+from .history import History, Read, rows_by_minute
 from .latest_reads import LatestReads
 from .look import Look
 from .place_chain import PLACED_CALLS_MAX, place_chain
 from .questions import Asking, StoredRead, Stretch
 from .reads import PageStore
 from .reconcile import judge_chain
-from .rests_on import FactDigests, MarkDigests, RestsOn, bill_digest, gaps_digest, models_of
+from .rests_on import (
+    FactDigests,
+    MarkDigests,
+    RestsOn,
+    bill_digest,
+    gaps_digest,
+    models_of,
+    waited_enough,
+    waiting_record,
+)
 from .said_before import StoredPart
 from .settings import AuditSettings
 from .unit import BillRow, BookRow
@@ -56,14 +65,6 @@ class Judge:
         self._fact_digests: dict[str, FactDigests] = {}
         self._marks: dict[tuple[str, int], MarkDigests] = {}
         self._calls: dict[tuple[str, int, int], str] = {}
-
-    @property
-    def waiting(self) -> Waiting:
-        return Waiting(
-            stable_reads=self._settings.stable_reads,
-            interval_us=self._settings.interval_us,
-            settle_us=self._settings.settle_us,
-        )
 
     @property
     def answered(self) -> Mapping[str, frozenset[str]]:
@@ -115,7 +116,7 @@ class Judge:
                 gaps=tuple(gap for gap in self._look.gaps if window.meets(gap.first_minute, gap.last_minute)),
                 shares=tuple(keys[key].shares_in(window)),
                 histories=histories,
-                waiting=self.waiting,
+                waiting=self._settings.waiting,
                 shift_min=self._look.shift_min,
                 now_us=self._look.now_us,
             )
@@ -188,6 +189,7 @@ class Judge:
             facts=self._digests_of_facts(api_key_id).of(models),
             models=models,
             read_us=max((read.asked_us for each in found.chain.histories.values() for read in each.reads), default=0),
+            waiting=self._settings.waiting,
         )
 
     def digest_calls(self, parts: Iterable[tuple[str, Share]]) -> None:
@@ -224,7 +226,7 @@ class Judge:
         said = self._look.keys[api_key_id].said(share)
         if said is None or not said.final or said.window != share.window or not said.rests_on:
             return None
-        if said.timing not in (None, self._settings.timing):
+        if not waited_enough(said.rests_on, self._settings.waiting):
             return None
         if self.ground_differs(api_key_id, share, said):
             return None
@@ -252,6 +254,10 @@ class Judge:
             and gaps_digest(self._look.gaps, Window(start=start, end=max(until, start + 1))) == then["gaps"]
             and self._digests_of_facts(api_key_id).of(then["models"]) == then["facts"]
         )
+
+    def waits_the_same(self, said: StoredPart) -> bool:
+        """Whether a verdict's next read was planned by what is waited for now."""
+        return not said.rests_on or said.rests_on.get("waiting") == waiting_record(self._settings.waiting)
 
     def read_since(self, api_key_id: str, said: StoredPart) -> bool:
         """Whether a key was read in a verdict's minutes after it was reached."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
@@ -45,6 +46,8 @@ class ModelPair:
 
     def names(self, model: str) -> bool:
         """Whether a name may stand for this model."""
+        if model in self.book_models or model in self.bill_models:
+            return True
         return any(name is not None and same_model(model, name) for name in self.book_models | self.bill_models)
 
 
@@ -69,6 +72,7 @@ _UNCOVERED_BILLED_AS_TOKENS = frozenset({"audio_speeches", "audio_transcriptions
 """openai-usage.md C.4: speech and transcription models that may be billed in tokens. Fine-tuning never is."""
 
 
+@lru_cache(maxsize=4096)
 def plain_name(model: str) -> str:
     """A model's name without its snapshot date, by the alias table: what aliases of one model have in common."""
     name = ALIASES.get(model, model)

@@ -20,6 +20,7 @@ from pathlib import Path
 from ..data.error import SubmeterError
 from ..data.journal import Journal, new_call_id
 from ..data.pages import PageUnusableError, page_body, page_name
+from ..data.system import words
 from ..data.usage_pages import UsageEndpoint
 from .usage_api import UsageApi, UsageRead
 from .window import Window
@@ -61,7 +62,7 @@ class PageStore:
         except OSError as error:
             raise SubmeterError(
                 f"A page of the Usage API cannot be kept in {self.folder}",
-                f"{error.strerror or error}; a read whose pages are not kept cannot be judged.",
+                f"{words(error)}; a read whose pages are not kept cannot be judged.",
                 "Free some space or mend its permissions, then run submeter audit again.",
                 exit_code=3,
             ) from error

@@ -110,6 +110,8 @@ class UnclaimedMinute:
     cached_input_tokens: int
     output_tokens: int
     images: int
+    at_most: bool = False
+    """The excess lies in one of several minutes: here it is at most this much, and the minutes are not to be added."""
 
 
 class Waiting(StrEnum):

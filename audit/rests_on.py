@@ -18,6 +18,7 @@ from typing import Any
 
 from .chain import KeyFacts, Share
 from .finding import ChainFinding
+from .history import Waiting
 from .unit import BillRow
 from .unknown import Gap
 from .window import Window
@@ -40,6 +41,8 @@ class RestsOn:
     """`endpoint model` of every name whose pair `facts` tells."""
     read_us: int
     """When the latest read was asked for that the bill was taken from."""
+    waiting: Waiting
+    """What a minute had to wait for before it was confirmed."""
 
     def record(self) -> dict[str, Any]:
         """As it is written into the journal."""
@@ -53,7 +56,19 @@ class RestsOn:
             "facts": self.facts,
             "models": list(self.models),
             "read_us": self.read_us,
+            "waiting": waiting_record(self.waiting),
         }
+
+
+def waiting_record(waiting: Waiting) -> list[int]:
+    """What is waited for, as it is written into the journal."""
+    return [waiting.stable_reads, waiting.interval_us, waiting.settle_us]
+
+
+def waited_enough(then: Mapping[str, Any], waiting: Waiting) -> bool:
+    """Whether a verdict waited for at least what is waited for now. `then`: what it rested on, as recorded."""
+    waited, asked_for = then.get("waiting") or [], waiting_record(waiting)
+    return len(waited) == len(asked_for) and all(was >= now for was, now in zip(waited, asked_for, strict=True))
 
 
 TOLD = {

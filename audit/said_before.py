@@ -15,7 +15,7 @@ from ..data.clock import US_PER_MINUTE
 from ..data.marks import split_run
 from .questions import Asking, calls_text
 from .unit import RunName
-from .verdict import Reason, Verdict
+from .verdict import FINAL, Reason, Verdict
 from .window import Window
 
 _REASONS = frozenset(Reason)
@@ -46,6 +46,11 @@ class StoredPart:
     attempts: int
     calls_now: str
     """What there is now of the calls it rests on, in the words of `rests_on`."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is final only because it has been asked for long enough."""
+        return self.final and (self.verdict not in FINAL or self.reason is Reason.OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

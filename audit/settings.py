@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from ..data.clock import US_PER_MINUTE
 from ..data.error import SubmeterError
+from .history import Waiting
 
 INTERVAL = "RECONCILIATION_VERIFICATION_INTERVAL_MIN"
 STABLE_READS = "RECONCILIATION_MIN_STABLE_VERIFICATIONS"
@@ -66,6 +67,11 @@ class AuditSettings:
     def settle_us(self) -> int:
         """Microseconds; 0 with an interval of 0 (DESIGN.md section 6)."""
         return self.settle_min * US_PER_MINUTE if self.interval_min else 0
+
+    @property
+    def waiting(self) -> Waiting:
+        """What a minute of the bill waits for before it is confirmed."""
+        return Waiting(stable_reads=self.stable_reads, interval_us=self.interval_us, settle_us=self.settle_us)
 
     @property
     def timing(self) -> str | None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from . import questions
 from .bucket import UsageEndpoint
-from .finding import ChainFinding
+from .finding import ChainFinding, Unplaced
 from .judge import Judge
 from .look import Look
 from .questions import Asking, StoredRead
 from .report import UnclaimedMinute
-from .unit import BillRow
+from .unit import BillRow, Field
 from .window import UNCLAIMED_MIN, Window, without
 
 
@@ -47,22 +48,32 @@ def find_unclaimed(
 
 
 def in_chain(found: ChainFinding) -> list[UnclaimedMinute]:
-    """The minutes in which an excess lies that reaches no run, with all that was billed of its model there."""
-    rows = [
-        row
+    """The minutes in which an excess may lie that reaches no run: what was billed of its model there, at most as much
+    as the bill of the whole chain has more than the book."""
+    return [
+        _capped(each, unplaced, at_most=len({spot.minute for spot in solved.dirty if spot.more}) > 1)
         for unplaced in found.unplaced
         for solved in found.solved
         if solved.pair == unplaced.pair
-        for row in solved.bill
-        if row.minute in unplaced.minutes
-    ]
-    return [
-        each
-        for endpoint in UsageEndpoint
         for each in unclaimed_minutes(
-            found.chain.api_key_id, endpoint, [row for row in rows if row.usage_endpoint is endpoint]
+            found.chain.api_key_id,
+            unplaced.pair.usage_endpoint,
+            [row for row in solved.bill if row.minute in unplaced.minutes],
         )
     ]
+
+
+def _capped(each: UnclaimedMinute, unplaced: Unplaced, *, at_most: bool) -> UnclaimedMinute:
+    """A field that is not compared stays as billed."""
+    amount = unplaced.amount
+    return replace(
+        each,
+        input_tokens=min(each.input_tokens, amount.get(Field.INPUT, each.input_tokens)),
+        cached_input_tokens=min(each.cached_input_tokens, amount.get(Field.CACHED, each.cached_input_tokens)),
+        output_tokens=min(each.output_tokens, amount.get(Field.OUTPUT, each.output_tokens)),
+        images=min(each.images, amount.get(Field.IMAGES, each.images)),
+        at_most=at_most,
+    )
 
 
 _Reads = Mapping[tuple[str, UsageEndpoint], Sequence[StoredRead]]

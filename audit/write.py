@@ -78,6 +78,7 @@ class VerdictWriter:
             runs=said.joint,
             detail={"joint": [run_text(run) for run in said.joint]} if said.joint else {},
             attempt=said.attempts,
+            closed=said.closed,
         )
 
     def write_part(self, api_key_id: str, share: Share, *, read: bool, stands: StoredPart | None = None) -> PartLine:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..data.error import SubmeterError
 from ..data.paths import reads_folder
+from ..data.system import words
 from .invocation import CANNOT_TELL, FINE, Invocation
 
 if TYPE_CHECKING:
@@ -92,6 +93,6 @@ def _put(path: Path, data: bytes) -> None:
     except OSError as error:
         raise SubmeterError(
             f"The certificate could not be written to {path}",
-            f"The system says: {error.strerror or type(error).__name__}. The verdict itself is in the ledger.",
+            f"The system says: {words(error)}. The verdict itself is in the ledger.",
             "Make room or name another file, then run the same command again: it reads nothing twice.",
         ) from error

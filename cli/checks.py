@@ -22,6 +22,7 @@ from ..data.clock import US_PER_MINUTE, Clock, minute_floor
 from ..data.error import SubmeterError
 from ..data.keys import KEY_ID, KeyRing
 from ..data.paths import journal_folder, lock_path
+from ..data.system import words
 from .locks import holders
 from .running import RunningProxy
 
@@ -189,7 +190,7 @@ def check_journal_folder(ledger: Path) -> Finding:
     except OSError as error:
         return _wrong(
             "journal",
-            f"{nearest} cannot be written to: {error.strerror or error}.",
+            f"{nearest} cannot be written to: {words(error)}.",
             "Choose another ledger with --ledger PATH or SUBMETER_LEDGER, or mend the folder's permissions.",
         )
     return _fine("journal", f"{folder} can be written to.")
@@ -293,6 +294,30 @@ def check_proxies(proxies: list[RunningProxy]) -> Finding:
     return _fine("proxy", f"Running: {said}.")
 
 
+def check_authority() -> Finding:
+    """Until when the certificate authority of `--intercept` and of TLS listeners is good, and for which hosts."""
+    from ..proxy.authority import authority_pem, authority_place
+    from ..proxy.certificates import RENEWED_DAYS_BEFORE, read_authority
+
+    place = authority_place()
+    held = read_authority(authority_pem(place))
+    if held is None:
+        return _fine("authority", f"There is none in {place} yet; the first proxy makes it.")
+    if held.names is None:
+        return _wrong(
+            "authority",
+            f"The one in {place} may sign for any host: an older submeter made it.",
+            "Start a proxy of this submeter, which replaces it: submeter proxy",
+        )
+    ends = f"{held.ends_at:%Y-%m-%d}"
+    finding = _fine(
+        "authority",
+        f"The one in {place} is good until {ends}, for {', '.join(held.names)}; a proxy renews it "
+        f"{RENEWED_DAYS_BEFORE} days before.",
+    )
+    return replace(finding, numbers={"ends_at": held.ends_at.isoformat(), "names": list(held.names)})
+
+
 def exit_code_of(findings: list[Finding]) -> int:
     """1 where something is to be mended, else 3 where something could not be told, else 0."""
     states = {finding.state for finding in findings}
@@ -311,7 +336,7 @@ def _is_free(lock: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
         return False
     finally:
         os.close(descriptor)

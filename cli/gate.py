@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..data.clock import utc
 
@@ -47,7 +47,11 @@ class Astray:
 def calls_astray(ledger: Ledger, framework: str | None) -> Astray:
     """The creates of a framework, or of all, that belong to no run."""
     table = ledger.query("calls_without_run", {"framework": framework})
-    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    return astray_in(dict(zip(table.columns, row, strict=True)) for row in table.rows)
+
+
+def astray_in(rows: Iterable[Mapping[str, Any]]) -> Astray:
+    """The creates of these rows of `calls_without_run`."""
     rows = [row for row in rows if row["creates"]]
     return Astray(
         calls=sum(row["creates"] for row in rows),

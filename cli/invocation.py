@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from ..data.clock import Clock, SystemClock
+from ..data.env_file import read_env_file
 from ..data.error import SubmeterError
 from ..data.paths import DEFAULT_LEDGER, check_ledger_path, journal_folder, ledger_path
 from .output import say
@@ -79,10 +80,7 @@ pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
 
 def named_environment() -> dict[str, str]:
     """The environment, and what `./.env` names that it does not: for an audit, never for a proxy."""
-    from dotenv import dotenv_values
-
-    named = dotenv_values(ENV_FILE, interpolate=False) if ENV_FILE.is_file() else {}
-    return {name: value for name, value in named.items() if value} | dict(os.environ)
+    return {name: value for name, value in read_env_file(ENV_FILE).items() if value} | dict(os.environ)
 
 
 def _choose_ledger(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,13 @@ import click
 
 from ..data.clock import utc
 from ..data.error import SubmeterError
+from ..data.system import words
 from .invocation import CANNOT_TELL, DIFFER, FINE, Invocation, json_option, ledger_option, pass_invocation
-from .output import print_json, print_pairs, say
-from .sql import copy_answer
+from .output import print_csv, print_json, print_pairs, say
+from .sql import copy_answer, not_for_spreadsheets
 
 if TYPE_CHECKING:
-    from ..data.ledger import CheckReport
+    from ..data.ledger import CheckReport, Ledger
 
 EXPORTED = ("calls", "runs", "steps", "step_usage", "run_usage", "minute_usage", "unknown_calls", "run_audit")
 """The views that people read."""
@@ -83,16 +85,27 @@ def check(context: click.Context, invocation: Invocation, as_json: bool) -> None
 
 
 @ledger.command()
+@click.option(
+    "--keep-rows",
+    is_flag=True,
+    help="Carry over what the old ledger alone knows, where journals or pages of the Usage API are gone.",
+)
 @ledger_option
 @pass_invocation
-def rebuild(invocation: Invocation) -> None:
+def rebuild(invocation: Invocation, keep_rows: bool) -> None:
     """Build the ledger anew from its journals, and put it in the old one's place in one step.
+
+    The old one stays until the new one is whole. Where it holds rows that no journal tells of any more, nothing is
+    changed and those journals are named; --keep-rows carries such rows over. A file that is no ledger is left alone.
 
     \b
     Example:
         submeter ledger rebuild
+        submeter ledger rebuild --keep-rows
     """
-    turn = invocation.closed_ledger().rebuild()
+    turn = invocation.closed_ledger().rebuild(keep_rows=keep_rows)
+    if turn.kept:
+        say(f"Carried over {turn.kept:,} rows that no journal tells of any more.")
     say(f"{invocation.ledger} is built anew: {turn.rows:,} calls out of {turn.lines:,} lines of journal.")
     if turn.problems:
         say(f"{len(turn.problems)} places could not be read; locate them with: submeter ledger check")
@@ -100,16 +113,19 @@ def rebuild(invocation: Invocation) -> None:
 
 @ledger.command()
 @click.argument("to", type=click.Path(path_type=Path), metavar="PATH")
+@click.option("--force", is_flag=True, help="Replace an earlier snapshot.")
 @ledger_option
 @pass_invocation
-def snapshot(invocation: Invocation, to: Path) -> None:
+def snapshot(invocation: Invocation, to: Path, force: bool) -> None:
     """Copy the ledger, whole and closed, for a notebook or another machine.
+
+    A file that is there is left alone; with --force an earlier snapshot is replaced, and nothing else ever.
 
     \b
     Example:
         submeter ledger snapshot for-the-notebook.duckdb
     """
-    invocation.open_ledger().snapshot(to)
+    invocation.open_ledger().snapshot(to, force=force)
     say(f"{to} is a copy of {invocation.ledger} as it is now.")
 
 
@@ -123,27 +139,62 @@ def snapshot(invocation: Invocation, to: Path) -> None:
     show_default=True,
     help="The kind of file.",
 )
+@click.option("--force", is_flag=True, help="Replace files of these names.")
+@click.option(
+    "--spreadsheet",
+    is_flag=True,
+    help="In CSV, put an apostrophe before each text that a spreadsheet would take for a formula.",
+)
 @ledger_option
 @pass_invocation
-def export(invocation: Invocation, folder: Path, form: str) -> None:
-    """Write each view that people read into a file of its own.
+def export(invocation: Invocation, folder: Path, form: str, force: bool, spreadsheet: bool) -> None:
+    """Write each view that people read into a file of its own; a file that is there is left alone without --force.
 
     \b
     Example:
         submeter ledger export exported --format csv
     """
+    if spreadsheet and form != "csv":
+        raise not_for_spreadsheets(form)
+    there = [path for view in EXPORTED if (path := folder / f"{view}.{form}").exists()]
+    if there and not force:
+        raise SubmeterError(
+            f"Nothing was written to {folder}",
+            f"{there[0].name} is there{f', and {len(there) - 1} more' if there[1:] else ''}.",
+            "Choose another folder, or replace them: submeter ledger export DIR --force",
+        )
     opened = invocation.open_ledger()
+    with opened.reading():
+        pass  # It answers; only then is a folder made.
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for view in EXPORTED:
-            copy_answer(opened, f"FROM {view}", folder / f"{view}.{form}", form)
+            if spreadsheet and form == "csv":
+                _write_csv(opened, view, folder / f"{view}.csv")
+            else:
+                copy_answer(opened, f"FROM {view}", folder / f"{view}.{form}", form)
     except OSError as error:
         raise SubmeterError(
             f"The export cannot be written: {folder}",
-            f"{error.strerror or error}.",
+            f"{words(error)}.",
             "Choose another place: submeter ledger export DIR",
         ) from error
     say(f"Wrote {', '.join(f'{view}.{form}' for view in EXPORTED)} to {folder}.")
+
+
+def _write_csv(opened: Ledger, view: str, path: Path) -> None:
+    """A view as `submeter sql --format csv --spreadsheet` prints it, in the old file's place in one step."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(part, "x", encoding="utf-8", newline="", opener=_private) as file:
+            print_csv(opened.ask(f"FROM {view}"), file, spreadsheet=True)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _show(report: CheckReport) -> None:
@@ -170,7 +221,14 @@ def _show(report: CheckReport) -> None:
         click.echo(f"unfinished  {problem.path}, byte {problem.offset}: {problem.reason}")
     for problem in report.repaired:
         click.echo(f"repaired    {problem.path}, byte {problem.offset}: {problem.reason}")
+    for path in report.unended:
+        click.echo(f"unended     {path}: no stop line: killed, stopped on a full disk, or running on another host")
     if report.clean:
         say("The ledger is what its journals say, and they are whole.")
+    elif report.only_record:
+        say(
+            "Do not delete this ledger: what its journals no longer tell has no other record. Put back what is gone, or"
+        )
+        say("build it anew with those rows carried over: submeter ledger rebuild --keep-rows")
     elif report.differences:
         say("Build it anew with: submeter ledger rebuild")

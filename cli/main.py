@@ -1,7 +1,7 @@
 """The door: `submeter`, its commands, and what a user sees when something goes wrong.
 
-A `SubmeterError` is three lines on stderr and its exit code. A reader who closes the pipe, or Ctrl-C, ends the
-command quietly. What we got wrong raises as it is. No command's own work is here.
+A `SubmeterError` is three lines on stderr and its exit code; so is what the system refuses. A reader who closes the
+pipe, or Ctrl-C, ends the command quietly. What we got wrong raises as it is. No command's own work is here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from ..data.error import SubmeterError
+from ..data.system import refused
 from .audit import audit
 from .demo import demo
 from .doctor import doctor
@@ -61,6 +62,8 @@ def _ending() -> Iterator[None]:
         _leave_quietly(SIGPIPE_EXIT)
     except KeyboardInterrupt:
         _leave_quietly(SIGINT_EXIT)
+    except OSError as error:
+        raise click.exceptions.Exit(_tell(refused(error))) from error
 
 
 def _tell(error: SubmeterError) -> int:

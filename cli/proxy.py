@@ -141,6 +141,8 @@ def proxy(
             say(f"Stopping; open calls have up to {drain_s:g} s to end." if drain_s else "Stopping.")
         finally:
             server.stop(drain_s)
+    if (unwritten := server.recorder.journal.unwritten) is not None:
+        raise unwritten
 
 
 def parse_listen(listen: str) -> tuple[str, int]:

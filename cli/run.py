@@ -26,9 +26,18 @@ from ..data.marks import Mark, check_framework, check_run_id, check_step, run_na
 from ..proxy.control_client import read_health, tell
 from ..proxy.listen import Listen
 from ..proxy.upstream_url import DEFAULT_UPSTREAM, parse_upstream
-from .invocation import ENV_FILE, Invocation, ledger_option, pass_invocation
+from .invocation import CANNOT_TELL, ENV_FILE, Invocation, ledger_option, pass_invocation
 from .output import records, say
-from .run_environment import PROFILES, Label, Metered, Profile, check_keys_of, check_variables, child_environment
+from .run_environment import (
+    PROFILES,
+    Label,
+    Metered,
+    Profile,
+    check_keys_of,
+    check_variables,
+    child_environment,
+    withheld_from,
+)
 from .running import running_proxies
 from .runs import NO_STEP
 from .spawn import find_program, run_command, signals_held
@@ -42,6 +51,8 @@ class Meter:
 
     at: Metered
     mark: Callable[[Mark], object]
+    unwritten: Callable[[], SubmeterError | None]
+    """After its end: what our own proxy could not write down; None where all is written, or another's was used."""
     own: bool
 
 
@@ -50,6 +61,13 @@ class Meter:
 @click.option("--run", "run_id", metavar="ID", help="The run's id. Default: a new one.")
 @click.option("--step", metavar="S", help="The step that all of the command's calls belong to.")
 @click.option("--env", "extra", multiple=True, metavar="NAME", help="A further variable to hold the base URL.")
+@click.option(
+    "--pass",
+    "passed",
+    multiple=True,
+    metavar="NAME",
+    help="Hand a secret on that is kept from the command otherwise, such as OPENAI_ADMIN_KEY.",
+)
 @click.option(
     "--profile",
     type=click.Choice(list(PROFILES)),
@@ -76,6 +94,7 @@ def run(
     run_id: str | None,
     step: str | None,
     extra: tuple[str, ...],
+    passed: tuple[str, ...],
     profile: str | None,
     intercept: bool,
     upstream: str | None,
@@ -85,7 +104,8 @@ def run(
 
     Its exit code is passed on (128 + the signal, where one ended it). It finds the proxy in OPENAI_BASE_URL,
     OPENAI_API_BASE and BASE_URL, its key in OPENAI_API_KEY (from OPENAI_API_KEY_<FRAMEWORK> where that is all there
-    is), the ledger in SUBMETER_LEDGER and the run's name in SUBMETER_RUN.
+    is), the ledger in SUBMETER_LEDGER and the run's name in SUBMETER_RUN. The admin key and the keys of other
+    frameworks are taken out of its environment; --pass NAME hands one on.
 
     \b
     Example:
@@ -97,7 +117,8 @@ def run(
         run_id=check_run_id(run_id if run_id is not None else new_call_id(invocation.clock.now_us())),
         step=check_step(step) if step is not None else None,
     )
-    check_variables(extra)
+    check_variables(extra, "--env")
+    check_variables(passed, "--pass")
     chosen = PROFILES[profile] if profile else Profile()
     intercept = intercept or chosen.intercept
     program = find_program(command, os.environ)
@@ -107,12 +128,23 @@ def run(
         say(f"Note: {framework} is known to hard-code its URL; --profile {framework.lower()} meters it all the same.")
     with signals_held(), metering(invocation, keys, label, upstream, intercept) as meter:
         environment = child_environment(
-            os.environ, ENV_FILE, meter.at, label=label, keys=keys, profile=chosen, extra=extra, say=say
+            os.environ,
+            ENV_FILE,
+            meter.at,
+            label=label,
+            keys=keys,
+            profile=chosen,
+            extra=extra,
+            withheld=withheld_from(os.environ, label.framework, passed),
+            say=say,
         )
         environment["SUBMETER_LEDGER"] = str(invocation.ledger.absolute())
         say(f"Metering {label.name} at {meter.at.url}{'' if meter.own else ', which was running'}.")
         code = _run_marked(invocation, meter, label, lambda: run_command(program, command, environment))
     _say_used(invocation, label)
+    if (unwritten := meter.unwritten()) is not None:
+        say(str(unwritten))
+        code = code or CANNOT_TELL
     context.exit(code)
 
 
@@ -131,9 +163,8 @@ def metering(
         at = Metered(url=proxy.listen, intercept_url=health.get("intercept"), authority=health.get("authority"))
         if intercept and at.intercept_url is None:
             continue
-        yield Meter(
-            at=at if intercept else replace(at, intercept_url=None), mark=partial(tell, proxy.listen), own=False
-        )
+        at = at if intercept else replace(at, intercept_url=None)
+        yield Meter(at=at, mark=partial(tell, proxy.listen), unwritten=lambda: None, own=False)
         return
     from ..proxy.serve import ProxyServer  # The engine takes a second to import.
 
@@ -148,7 +179,7 @@ def metering(
     server.start()
     try:
         at = Metered(url=server.url, intercept_url=server.intercept_url, authority=str(server.authority))
-        yield Meter(at=at, mark=server.mark, own=True)
+        yield Meter(at=at, mark=server.mark, unwritten=lambda: server.recorder.journal.unwritten, own=True)
     finally:
         server.stop()
 
@@ -208,6 +239,8 @@ def _say_used(invocation: Invocation, label: Label) -> None:
         for row in rows:
             step = NO_STEP if row["step"] is None else f"step {row['step']}"
             say(f"  {step}: {_used([row])}")
+    if not any(row["calls"] for row in rows):
+        say("Note: no call of this run came by. What hard-codes its URL needs --intercept; all else OPENAI_BASE_URL.")
     say(f"{label.name}: {_used(rows)}. See: submeter steps {run_name(label.framework, label.run_id)}")
 
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
-
+from ..audit.settings import ADMIN_KEYS
+from ..data.env_file import read_env_file
 from ..data.error import SubmeterError
-from ..data.keys import KeyRing, fingerprint
+from ..data.keys import ID_SUFFIX, PREFIX, KeyRing, fingerprint
 from ..data.marks import run_name
 from ..proxy.environment import base_url, client_environment, intercept_environment
 
@@ -70,13 +70,17 @@ def child_environment(
     keys: KeyRing,
     profile: Profile,
     extra: Iterable[str],
+    withheld: Iterable[str],
     say: Callable[[str], None],
 ) -> dict[str, str]:
-    """A copy of `before`, pointed at the proxy for this label, with the framework's key where it has none."""
+    """A copy of `before`, pointed at the proxy for this label, with its framework's key, without what is withheld."""
     base = base_url(at.url, framework=label.framework, run_id=label.run_id, step=label.step)
     authority = Path(at.authority) if at.authority is not None else None
     environment = client_environment(before, base, extra, authority=authority)
     environment["SUBMETER_RUN"] = label.name
+    taken = [name for name in withheld if environment.pop(name, None) is not None]
+    if taken:
+        say(f"Kept from the command: {', '.join(taken)}; hand one on with --pass NAME.")
     environment.update(_keys_of(before, env_file, label.framework, keys, profile, say))
     if at.intercept_url is not None and at.authority is not None:
         environment, notes = intercept_environment(
@@ -92,14 +96,25 @@ def child_environment(
     return environment
 
 
-def check_variables(names: Iterable[str]) -> None:
+def withheld_from(environment: Mapping[str, str], framework: str, passed: Iterable[str]) -> list[str]:
+    """The variables that a command of this framework has no business with: admin keys, and other frameworks' keys."""
+    own = f"{PREFIX}{framework.upper()}"
+    secrets = [
+        name
+        for name in environment
+        if name in ADMIN_KEYS or (name.startswith(PREFIX) and not name.endswith(ID_SUFFIX) and name.upper() != own)
+    ]
+    return sorted(set(secrets) - set(passed))
+
+
+def check_variables(names: Iterable[str], option: str) -> None:
     """Raise a `SubmeterError` for what can be the name of no environment variable."""
     for name in names:
         if not name or "=" in name or "\0" in name:
             raise SubmeterError(
-                f"--env {name[:40]!r} is not the name of a variable.",
+                f"{option} {name.partition('=')[0][:40]!r} is not the name of a variable.",
                 "It holds an equals sign or a NUL." if name else "It is empty.",
-                "Give the name alone, the base URL is put into it: --env MY_BASE_URL",
+                f"Give the name alone, such as: {option} MY_VARIABLE",
             )
 
 
@@ -129,7 +144,7 @@ def _keys_of(
     given = before.get(KEY_VARIABLE)
     secret = given
     if key is not None and not given:
-        named = before.get(key.variable) or (dotenv_values(env_file, interpolate=False).get(key.variable) or "")
+        named = before.get(key.variable) or read_env_file(env_file).get(key.variable, "")
         secret = named.strip()
         say(f"{KEY_VARIABLE} is set to {key.variable} for the command.")
     elif key is not None and given and fingerprint(given) != key.fingerprint:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
-from ..data.journal import LINE_BYTES_MAX
+from ..data.columns import Kind
+from ..data.journal_line import LINE_BYTES_MAX
 from ..data.paths import journal_folder
 from ..data.presence import is_held
+from ..data.replay import Line, decode
+from ..data.system import read_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +42,17 @@ def _read(path: Path) -> RunningProxy | None:
     """What the journal's first line says, if a living proxy holds the file."""
     if not is_held([path]):
         return None
-    with path.open("rb") as journal:
-        line = journal.readline(LINE_BYTES_MAX)
     try:
-        first = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        first = decode(read_file(path, LINE_BYTES_MAX).split(b"\n", 1)[0], 0)
+    except OSError:
         return None
-    listen = first.get("listen") if isinstance(first, dict) and first.get("kind") == "process" else None
-    if not listen:
+    # A newer submeter's proxy is not spoken to: what its line says is not known here.
+    if not isinstance(first, Line) or first.kind is not Kind.PROCESS or not first.fields.get("listen"):
         return None
     return RunningProxy(
-        pid=first["pid"],
-        listen=listen[0],
-        upstream=first.get("upstream"),
-        version=first.get("version"),
+        pid=first.fields["pid"],
+        listen=first.fields["listen"][0],
+        upstream=first.fields.get("upstream"),
+        version=first.fields.get("version"),
         journal=path,
     )

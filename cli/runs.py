@@ -6,15 +6,15 @@ Here rows are named and shown; every sum comes from the ledger.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..data.clock import US_PER_MINUTE, utc
+from ..data.clock import utc
 from ..data.error import SubmeterError
 from ..data.marks import run_name, split_run
 from .audit import show_pending
+from .gate import astray_in
 from .invocation import Invocation, json_option, ledger_option, pass_invocation
 from .output import cell, duration, print_json, print_table, records, say, total
 
@@ -84,8 +84,11 @@ def runs(context: click.Context, invocation: Invocation, framework: str | None, 
         counts=("calls", "input", "cached", "output", *beside),
     )
     say(f"{len(rows)} run{'s' if len(rows) != 1 else ''}{_and_astray(astray)}: {_sum(shown)}")
-    if astray:
-        say(_what_to_do(astray))
+    if (creates := astray_in(astray)).calls:
+        say(
+            "Calls take a run from submeter run, from /run/ID in the base URL, or later from submeter metrics import. "
+            f"Audit these as they are: {creates.command}"
+        )
 
 
 @click.command()
@@ -183,17 +186,6 @@ def _beside(rows: list[dict[str, Any]]) -> list[str]:
 def _and_astray(astray: list[dict[str, Any]]) -> str:
     calls = sum(row["calls"] for row in astray)
     return f" and {calls:,} call{'s' if calls != 1 else ''} without one" if calls else ""
-
-
-def _what_to_do(astray: list[dict[str, Any]]) -> str:
-    """How to give calls without a run one, or to audit them as they are."""
-    starts, ends = min(row["started_at"] for row in astray), max(row["ended_at"] for row in astray)
-    first = starts.replace(second=0, microsecond=0)
-    last = ends.replace(second=0, microsecond=0) + timedelta(microseconds=US_PER_MINUTE)
-    return (
-        "Calls take a run from submeter run, from /run/ID in the base URL, or later from submeter metrics import. "
-        f"Audit these as they are: submeter audit --from {first:%Y-%m-%dT%H:%MZ} --to {last:%Y-%m-%dT%H:%MZ}"
-    )
 
 
 def _sum(rows: list[dict[str, Any]]) -> str:

@@ -49,10 +49,20 @@ _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
     metavar="NAME VALUE",
     help="The value of a $NAME in the query; one that is not given is NULL.",
 )
+@click.option(
+    "--spreadsheet",
+    is_flag=True,
+    help="In CSV, put an apostrophe before each text that a spreadsheet would take for a formula.",
+)
 @ledger_option
 @pass_invocation
 def sql(
-    invocation: Invocation, query: str | None, form: str, as_json: bool, given: tuple[tuple[str, str], ...]
+    invocation: Invocation,
+    query: str | None,
+    form: str,
+    as_json: bool,
+    given: tuple[tuple[str, str], ...],
+    spreadsheet: bool,
 ) -> None:
     """Ask the ledger, also while the proxy writes to it; without an argument, list the named questions.
 
@@ -62,6 +72,8 @@ def sql(
         submeter sql list_steps -p framework chatdev -p run_id r-1
         submeter sql "FROM calls" --format parquet > calls.parquet
     """
+    if spreadsheet and (as_json or form != "csv"):
+        raise not_for_spreadsheets("json" if as_json else form)
     if query is None:
         _print_names("json" if as_json else form)
         return
@@ -71,7 +83,7 @@ def sql(
     if form == "parquet" and not as_json:
         _write_parquet(ledger, text, parameters)
     else:
-        _print(ledger.ask(text, parameters), "json" if as_json else form)
+        _print(ledger.ask(text, parameters), "json" if as_json else form, spreadsheet=spreadsheet)
 
 
 def text_of(query: str) -> str:
@@ -91,6 +103,15 @@ def parameters_of(text: str, given: dict[str, str]) -> dict[str, str | None]:
     return {name: given.get(name) for name in sorted(wanted)}
 
 
+def not_for_spreadsheets(form: str) -> SubmeterError:
+    """What `--spreadsheet` is told beside any other form than CSV."""
+    return SubmeterError(
+        f"--spreadsheet goes with CSV, not with {form}.",
+        "No other form has cells that a spreadsheet takes for formulas.",
+        "Add: --format csv",
+    )
+
+
 def _print_names(form: str) -> None:
     from ..data.ledger import Table
 
@@ -104,11 +125,11 @@ def _first_sentence(text: str) -> str:
     return re.split(r"(?<=\.) |: one row", header, maxsplit=1)[0].rstrip(".") + "."
 
 
-def _print(table: Table, form: str) -> None:
+def _print(table: Table, form: str, *, spreadsheet: bool = False) -> None:
     if form == "json":
         print_json(records(table))
     elif form == "csv":
-        print_csv(table)
+        print_csv(table, spreadsheet=spreadsheet)
     else:
         print_answer(table)
 

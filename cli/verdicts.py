@@ -211,7 +211,8 @@ def unclaimed_text(each: UnclaimedMinute) -> str:
         )
         if count
     ]
-    return f"{each.api_key_id}  {minute_text(each.minute)} UTC  {each.usage_endpoint} {each.model}: {', '.join(used)}"
+    amount = f"{'at most ' if each.at_most else ''}{', '.join(used)}"
+    return f"{each.api_key_id}  {minute_text(each.minute)} UTC  {each.usage_endpoint} {each.model}: {amount}"
 
 
 def unclaimed_record(each: UnclaimedMinute) -> dict[str, Any]:
@@ -225,6 +226,7 @@ def unclaimed_record(each: UnclaimedMinute) -> dict[str, Any]:
         "cached_input_tokens": each.cached_input_tokens,
         "output_tokens": each.output_tokens,
         "images": each.images,
+        "at_most": each.at_most,
     }
 
 

@@ -10,8 +10,12 @@ from pathlib import Path
 import click
 
 from ..data.error import SubmeterError
+from ..data.system import read_file, words
 from .invocation import DIFFER, FINE, WRONG_USAGE, json_option
 from .output import print_json, say
+
+CERTIFICATE_BYTES_MAX = 1024**3
+"""No certificate is as large; what is would not fit into memory as Python reads it."""
 
 
 @click.command()
@@ -36,14 +40,21 @@ def verify(context: click.Context, certificate: Path, as_json: bool) -> None:
     from ..audit.certificate_check import DEFAULT_RULES, verify_certificate
 
     try:
-        data = certificate.read_bytes()
+        data = read_file(certificate, CERTIFICATE_BYTES_MAX + 1)
     except OSError as error:
         raise SubmeterError(
             f"There is no certificate to read at {certificate}",
-            f"The system says: {error.strerror or type(error).__name__}.",
+            f"The system says: {words(error)}.",
             "Make one with: submeter audit RUN --certificate FILE",
             exit_code=WRONG_USAGE,
         ) from error
+    if len(data) > CERTIFICATE_BYTES_MAX:
+        raise SubmeterError(
+            f"This is no certificate: {certificate}",
+            f"It has more than {CERTIFICATE_BYTES_MAX // 1024**3} GiB.",
+            "Make one with: submeter audit RUN --certificate FILE",
+            exit_code=WRONG_USAGE,
+        )
     found = verify_certificate(data)
     if as_json:
         print_json(

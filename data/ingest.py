@@ -119,6 +119,7 @@ def _read_turn(connection: Connection, survey: Survey, bytes_max: int) -> Turn:
             break
         stretch = read_stretch(journal, start, max(left, bytes_max // 4))
         if stretch.end == start:
+            turn.problems.extend(stretch.problems)
             continue
         left -= stretch.end - start
         turn.more = turn.more or stretch.more

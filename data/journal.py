@@ -9,7 +9,8 @@
 A line is one JSON object of at most 64 KiB with `v`, `kind`, `seq` and `at`. Identity of a line is (file_id, byte
 offset). After a failed or short write the next one begins with a newline, so a torn line is alone on its line.
 On a full disk a 4 MiB reserve is given up first, then up to 10,000 lines wait in memory, then a `gap` is owed:
-nothing is lost unannounced, and `append` never raises for the disk's sake.
+nothing is lost unannounced, and `append` never raises for the disk's sake. What still waits at the end is brought to
+another place (`rescue`).
 
 Never here: DuckDB, threads, and anything secret (see `Start`: a key is its fingerprint).
 """
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import logging
 import os
 import secrets
@@ -34,19 +34,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import orjson
-
 from .clock import Clock
 from .error import SubmeterError
+from .journal_line import FORMAT, LINE_BYTES_MAX, encode_line
 from .paths import journal_folder
+from .rescue import Unwritten, call_id_of, rescue, written_at
+from .reserve import give_up_reserve, keep_reserve
+from .system import exit_code_of, no_locks, words
 
-FORMAT = 1
-LINE_BYTES_MAX = 64 * 1024
 WAITING_LINES_MAX = 10_000
-RESERVE_BYTES = 4 * 1024 * 1024
-RESERVE_NAME = "reserve"
-_TEXT_CHARS_MAX = 4_000
-_INT_MAX = 2**63 - 1
 _GAP_CALLS_MAX = 100_000
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
@@ -82,6 +78,7 @@ class Journal:
         self._gap_to_us = 0
         self._gap_lines = 0
         self._gap_calls: set[str] = set()
+        self._unwritten: Unwritten | None = None
 
     @classmethod
     def open(cls, ledger: Path, *, mode: str, clock: Clock, write: Callable[[int, bytes], int] = os.write) -> Journal:
@@ -90,6 +87,7 @@ class Journal:
         Raises `SubmeterError` where the folder cannot be written to.
         """
         folder = journal_folder(ledger.absolute())
+        was_there = folder.exists()
         started_s = clock.now_us() // 1_000_000
         name = f"{_file_safe(socket.gethostname())}-{os.getpid()}-{started_s}-{secrets.token_hex(3)}.jsonl"
         path = folder / name
@@ -99,12 +97,21 @@ class Journal:
         except OSError as error:
             raise SubmeterError(
                 f"The journal cannot be written: {folder}",
-                f"{error.strerror or error}, so no call could be recorded.",
+                f"{words(error)}, so no call could be recorded.",
                 "Choose a folder you can write to: submeter --help shows --ledger and SUBMETER_LEDGER.",
+                exit_code=exit_code_of(error),
             ) from error
-        # Nobody else writes here; somebody who asks whether we live may hold a shared lock for a moment.
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _keep_reserve(folder)
+        try:
+            # Nobody else writes here; somebody who asks whether we live may hold a shared lock for a moment.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            if not was_there:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise no_locks(folder, error) from error
+        keep_reserve(folder)
         journal = cls(path, descriptor, mode=mode, clock=clock, write=write)
         _open_journals.add(journal)
         return journal
@@ -115,19 +122,17 @@ class Journal:
             if self.begun:
                 return
             self.begun = True
-        self.append(
-            "process",
-            {
-                "file_id": self.file_id,
-                "host": host_id(),
-                "boot_id": boot_id(),
-                "pid": os.getpid(),
-                "version": submeter_version(),
-                "mode": self.mode,
-                "upstream": upstream,
-                "listen": list(listen),
-            },
-        )
+        self.append("process", self._process_fields() | {"upstream": upstream, "listen": list(listen)})
+
+    def _process_fields(self) -> dict[str, Any]:
+        return {
+            "file_id": self.file_id,
+            "host": host_id(),
+            "boot_id": boot_id(),
+            "pid": os.getpid(),
+            "version": submeter_version(),
+            "mode": self.mode,
+        }
 
     def append(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Write one line. When this returns, write() has returned for it, or it waits, or a gap is owed."""
@@ -135,7 +140,7 @@ class Journal:
             if self._closed:
                 raise ValueError(f"journal {self.path.name} is closed")
             now_us = self._clock.now_us()
-            line = _encode({"v": FORMAT, "kind": kind, "seq": self._seq, "at": now_us, **fields})
+            line = encode_line({"v": FORMAT, "kind": kind, "seq": self._seq, "at": now_us, **fields})
             self._seq += 1
             if ((self._waiting or self._gap_lines) and not self._flush_waiting()) or not self._write_line(line):
                 self._keep_waiting(fields.get("call_id"), line, now_us)
@@ -168,8 +173,16 @@ class Journal:
         """Lines held in memory because the disk would not take them."""
         return len(self._waiting)
 
+    @property
+    def unwritten(self) -> SubmeterError | None:
+        """After the end: what a user is to be told, where lines could not be written; None: all were."""
+        return None if self._unwritten is None else self._unwritten.error()
+
     def close(self, *, stop: bool = True) -> None:
-        """Write the `stop` line (unless told not to), sync, give up the lock. A file without a line goes."""
+        """Write the `stop` line (unless told not to), sync, give up the lock. A file without a line goes.
+
+        Lines that the disk does not take are kept elsewhere, and a `gap` stands for them here: see `unwritten`.
+        """
         if self._closed:
             return
         if stop and self.begun:
@@ -177,15 +190,34 @@ class Journal:
         self.sync()
         with self._mutex:
             if self._waiting or self._gap_lines:
-                logger.error(
-                    "%s: %d lines could not be written before the end; their calls are not in the ledger",
-                    self.path,
-                    len(self._waiting) + self._gap_lines,
-                )
+                self._unwritten = self._keep_elsewhere()
+                logger.error("%s", str(self._unwritten.error()).replace("\n", " "))
             elif not self.begun and self._in_place() and not os.fstat(self._descriptor).st_size:
                 with contextlib.suppress(OSError):
                     self.path.unlink()
             self._let_go()
+
+    def _keep_elsewhere(self) -> Unwritten:
+        """Bring what waits to another place, and try to announce it here, which takes less room than any call."""
+        waiting = list(self._waiting)
+        process = self._process_fields() | {"file_id": str(uuid.uuid4()), "listen": []}
+        gap = self._gap_fields() if self._gap_lines else None
+        unwritten = Unwritten(
+            journal=self.path,
+            lines=len(waiting) + self._gap_lines,
+            rescued=rescue(self.path.stem, waiting, process=process, gap=gap, now_us=self._clock.now_us()),
+        )
+        self._gap_calls |= {call_id for line in waiting if (call_id := call_id_of(line)) is not None}
+        self._gap_from_us = min([*map(written_at, waiting[:1]), *([self._gap_from_us] if self._gap_lines else [])])
+        self._gap_to_us = self._clock.now_us()
+        self._gap_lines = unwritten.lines
+        self._waiting.clear()
+        give_up_reserve(self.path.parent, kept_bytes=0)
+        self._drop_torn()
+        if self._flush_waiting():
+            with contextlib.suppress(OSError):
+                os.fdatasync(self._descriptor)
+        return unwritten
 
     def _let_go(self) -> None:
         self._closed = True
@@ -232,6 +264,8 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if error is None and self.unwritten is not None:
+            raise self.unwritten
 
     def _write_line(self, line: bytes) -> bool:
         """Put a whole line in the file; False leaves it for later, and at most a torn part behind."""
@@ -248,7 +282,7 @@ class Journal:
             if written:
                 self._torn = True
                 data = b"\n" + line
-            if not self._give_up_reserve():
+            if not give_up_reserve(self.path.parent):
                 return False
         return False
 
@@ -258,22 +292,21 @@ class Journal:
                 return False
             self._waiting.popleft()
         if self._gap_lines:
-            gap = {
-                "v": FORMAT,
-                "kind": "gap",
-                "seq": self._seq,
-                "at": self._clock.now_us(),
-                "from": self._gap_from_us,
-                "to": self._gap_to_us,
-                "calls": len(self._gap_calls),
-                "lines": self._gap_lines,
-            }
-            if not self._write_line(_encode(gap)):
+            gap = {"v": FORMAT, "kind": "gap", "seq": self._seq, "at": self._clock.now_us(), **self._gap_fields()}
+            if not self._write_line(encode_line(gap)):
                 return False
             self._seq += 1
             self._gap_lines = 0
             self._gap_calls.clear()
         return True
+
+    def _gap_fields(self) -> dict[str, Any]:
+        return {
+            "from": self._gap_from_us,
+            "to": self._gap_to_us,
+            "calls": len(self._gap_calls),
+            "lines": self._gap_lines,
+        }
 
     def _keep_waiting(self, call_id: str | None, line: bytes, now_us: int) -> None:
         if len(self._waiting) < WAITING_LINES_MAX and not self._gap_lines:
@@ -286,12 +319,16 @@ class Journal:
         if call_id is not None and len(self._gap_calls) < _GAP_CALLS_MAX:
             self._gap_calls.add(call_id)
 
-    def _give_up_reserve(self) -> bool:
-        try:
-            os.unlink(self.path.parent / RESERVE_NAME)
-        except OSError:
-            return False
-        return True
+    def _drop_torn(self) -> None:
+        """Take the part of a line that stands at the end away: it is kept whole elsewhere, and its room is wanted."""
+        if not self._torn:
+            return
+        with contextlib.suppress(OSError):
+            size = os.fstat(self._descriptor).st_size
+            tail = os.pread(self._descriptor, LINE_BYTES_MAX, max(0, size - LINE_BYTES_MAX))
+            if whole := tail.rfind(b"\n") + 1:
+                os.ftruncate(self._descriptor, size - len(tail) + whole)
+                self._torn = False
 
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
@@ -306,54 +343,6 @@ def _let_go_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_let_go_after_fork)
-
-
-def _encode(line: Mapping[str, Any]) -> bytes:
-    try:
-        data = orjson.dumps(line) + b"\n"
-    except TypeError:
-        # One value that JSON has no way to say (a lone surrogate, an integer beyond 64 bits) must not cost the line.
-        line = {name: _sayable(value) for name, value in line.items()}
-        data = orjson.dumps(line) + b"\n"
-    if len(data) <= LINE_BYTES_MAX:
-        return data
-    short = dict(line)
-    for name in ("usage", "tool_usage"):
-        if name in short:
-            raw = orjson.dumps(short.pop(name))
-            short[f"{name}_bytes"] = len(raw)
-            short[f"{name}_sha256"] = hashlib.sha256(raw).hexdigest()
-            short["flags"] = [*short.get("flags", ()), "usage_too_large"]
-    for name, value in short.items():
-        if isinstance(value, str) and len(value) > _TEXT_CHARS_MAX:
-            short[name] = value[:_TEXT_CHARS_MAX]
-    data = orjson.dumps(short) + b"\n"
-    if len(data) > LINE_BYTES_MAX:
-        raise ValueError(f"a {line['kind']} line of {len(data)} bytes is over {LINE_BYTES_MAX}")
-    return data
-
-
-def _sayable(value: Any) -> Any:
-    """The value as JSON can say it: text with what is no UTF-8 replaced; None for what no column could hold."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    if isinstance(value, int) and not -_INT_MAX <= value <= _INT_MAX:
-        return None
-    try:
-        orjson.dumps(value)
-    except TypeError:
-        return None
-    return value
-
-
-def _keep_reserve(folder: Path) -> None:
-    """Hold 4 MiB back in the journal folder, to be given up when the disk is full."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder / RESERVE_NAME, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
-        finally:
-            os.close(descriptor)
 
 
 def new_call_id(now_us: int) -> str:

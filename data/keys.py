@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dotenv import dotenv_values
-
+from .env_file import read_env_file
 from .error import SubmeterError
+from .masking import looks_secret
 
 PREFIX = "OPENAI_API_KEY_"
 ID_SUFFIX = "_ID"
@@ -90,7 +90,10 @@ def fingerprint(secret: str) -> str:
 
 
 def read_keys(environment: Mapping[str, str], env_file: Path | None = None) -> KeyRing:
-    """The framework keys named by the environment, and by `env_file` where the environment does not name them."""
+    """The framework keys named by the environment, and by `env_file` where the environment does not name them.
+
+    Raises `SubmeterError` for an id that looks like a secret: an id is written down and shown.
+    """
     named = _named(environment, env_file)
     keys = []
     for variable in sorted(named):
@@ -101,6 +104,8 @@ def read_keys(environment: Mapping[str, str], env_file: Path | None = None) -> K
         if not secret:
             continue
         api_key_id = named.get(variable + ID_SUFFIX, "").strip() or None
+        if api_key_id is not None:
+            _check_no_secret(variable + ID_SUFFIX, api_key_id, secret)
         keys.append(
             FrameworkKey(
                 framework=name.lower(), fingerprint=fingerprint(secret), api_key_id=api_key_id, variable=variable
@@ -125,6 +130,15 @@ def _framework_of_id(variable: str) -> str | None:
     return name.lower()
 
 
+def _check_no_secret(variable: str, api_key_id: str, secret: str) -> None:
+    if api_key_id == secret or looks_secret(api_key_id):
+        raise SubmeterError(
+            f"{variable} holds what looks like a secret, not the id of a key.",
+            "Ids are written into the journal and shown, so nothing was written; its value is not repeated here.",
+            f"Set {variable} to the id (key_...); find it with: submeter doctor --find-key-ids",
+        )
+
+
 def named_secret(key: FrameworkKey, environment: Mapping[str, str], env_file: Path | None = None) -> str | None:
     """The secret of a key, where it was read from; None where it is no longer there."""
     secret = _named(environment, env_file).get(key.variable, "").strip()
@@ -147,8 +161,4 @@ def shows(redacted: str, secret: str) -> bool:
 
 def _named(environment: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
     """All variables, those of the environment before those of the file."""
-    named: dict[str, str] = {}
-    if env_file is not None and env_file.is_file():
-        named.update({k: v for k, v in dotenv_values(env_file, interpolate=False).items() if v is not None})
-    named.update(environment)
-    return named
+    return read_env_file(env_file) | dict(environment)

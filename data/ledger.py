@@ -11,11 +11,11 @@ program's reader delays an ingest and never loses a row: the lines wait in the j
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .clock import Clock
 from .error import SubmeterError
@@ -26,12 +26,13 @@ from .paths import journal_folder, reads_folder
 from .presence import Watched, somebody_ended
 from .questions import NAME, named, query_names
 from .read_lines import judge_waiting
-from .refusals import held_error, not_answered, written
+from .rebuild import Rebuilt, carry_left_out, left_out, refuse, take_over_presence
+from .refusals import held_error, not_answered, not_replaced, unusable, written
 from .replay import Problem, Reader
 from .schema import is_current, migrate
 from .sidecar import LockHeldError, Patience, sidecar
 from .staging import StatementRefusedError
-from .upkeep import CheckReport, carry_all, check_report, copy_file, read_contents, scan, up_to
+from .upkeep import CheckReport, carry_all, check_report, copy_file, read_contents, scan, sync_file, up_to
 
 INGEST_WAIT_S = 1.0
 READ_WAIT_S = 10.0
@@ -109,53 +110,59 @@ class Ledger:
         except StatementRefusedError as refused:
             raise not_answered(refused) from refused
 
-    def rebuild(self) -> IngestTurn:
+    def rebuild(self, *, keep_rows: bool = False) -> Rebuilt:
         """Build the ledger anew from its journals, and put it in the old one's place in one step.
 
-        When processes were last seen alive, or first known gone, is taken over from the old ledger where it can be
-        read. Nobody can read or write meanwhile. Raises `SubmeterError` where another program holds the file.
+        Rows of the old one that no journal tells of any more are its alone: with `keep_rows` they are carried over,
+        else nothing is changed. When processes were last seen alive, or first known gone, is taken over. Nobody can
+        read or write meanwhile. Raises `SubmeterError` for such rows, a file that is no ledger or cannot be read, and
+        where another program holds it.
         """
+        patience = Patience(REBUILD_WAIT_S)
         try:
-            with (
-                written(self.path, DuckError),
-                sidecar(self.path, exclusive=True, patience=Patience(REBUILD_WAIT_S)),
-            ):
-                return self._rebuild()
+            with written(self.path, DuckError):
+                if self.path.exists():
+                    with self._writing(patience):
+                        pass  # It is a ledger, of this version, and its write-ahead log is folded in.
+                with sidecar(self.path, exclusive=True, patience=patience):
+                    return self._rebuild(keep_rows)
         except LockHeldError as held:
             raise held_error(self.path, held) from held
 
-    def _rebuild(self) -> IngestTurn:
+    def _rebuild(self, keep_rows: bool) -> Rebuilt:
         survey = self._reader.survey()
-        seen = self._seen_before()
         with new_ledger(self.path, self._clock) as fresh:
             with open_file(fresh, Patience(0), read_only=False, private=True) as connection:
                 problems = carry_all(connection, survey, reads=reads_folder(self.path), clock=self._clock)
-                for file_id, observed_at, gone_at in seen:
-                    connection.rows(
-                        "UPDATE processes SET observed_at = CAST($observed_at AS TIMESTAMP),"
-                        " gone_at = CASE WHEN $gone_at IS NULL THEN gone_at ELSE CAST($gone_at AS TIMESTAMP) END"
-                        " WHERE file_id = $file_id AND observed_at IS NULL",
-                        {"file_id": file_id, "observed_at": observed_at, "gone_at": gone_at},
-                    )
                 lines = sum(scan(journal)[0] for journal in survey.journals)
+                kept = self._take_over(connection, keep_rows) if self.path.exists() else 0
                 rows = connection.rows("SELECT count(*) FROM readings")[0][0]
+            with open_file(fresh, Patience(0), read_only=True, private=True) as connection:
+                whole = connection.rows("SELECT count(*) FROM readings")[0][0] == rows
+            if not whole:
+                raise OSError(errno.EIO, "What was written is not what is read")
+            sync_file(fresh)
             wal_path(self.path).unlink(missing_ok=True)
-            os.rename(fresh, self.path)
+            os.replace(fresh, self.path)
         self._carried = None
-        return IngestTurn(lines=lines, rows=rows, problems=tuple(problems))
+        return Rebuilt(lines=lines, rows=rows, problems=tuple(problems), kept=kept)
 
-    def _seen_before(self) -> list[tuple[Any, ...]]:
-        """What the old ledger knows of processes that their journals do not tell; nothing where it cannot be read."""
-        if not self.path.exists():
-            return []
+    def _take_over(self, connection: DuckConnection, keep_rows: bool) -> int:
+        """What the old ledger alone knows, into the new one; answers how many rows no journal tells of."""
+        with open_file(self.path, Patience(READ_WAIT_S), read_only=True):
+            pass  # Nobody writes to it.
+        connection.rows(f"ATTACH {quoted(self.path)} AS before (TYPE duckdb, READ_ONLY)")
         try:
-            with open_file(self.path, Patience(READ_WAIT_S), read_only=True) as connection:
-                return connection.rows(
-                    "SELECT file_id, observed_at, gone_at FROM processes"
-                    " WHERE observed_at IS NOT NULL OR gone_at IS NOT NULL ORDER BY file_id"
-                )
-        except (SubmeterError, StatementRefusedError):
-            return []
+            found = left_out(connection)
+            if found and not keep_rows:
+                raise refuse(found)
+            kept = carry_left_out(connection) if found else 0
+            take_over_presence(connection)
+        except StatementRefusedError as refused:
+            raise unusable(self.path, str(refused)) from refused
+        finally:
+            connection.rows("DETACH before")
+        return kept
 
     def check(self) -> CheckReport:
         """Set the ledger against its journals, read again from their first byte. Changes nothing.
@@ -182,13 +189,15 @@ class Ledger:
             told = read_contents(connection)
         return check_report(found, told, survey, problems)
 
-    def snapshot(self, to: Path) -> None:
-        """Copy the ledger to `to`, whole and closed, replacing what is there in one step; 0600.
+    def snapshot(self, to: Path, *, force: bool = False) -> None:
+        """Copy the ledger to `to`, whole and closed, in one step; 0600. With `force` it may replace an earlier one.
 
-        Raises `SubmeterError` where there is no ledger, another program writes to it, or `to` cannot be written.
+        Raises `SubmeterError` where there is no ledger, another program writes to it, `to` cannot be written, or holds
+        what a snapshot must not replace: a ledger with journals of its own, this one too, or a file that is none.
         """
         with self.reading():
             pass
+        self._check_snapshot(to, force)
         patience = Patience(READ_WAIT_S)
         try:
             with sidecar(self.path, exclusive=True, patience=patience):
@@ -198,6 +207,27 @@ class Ledger:
                 copy_file(self.path, to)
         except LockHeldError as held:
             raise held_error(self.path, held) from held
+
+    def _check_snapshot(self, to: Path, force: bool) -> None:
+        """Raise a `SubmeterError` where something is at `to` that would be lost."""
+        if not os.path.lexists(to):
+            return
+        if os.path.realpath(to) == os.path.realpath(self.path) or journal_folder(to).exists():
+            raise not_replaced(to, "It is a ledger with journals of its own, in which calls are metered.")
+        if not self._is_snapshot(to):
+            raise not_replaced(to, "What is there is no ledger, so it is left alone.")
+        if not force:
+            raise not_replaced(to, "A ledger is there; --force replaces it.")
+
+    def _is_snapshot(self, to: Path) -> bool:
+        if not to.is_file():
+            return False
+        try:
+            with open_file(to, Patience(0), read_only=True, private=True) as connection:
+                connection.rows("SELECT max(version) FROM schema_version")
+        except (SubmeterError, LockHeldError, StatementRefusedError):
+            return False
+        return True
 
     @contextmanager
     def reading(self, *, wait_s: float = READ_WAIT_S) -> Iterator[DuckConnection]:

@@ -25,6 +25,7 @@ from .call import Edge, MarkedBy
 from .clock import US_PER_S
 from .error import SubmeterError
 from .marks import Mark
+from .system import read_file, words
 
 FILE_NAME = "metrics.json"
 FILE_BYTES_MAX = 16 * 1024 * 1024
@@ -85,10 +86,10 @@ def open_metrics(path: Path) -> MetricsFile:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise _broken(path, f"it is over {FILE_BYTES_MAX} bytes")
-        content = path.read_bytes()
+        content = read_file(path)
         told = orjson.loads(content)
     except OSError as error:
-        raise _broken(path, str(error.strerror or error)) from error
+        raise _broken(path, words(error)) from error
     except orjson.JSONDecodeError as error:
         raise _broken(path, f"it is not JSON ({error})") from error
     if not isinstance(told, dict):
@@ -123,7 +124,7 @@ def write_metrics(file: MetricsFile, content: bytes) -> None:
         finally:
             new.unlink(missing_ok=True)
     except OSError as error:
-        raise _broken(file.path, str(error.strerror or error)) from error
+        raise _broken(file.path, words(error)) from error
 
 
 def _private(path: str, flags: int) -> int:

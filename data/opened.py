@@ -160,6 +160,8 @@ def open_file(path: Path, patience: Patience, *, read_only: bool, private: bool 
         yield DuckConnection(connection)
     finally:
         connection.close()
+        if not read_only:
+            _take_away_unused(wal_path(path))
 
 
 def _config(spill: Path) -> dict[str, str | bool | int | float | list[str]]:

@@ -10,6 +10,8 @@ import hashlib
 import zlib
 from pathlib import Path
 
+from .system import read_file, words
+
 SUFFIX = ".json.gz"
 
 
@@ -27,11 +29,13 @@ def page_body(folder: Path, digest: str) -> bytes:
     if len(digest) != 64 or not digest.isalnum():
         raise PageUnusableError(f"page {digest[:12]!r} has no proper digest")
     try:
-        body = gzip.decompress((folder / page_name(digest)).read_bytes())
+        body = gzip.decompress(read_file(folder / page_name(digest)))
     except FileNotFoundError as error:
         raise PageUnusableError(f"page {digest[:12]} is missing from {folder.name}/") from error
-    except (OSError, EOFError, zlib.error) as error:
+    except (EOFError, zlib.error) as error:
         raise PageUnusableError(f"page {digest[:12]} cannot be read: {error}") from error
+    except OSError as error:
+        raise PageUnusableError(f"page {digest[:12]} cannot be read: {words(error)}") from error
     if hashlib.sha256(body).hexdigest() != digest:
         raise PageUnusableError(f"page {digest[:12]} is not what was read: its digest differs")
     return body

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from stat import S_ISDIR
 
 from .error import SubmeterError
+from .system import NoFileError, check_file, words
 
 DEFAULT_LEDGER = "submeter.duckdb"
 
@@ -21,19 +21,22 @@ def ledger_path(given: str | os.PathLike[str] | None = None) -> Path:
 
 
 def check_ledger_path(ledger: Path) -> None:
-    """Raise a `SubmeterError` for what no ledger can be: a folder, or a name that the system does not take."""
+    """Raise a `SubmeterError` for what no ledger can be: a folder, a device, a name that cannot be one."""
     try:
-        why = "It is a folder, and a ledger is a file." if S_ISDIR(ledger.stat().st_mode) else None
+        check_file(ledger)
     except (FileNotFoundError, NotADirectoryError):
         return
+    except NoFileError as error:
+        why = f"{words(error)[0].upper()}{words(error)[1:]}."
     except (OSError, ValueError) as error:
-        why = f"The system says: {getattr(error, 'strerror', None) or error}."
-    if why is not None:
-        raise SubmeterError(
-            f"There can be no ledger at {ledger}",
-            why,
-            f"Name a file with --ledger PATH or SUBMETER_LEDGER, such as: --ledger {DEFAULT_LEDGER}",
-        )
+        why = f"The system says: {words(error) if isinstance(error, OSError) else error}."
+    else:
+        return
+    raise SubmeterError(
+        f"There can be no ledger at {ledger}",
+        why,
+        f"Name a file with --ledger PATH or SUBMETER_LEDGER, such as: --ledger {DEFAULT_LEDGER}",
+    )
 
 
 def journal_folder(ledger: Path) -> Path:

@@ -18,6 +18,7 @@ import orjson
 from .clock import US_PER_S
 from .journal import boot_id, host_id
 from .replay import JournalFile, Survey
+from .system import open_file
 
 SILENCE_US = 24 * 3600 * US_PER_S
 """After so long without a line a process that nobody can ask is taken for gone (DESIGN.md section 5)."""
@@ -28,7 +29,7 @@ def is_held(paths: Iterable[Path]) -> bool:
     """Whether any of these files is under an exclusive flock now."""
     for path in paths:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_file(path)
         except OSError:
             continue
         try:

@@ -5,7 +5,6 @@ Nothing here opens a file, and nothing imports DuckDB.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +13,7 @@ from pathlib import Path
 from .error import SubmeterError
 from .sidecar import LockHeldError
 from .staging import StatementRefusedError
-
-CANNOT_TELL = 3
-
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+from .system import CANNOT_TELL, NO_ROOM, exit_code_of, words
 
 
 @contextmanager
@@ -26,9 +22,10 @@ def written(path: Path, failure: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (StatementRefusedError, OSError, failure) as error:
+        why = words(error) if isinstance(error, OSError) else str(error).splitlines()[0].rstrip(".")
         raise SubmeterError(
             f"The ledger could not be written: {path}",
-            f"{str(error).splitlines()[0].rstrip('.')}. No call is lost: they wait in the journals.",
+            f"{why}. No call is lost: they wait in the journals.",
             "If the disk is full, make room; if it goes on: submeter ledger rebuild",
             exit_code=CANNOT_TELL,
         ) from error
@@ -38,9 +35,9 @@ def no_folder(path: Path, error: OSError) -> SubmeterError:
     """Where a new ledger's folder does not let it be made."""
     return SubmeterError(
         f"The ledger cannot be made: {path}",
-        f"Its folder cannot be written to: {error.strerror or error}.",
+        f"Its folder cannot be written to: {words(error)}.",
         "Choose a place you can write to, with --ledger PATH or SUBMETER_LEDGER.",
-        exit_code=CANNOT_TELL if error.errno in _NO_ROOM else 2,
+        exit_code=exit_code_of(error),
     )
 
 
@@ -68,5 +65,14 @@ def unusable(path: Path, text: str) -> SubmeterError:
         f"The ledger cannot be opened: {path}",
         text.splitlines()[0].removeprefix("IO Error: "),
         "Name another file with --ledger PATH; or move this one away, and it is built again from its journals.",
-        exit_code=CANNOT_TELL if any(os.strerror(number) in text for number in _NO_ROOM) else 2,
+        exit_code=CANNOT_TELL if any(os.strerror(number) in text for number in NO_ROOM) else 2,
+    )
+
+
+def not_replaced(path: Path, why: str) -> SubmeterError:
+    """Where a copy would take the place of what is there."""
+    return SubmeterError(
+        f"Nothing was written to {path}",
+        why,
+        "Name another file: submeter ledger snapshot PATH",
     )

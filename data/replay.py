@@ -16,7 +16,9 @@ from typing import Any
 import orjson
 
 from .columns import TIME_US_MAX, Kind, misfit
-from .journal import FORMAT
+from .error import SubmeterError
+from .journal_line import FORMAT
+from .system import check_file, exit_code_of, open_file, read_file, words
 
 SUFFIX = ".jsonl"
 HEAD_BYTES_MAX = 1024 * 1024
@@ -26,6 +28,7 @@ COMPARED_BYTES = 64 * 1024
 KINDS = {str(kind): kind for kind in Kind}
 CALLS = frozenset({Kind.START, Kind.SETTLE})
 NO_FIELDS: dict[str, Any] = {}
+NEWER = "written by a newer submeter"
 NOT_JSON = "not JSON: torn, or not written by submeter"
 OUR_NAMES = ("journal_file_id", "journal_offset")
 """Written in front of each line for the bulk load; a line that brings them itself is not one of ours."""
@@ -107,16 +110,28 @@ class Reader:
     def survey(self) -> Survey:
         """Look at every `*.jsonl` of the folder; a folder that is not there is an empty one."""
         footprint: list[tuple[str, int, int, int]] = []
+        problems: list[Problem] = []
         try:
             with os.scandir(self.folder) as entries:
-                for entry in entries:
-                    if entry.name.endswith(SUFFIX) and entry.is_file():
-                        status = entry.stat()
-                        footprint.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
+                names = sorted(entry.name for entry in entries if entry.name.endswith(SUFFIX))
         except FileNotFoundError:
-            pass
-        footprint.sort()
-        problems: list[Problem] = []
+            names = []
+        except OSError as error:
+            raise SubmeterError(
+                f"The journal folder cannot be read: {self.folder}",
+                f"The system says: {words(error)}.",
+                "Mend its permissions, or name another ledger with --ledger PATH; see: submeter doctor",
+                exit_code=exit_code_of(error),
+            ) from error
+        for name in names:
+            try:
+                status = check_file(self.folder / name)
+            except FileNotFoundError:
+                continue  # Taken away meanwhile.
+            except OSError as error:
+                problems.append(Problem(path=self.folder / name, offset=0, reason=f"cannot be read: {words(error)}"))
+                continue
+            footprint.append((name, status.st_ino, status.st_size, status.st_mtime_ns))
         by_owner: dict[str, list[tuple[int, Path]]] = {}
         for name, inode, size, _ in footprint:
             path = self.folder / name
@@ -132,11 +147,11 @@ class Reader:
         if not size:
             return None
         try:
-            with path.open("rb") as file:
-                head = file.read(HEAD_BYTES_MAX)
+            head = read_file(path, HEAD_BYTES_MAX)
         except OSError as error:
-            problems.append(Problem(path=path, offset=0, reason=f"cannot be read: {error.strerror or error}"))
+            problems.append(Problem(path=path, offset=0, reason=f"cannot be read: {words(error)}"))
             return None
+        refused = "no process line: nobody knows whose journal this is"
         whole = head[: head.rfind(b"\n") + 1]
         for line in whole.split(b"\n"):
             if b'"process"' not in line:
@@ -144,8 +159,10 @@ class Reader:
             decoded = decode(line, 0)
             if isinstance(decoded, Line) and decoded.kind is Kind.PROCESS:
                 return str(decoded.fields["file_id"])
+            if isinstance(decoded, str) and decoded.startswith(NEWER):
+                refused = decoded
         if whole:
-            problems.append(Problem(path=path, offset=0, reason="no process line: nobody knows whose journal this is"))
+            problems.append(Problem(path=path, offset=0, reason=refused))
         return None
 
     def _longest(self, file_id: str, files: list[tuple[int, Path]], problems: list[Problem]) -> JournalFile:
@@ -166,7 +183,7 @@ class Reader:
 def _is_prefix(shorter: Path, longer: Path, size: int) -> bool:
     """Whether the first and last 64 KiB of `shorter` stand at the same places of `longer`."""
     try:
-        with shorter.open("rb") as one, longer.open("rb") as two:
+        with os.fdopen(open_file(shorter), "rb") as one, os.fdopen(open_file(longer), "rb") as two:
             for offset in (0, max(0, size - COMPARED_BYTES)):
                 one.seek(offset)
                 two.seek(offset)
@@ -181,16 +198,21 @@ def _is_prefix(shorter: Path, longer: Path, size: int) -> bool:
 def read_stretch(journal: JournalFile, start: int, bytes_max: int) -> Stretch:
     """The whole lines after byte `start` and within the journal's `size`, about `bytes_max` bytes of them.
 
-    A line longer than `bytes_max` is passed by and located: none of ours is over 64 KiB.
+    A line longer than `bytes_max` is passed by and located: none of ours is over 64 KiB. Nothing, and a problem, where
+    the system does not let the file be read.
     """
     wanted = min(bytes_max, max(0, journal.size - start))
-    with journal.path.open("rb") as file:
-        file.seek(start)
-        data = file.read(wanted)
-        end = data.rfind(b"\n") + 1
-        if not end and len(data) == bytes_max:
-            return _pass_by(journal, start, file, len(data))
-        more = start + len(data) < journal.size
+    try:
+        with os.fdopen(open_file(journal.path), "rb") as file:
+            file.seek(start)
+            data = file.read(wanted)
+            end = data.rfind(b"\n") + 1
+            if not end and len(data) == bytes_max:
+                return _pass_by(journal, start, file, len(data))
+            more = start + len(data) < journal.size
+    except OSError as error:
+        problem = Problem(path=journal.path, offset=start, reason=f"cannot be read: {words(error)}")
+        return Stretch(journal=journal, start=start, end=start, more=False, problems=[problem])
     stretch = Stretch(journal=journal, start=start, end=start + end, more=more)
     offset = start
     for text in data[:end].split(b"\n")[:-1]:
@@ -236,6 +258,8 @@ def decode(text: bytes, offset: int) -> Line | str:
     if type(fields) is not dict:
         return "not a JSON object"
     version = fields.get("v")
+    if type(version) is int and version > FORMAT:
+        return f"{NEWER} (format {version}): update with pipx upgrade submeter"
     if version != FORMAT:
         return f"format {version!r} is not known to this version"
     named = fields.get("kind")

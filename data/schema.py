@@ -34,6 +34,7 @@ VIEWS = (
     "ambiguous_calls",
     "run_events",
     "runs",
+    "proxy_times",
     "watched_times",
     "visits",
     "steps",
@@ -44,7 +45,6 @@ VIEWS = (
     "run_audit",
     "process_skews",
     "audit_creates",
-    "proxy_times",
     "mark_skews",
 )
 """In the order in which they stand on each other."""

@@ -8,6 +8,7 @@ whatever clock the ledger keeps, and always bounded. Never here: the ledger file
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from .error import SubmeterError
 from .paths import lock_path
+from .system import exit_code_of, no_locks, words
 
 POLL_S = 0.002
 POLL_S_MAX = 0.05
@@ -79,14 +81,19 @@ def sidecar(ledger: Path, *, exclusive: bool, patience: Patience) -> Iterator[No
         raise LockHeldError(os.getpid())
     try:
         path = lock_path(ledger)
+        was_there = path.exists()
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = _open_lock(path, exclusive=exclusive)
         except OSError as error:
             raise SubmeterError(
                 f"The ledger cannot be opened: {ledger}",
-                f"Its lock {path.name} cannot be made: {error.strerror or error}.",
+                f"Its lock {path.name} cannot be made: {words(error)}.",
                 "Choose a place you can write to, with --ledger PATH or SUBMETER_LEDGER.",
+                exit_code=exit_code_of(error),
             ) from error
+        if descriptor is None:
+            yield
+            return
         _held.add(descriptor)
         try:
             mode = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
@@ -97,14 +104,34 @@ def sidecar(ledger: Path, *, exclusive: bool, patience: Patience) -> Iterator[No
                 except BlockingIOError:
                     if not patience.pause():
                         raise LockHeldError(_holder(descriptor)) from None
+                except OSError as error:
+                    if not was_there:
+                        path.unlink(missing_ok=True)
+                    raise no_locks(ledger.parent, error) from error
             yield
         finally:
             # Said, and not left to the closing: a child that was forked in between would hold it on.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             _held.discard(descriptor)
             os.close(descriptor)
     finally:
         mutex.release()
+
+
+def _open_lock(path: Path, *, exclusive: bool) -> int | None:
+    """The lock file, made where there is none; None for a reader where nobody can make one, so that nobody writes."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if exclusive or error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if error.errno != errno.EROFS:
+                raise error from None
+            return None
 
 
 def _holder(descriptor: int) -> int | None:

@@ -18,8 +18,11 @@ from .clock import Clock
 from .columns import Kind
 from .error import SubmeterError
 from .ingest import carry_turn
+from .presence import is_held
+from .rebuild import writers_of
 from .replay import NOT_JSON, JournalFile, Line, Problem, Survey, read_all
 from .staging import Connection
+from .system import open_file, words
 
 _NUMBERED = re.compile(rb'{"v":\d+,"kind":"(\w+)","seq":(\d+),')
 
@@ -87,6 +90,10 @@ class CheckReport:
     What such a line would have told had not happened yet, as far as any client could see."""
     repaired: tuple[Problem, ...] = ()
     """Torn lines that the same process wrote again, whole, once its disk took them: nothing is missing there."""
+    unended: tuple[Path, ...] = ()
+    """Journals without a stop line that nobody here writes: killed, stopped on a full disk, or of another host."""
+    only_record: bool = False
+    """Whether journals or pages that the ledger was built from are gone or cut short: it alone has their rows."""
 
     @property
     def clean(self) -> bool:
@@ -106,6 +113,8 @@ class Contents:
     """Calls that are in `readings` more than once."""
     good_reads: frozenset[tuple[str, int]]
     """Places of the reads of the Usage API that are good."""
+    writers: dict[str, str]
+    """Whose each journal is, in words."""
 
 
 def carry_all(connection: Connection, survey: Survey, *, reads: Path, clock: Clock) -> list[Problem]:
@@ -138,6 +147,7 @@ def read_contents(connection: Connection) -> Contents:
         logged_rows=logged or 0,
         repeated_calls=tuple(row[0] for row in repeated),
         good_reads=frozenset((file_id, offset) for file_id, offset in good_reads),
+        writers=writers_of(connection),
     )
 
 
@@ -159,7 +169,9 @@ def compare(found: Contents, told: Contents, survey: Survey) -> list[str]:
     sizes = {journal.file_id: journal.size for journal in survey.journals}
     for file_id, offset in sorted(found.offsets.items()):
         if file_id not in sizes:
-            differences.append(f"journal {file_id} is in the ledger, but its file is gone")
+            whose = found.writers.get(file_id)
+            told_of = f" ({whose})" if whose else ""
+            differences.append(f"journal {file_id} is in the ledger, but its file is gone{told_of}")
         elif sizes[file_id] < offset:
             differences.append(f"journal {file_id} is {sizes[file_id]} bytes long, but {offset} were carried in")
     came = len(told.good_reads - found.good_reads)
@@ -186,9 +198,17 @@ def compare(found: Contents, told: Contents, survey: Survey) -> list[str]:
     return differences
 
 
-def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap], list[Problem]]:
-    """How many lines of a journal decode, the holes in their numbering, its gaps, and the torn lines made good."""
+def _is_only_record(found: Contents, told: Contents, survey: Survey) -> bool:
+    """Whether the ledger knows of more than its journals and pages still tell."""
+    sizes = {journal.file_id: journal.size for journal in survey.journals}
+    shorter = any(sizes.get(file_id, 0) < offset for file_id, offset in found.offsets.items())
+    return shorter or bool(found.good_reads - told.good_reads)
+
+
+def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap], list[Problem], bool]:
+    """How many lines of a journal decode, holes in their numbering, gaps, torn lines made good, whether it stops."""
     lines = 0
+    stopped = False
     gaps: list[Gap] = []
     torn: list[_Torn] = []
     repaired: list[Problem] = []
@@ -209,6 +229,7 @@ def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap], list[Problem
             elif line.seq < expected:
                 _found_late(missing, line.seq)
             expected = max(expected, line.seq + 1)
+            stopped = line.kind is Kind.STOP
             if line.kind is Kind.GAP:
                 gap = line.fields
                 gaps.append(
@@ -225,7 +246,7 @@ def scan(journal: JournalFile) -> tuple[int, list[Hole], list[Gap], list[Problem
         Hole(path=journal.path, first_seq=first, lines=count, announced=announced)
         for first, count in sorted(missing.items())
     ]
-    return lines, holes, gaps, repaired
+    return lines, holes, gaps, repaired, stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +271,7 @@ class _Torn:
 
 
 def _torn(journal: JournalFile, offset: int) -> _Torn:
-    with journal.path.open("rb") as file:
+    with os.fdopen(open_file(journal.path), "rb") as file:
         file.seek(offset)
         text = file.readline().strip()
     numbered = _NUMBERED.match(text)
@@ -273,7 +294,12 @@ def _found_late(missing: dict[int, int], seq: int) -> None:
 def check_report(found: Contents, told: Contents, survey: Survey, problems: list[Problem]) -> CheckReport:
     """A ledger's contents (`found`) set against those of one built anew (`told`), and every journal looked through."""
     scanned = [scan(journal) for journal in survey.journals]
-    repaired = [problem for _, _, _, found_good in scanned for problem in found_good]
+    repaired = [problem for _, _, _, found_good, _ in scanned for problem in found_good]
+    unended = [
+        journal.path
+        for journal, (*_, stopped) in zip(survey.journals, scanned, strict=True)
+        if not (stopped or is_held(journal.paths))
+    ]
     made_good = {(problem.path, problem.offset) for problem in repaired}
     waiting = 0
     unfinished = []
@@ -285,15 +311,17 @@ def check_report(found: Contents, told: Contents, survey: Survey, problems: list
             unfinished.append(Problem(path=journal.path, offset=offset + whole, reason="a line without its end"))
     return CheckReport(
         journals=len(survey.journals),
-        lines=sum(lines for lines, _, _, _ in scanned),
+        lines=sum(lines for lines, *_ in scanned),
         rows=found.digests["readings"][0],
         problems=tuple(problem for problem in problems if (problem.path, problem.offset) not in made_good),
-        holes=tuple(hole for _, holes, _, _ in scanned for hole in holes),
-        gaps=tuple(gap for _, _, gaps, _ in scanned for gap in gaps),
+        holes=tuple(hole for _, holes, *_ in scanned for hole in holes),
+        gaps=tuple(gap for _, _, gaps, *_ in scanned for gap in gaps),
         differences=tuple(compare(found, told, survey)),
+        only_record=_is_only_record(found, told, survey),
         bytes_waiting=waiting,
         unfinished=tuple(unfinished),
         repaired=tuple(repaired),
+        unended=tuple(unended),
     )
 
 
@@ -301,13 +329,22 @@ def _whole_bytes(journal: JournalFile, start: int) -> int:
     """Bytes of whole lines after `start`."""
     if journal.size <= start:
         return 0
-    with journal.path.open("rb") as file:
+    with os.fdopen(open_file(journal.path), "rb") as file:
         file.seek(start)
         return file.read(journal.size - start).rfind(b"\n") + 1
 
 
+def sync_file(path: Path) -> None:
+    """Wait until a closed file is on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def copy_file(path: Path, to: Path) -> None:
-    """Copy a closed ledger to `to`, 0600, in the old one's place in one step. Raises `SubmeterError`."""
+    """Copy a closed ledger to `to`, 0600, in the place of what is there in one step. Raises `SubmeterError`."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)
         try:
@@ -322,6 +359,6 @@ def copy_file(path: Path, to: Path) -> None:
     except OSError as error:
         raise SubmeterError(
             f"The snapshot cannot be written: {to}",
-            f"{error.strerror or error}.",
+            f"{words(error)}.",
             "Choose another place: submeter ledger snapshot PATH",
         ) from error

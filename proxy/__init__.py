@@ -25,7 +25,8 @@ pointed here.
 `intercept` is the second door, for programs that hard-code their URL: `forwarding` says what may pass it, `authority`
 keeps its certificates. `listen` says where the doors are; `control_client` asks a proxy from outside.
 
-Only `tap`, `held`, `socket_tap`, `intercept` and `serve` know the engine; `engine_changes` is what we change in it.
+`refusal` is what submeter answers by itself. Only `tap`, `held`, `socket_tap`, `intercept` and `serve` know the engine;
+`engine_changes` and `engine_refusals` are what we change in it.
 Nothing here knows DuckDB or the Usage API.
 """
 

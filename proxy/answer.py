@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.call import Flag, Operation
+from ..data.masking import masked
 from .client_secret import minted_fingerprint
 from .endpoint import Endpoint
 from .json_body import Document, is_shallow
@@ -269,7 +270,7 @@ def _word(value: object) -> str | None:
     if type(value) is int:
         return str(value)[:_ERROR_WORD_CHARS_MAX]
     text = _text(value)
-    return text[:_ERROR_WORD_CHARS_MAX] if text else None
+    return masked(text)[:_ERROR_WORD_CHARS_MAX] if text else None
 
 
 def _text(value: object) -> str | None:

@@ -22,19 +22,12 @@ from ..data.clock import Clock
 from ..data.error import SubmeterError
 from ..data.marks import Mark, check_framework, check_label, check_run_id, check_step, split_run
 from .labels import TOKEN_HEADER
+from .refusal import Answer, answer_json, refusal
 
 PREFIX = "/_submeter"
 BODY_BYTES_MAX = 64 * 1024
 STATUS_CHARS_MAX = 256
 _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A response of our own; always JSON."""
-
-    status_code: int
-    body: bytes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,36 +45,36 @@ class Control:
     token: str | None = None
     """What a listener beyond loopback asks for in `X-Submeter-Token`."""
 
-    def refusal(self, headers: Mapping[str, str]) -> Answer | None:
+    def refused(self, headers: Mapping[str, str]) -> Answer | None:
         """Why this request may not use the control paths, or None."""
         if "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return _error(403, "A web page may not use the control paths.")
+            return refusal(403, "A web page may not use the control paths.")
         host = headers.get("host", "")
         name = host[: host.rfind(":")] if host.rfind(":") > host.rfind("]") else host
         if name.lower() not in _LOOPBACK_NAMES | self.hosts:
-            return _error(403, "This Host is not this proxy's own.")
+            return refusal(403, "This Host is not this proxy's own.")
         if self.token is not None and not token_matches(self.token, headers.get(TOKEN_HEADER)):
-            return _error(401, "X-Submeter-Token is missing or wrong.")
+            return refusal(401, "X-Submeter-Token is missing or wrong.")
         return None
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """The answer to a request that `refusal` let pass. `path` is without the query."""
+        """The answer to a request that `refused` let pass. `path` is without the query."""
         what = path.removeprefix(PREFIX).strip("/")
         if what in ("", "health"):
-            return _json(200, self.health()) if method in ("GET", "HEAD") else _error(405, "Use GET.")
+            return answer_json(200, self.health()) if method in ("GET", "HEAD") else refusal(405, "Use GET.")
         if what in ("run", "step"):
             return (
-                self._mark("run" if what == "run" else "step", body) if method == "POST" else _error(405, "Use POST.")
+                self._mark("run" if what == "run" else "step", body) if method == "POST" else refusal(405, "Use POST.")
             )
-        return _error(404, "No such control path; there are health, run and step.")
+        return refusal(404, "No such control path; there are health, run and step.")
 
     def _mark(self, kind: Literal["run", "step"], body: bytes) -> Answer:
         try:
             mark = self._read_mark(kind, body)
             applied = self.follow(mark) if orjson.loads(body).get("journal") is False else self.apply(mark)
         except SubmeterError as error:
-            return _error(400, str(error))
-        return _json(200, {"kind": applied.kind, **applied.line()})
+            return refusal(400, str(error))
+        return answer_json(200, {"kind": applied.kind, **applied.line()})
 
     def _read_mark(self, kind: Literal["run", "step"], body: bytes) -> Mark:
         try:
@@ -146,11 +139,3 @@ def _marked_by(said: object) -> MarkedBy:
 def token_matches(token: str, given: str | None) -> bool:
     """Whether the given token is the asked one, in constant time."""
     return hmac.compare_digest(token.encode(), (given or "").encode("utf-8", "surrogateescape"))
-
-
-def _json(status_code: int, value: Mapping[str, Any]) -> Answer:
-    return Answer(status_code=status_code, body=orjson.dumps(value) + b"\n")
-
-
-def _error(status_code: int, message: str) -> Answer:
-    return _json(status_code, {"error": {"message": message, "type": "submeter"}})

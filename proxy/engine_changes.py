@@ -4,9 +4,14 @@ A WebSocket that broke on one side breaks on the other. Where a connection ends 
 says to the other side that all is well (close code 1000, measured on 11.0.2 and 12.2.3). A client would then take the
 half of a response that it has for the whole, where without a proxy it sees the break (the openai SDK connects again).
 
+A refusal is our own JSON, and reaches a client that is still sending (`engine_refusals`).
+
 TLS works in a host program that makes warnings errors. On 11.0.2 the engine's own use of pyOpenSSL warns in the
 middle of a handshake, which then fails. pyOpenSSL is kept from warning, as long as the engine runs: the list of what
 is to be warned of is the host program's, and cannot be changed for one thread.
+
+A server's certificate has its hosts as alternative names alone. The engine repeats the first as common name, where
+OpenSSL takes an address for a host name and finds it outside of what our authority may sign for.
 
 The rest is CPU that a call need not cost; `bench/bench_proxy.py` measures against the engine without it.
 
@@ -33,7 +38,7 @@ from typing import Any
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from mitmproxy import http
+    from mitmproxy import certs, http
     from mitmproxy.addonmanager import AddonManager, safecall
     from mitmproxy.connection import Connection
     from mitmproxy.exceptions import AddonHalt
@@ -41,14 +46,18 @@ with warnings.catch_warnings():
     from mitmproxy.master import Master
     from mitmproxy.options import Options
     from mitmproxy.proxy import mode_servers
-    from mitmproxy.proxy.commands import Command, SendData, StartHook
-    from mitmproxy.proxy.events import Event, HookCompleted
+    from mitmproxy.proxy.commands import CloseConnection, Command, RequestWakeup, SendData, StartHook
+    from mitmproxy.proxy.events import DataReceived, Event, HookCompleted, Wakeup
     from mitmproxy.proxy.layer import Layer
     from mitmproxy.proxy.layers import websocket
     from OpenSSL import SSL
-    from wsproto.events import CloseConnection
+    from wsproto.events import CloseConnection as SocketClose
     from wsproto.events import Event as SocketEvent
     from wsproto.frame_protocol import CloseReason
+
+    from .engine_refusals import REFUSAL_CHANGES, Linger
+
+from .refusal import LINGER_S
 
 
 class _Quiet:
@@ -74,7 +83,7 @@ class _Connection(websocket.WebsocketConnection):
         super().__setattr__(name, _Frames(value) if name == "frame_buf" else value)
 
     def send2(self, event: SocketEvent) -> SendData:
-        if isinstance(event, CloseConnection) and event.code == CloseReason.ABNORMAL_CLOSURE:
+        if isinstance(event, SocketClose) and event.code == CloseReason.ABNORMAL_CLOSURE:
             # The engine closes the connection next, and that is all the other side is to see.
             return SendData(self.conn, b"")
         return super().send2(event)
@@ -172,8 +181,16 @@ class AtOnce:
     def __init__(self, layer: Layer, answer: Callable[[StartHook], bool]) -> None:
         self._layer = layer
         self._answer = answer
+        self._refused: Connection | None = None
+        """A client's connection on which nothing but its end is waited for."""
 
     def handle_event(self, event: Event) -> Iterator[Command]:
+        if self._refused is not None:
+            if isinstance(event, Wakeup):
+                yield CloseConnection(self._refused)
+                return
+            if isinstance(event, DataReceived) and event.connection is self._refused:
+                return
         connection: Connection | None = None
         pieces: list[bytes] = []
         try:
@@ -186,6 +203,9 @@ class AtOnce:
                     pieces.append(command.data)
                 else:
                     yield command
+                    if isinstance(command, Linger):
+                        self._refused = command.connection
+                        yield RequestWakeup(LINGER_S)
         except Exception:
             # What the engine had said to send before it failed is sent.
             if connection is not None:
@@ -210,6 +230,13 @@ class _Handler(mode_servers.ProxyConnectionHandler):
         await super().handle_client()
 
 
+_engine_certificate = certs.dummy_cert
+
+
+def _certificate(key: Any, authority: Any, _common_name: str | None, *rest: Any, **named: Any) -> certs.Cert:
+    return _engine_certificate(key, authority, "submeter proxy", *rest, **named)
+
+
 def _unchecked(_message: http.MessageData) -> None:
     """In the place of a check of types."""
 
@@ -230,12 +257,14 @@ def _has(headers: http.Headers, name: object) -> bool:
 
 _CHANGES: tuple[tuple[Any, str, Any], ...] = (
     (SSL, "warnings", _Quiet),
+    (certs, "dummy_cert", _certificate),
     (websocket, "WebsocketConnection", _Connection),
     (mode_servers, "ProxyConnectionHandler", _Handler),
     (http.MessageData, "__post_init__", _unchecked),
     (http.Headers, "get_all", _get_all),
     (http.Headers, "get", _get),
     (http.Headers, "__contains__", _has),
+    *REFUSAL_CHANGES,
 )
 _ABSENT = object()
 

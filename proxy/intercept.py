@@ -9,24 +9,40 @@ given to `tap` as if they had come by the base URL. What may pass is decided in
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
-from mitmproxy import connection, http
+from mitmproxy import connection, http, tls
+from mitmproxy.exceptions import AddonHalt
 from mitmproxy.proxy import commands, events, layer, layers
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 
-from .forwarding import Target, connect_target, is_metered, labels_of, may_tunnel, path_at_upstream
+from .engine_refusals import Linger, answer_at_once
+from .forwarding import (
+    Target,
+    connect_target,
+    is_metered,
+    is_unmetered_api_host,
+    labels_of,
+    may_tunnel,
+    path_at_upstream,
+    regional,
+    same_host,
+)
 from .labels import PathLabels
+from .refusal import Answer, on_the_wire, refusal
 from .upstream_url import Upstream
 
+logger = logging.getLogger("submeter.proxy")
+
 HEAD_BYTES_MAX = 256 * 1024
-REFUSED_BODY_BYTES_MAX = 64 * 1024
 _ENDS_OF_HEAD = (b"\r\n\r\n", b"\n\n")
 _TLS_HANDSHAKE = b"\x16"
-_NOT_METERED = (
-    b"submeter: this port forwards no plain HTTP, and tunnels only to the ports of the web and those above 1023.\n"
+_NOT_METERED = refusal(
+    403, "submeter: this port forwards no plain HTTP, and tunnels only to the ports of the web and those above 1023."
 )
+_NO_CONNECTION = refusal(502, "submeter: there is no connection to this place.")
 
 
 def is_intercepted(client: connection.Client) -> bool:
@@ -50,9 +66,16 @@ class Intercept:
         if not is_intercepted(flow.client_conn):
             return
         if not is_metered(Target(host=flow.request.host, port=flow.request.port), self._upstream):
-            flow.response = _refusal()
+            answer_at_once(flow, _NOT_METERED)
             return
         self._labels[flow.client_conn.id] = labels_of(flow.request.headers.get("proxy-authorization"))
+
+    def tls_start_client(self, data: tls.TlsData) -> None:
+        """Inside a tunnel there is no host but the one that it was opened for: another name gets no certificate."""
+        named, address = data.context.client.sni, data.context.server.address
+        if is_intercepted(data.context.client) and named and (address is None or not same_host(named, address[0])):
+            logger.warning("a tunnel to %s asked for another host inside, and was closed", address and address[0])
+            raise AddonHalt
 
     def client_disconnected(self, client: connection.Client) -> None:
         self._labels.pop(client.id, None)
@@ -62,20 +85,19 @@ class Intercept:
         request = flow.request
         target = Target(host=request.host, port=request.port)
         if not is_metered(target, self._upstream):
-            body_bytes = request.headers.get("content-length", "0")
-            if "transfer-encoding" in request.headers or not _is_small(body_bytes):
-                flow.kill()
-            else:
-                flow.response = _refusal()
+            answer_at_once(flow, _NOT_METERED)
             return None
         given = request.headers.pop("proxy-authorization", None)
         request.headers.pop("proxy-connection", None)
         label = self._labels.get(flow.client_conn.id) or labels_of(given)
         # The engine's own setters would change the Host header too, which is the tap's to set.
-        request.data.scheme = self._upstream.scheme.encode()
-        request.data.host = self._upstream.host
-        request.data.port = self._upstream.port
-        return replace(label, path=path_at_upstream(request.path, target, self._upstream), token=None)
+        region = regional(target.host, self._upstream)
+        upstream = region or self._upstream
+        request.data.scheme = upstream.scheme.encode()
+        request.data.host = upstream.host
+        request.data.port = upstream.port
+        path = path_at_upstream(request.path, target, self._upstream)
+        return replace(label, path=path, token=None, upstream=region)
 
 
 class Door(layer.Layer):
@@ -108,13 +130,15 @@ class Door(layer.Layer):
 
     def _tunnel(self, target: Target, rest: bytes) -> layer.CommandGenerator[None]:
         if not may_tunnel(target):
-            yield from self._answer(b"403 Forbidden", _NOT_METERED)
+            yield from self._answer(_NOT_METERED)
             return
         self.context.server = connection.Server(address=(target.host, target.port))
         problem = yield commands.OpenConnection(self.context.server)
         if problem:
-            yield from self._answer(b"502 Bad Gateway", b"submeter: there is no connection to this place.\n")
+            yield from self._answer(_NO_CONNECTION)
             return
+        if is_unmetered_api_host(target.host):
+            logger.warning("calls to %s go past the meter: it asks for the client's own certificate", target.host)
         yield commands.SendData(self.context.client, b"HTTP/1.1 200 Connection established\r\n\r\n")
         yield from self._go_on(layers.TCPLayer(self.context, ignore=True), rest)
 
@@ -125,21 +149,12 @@ class Door(layer.Layer):
         if received:
             yield from following.handle_event(events.DataReceived(self.context.client, received))
 
-    def _answer(self, status: bytes, body: bytes) -> layer.CommandGenerator[None]:
-        head = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-        yield commands.SendData(self.context.client, head % (status, len(body)) + body)
-        yield commands.CloseConnection(self.context.client)
+    def _answer(self, answer: Answer) -> layer.CommandGenerator[None]:
+        yield commands.SendData(self.context.client, on_the_wire(answer))
+        yield Linger(self.context.client)
 
 
 def _end_of_head(data: bytes) -> int | None:
     """Where a request head that is complete ends, its last empty line included."""
     ends = [at + len(end) for end in _ENDS_OF_HEAD if (at := data.find(end)) >= 0]
     return min(ends) if ends else None
-
-
-def _refusal() -> http.Response:
-    return http.Response.make(403, _NOT_METERED, {"Content-Type": "text/plain", "Connection": "close"})
-
-
-def _is_small(body_bytes: str) -> bool:
-    return body_bytes.isascii() and body_bytes.isdigit() and int(body_bytes[:12]) <= REFUSED_BODY_BYTES_MAX

@@ -36,6 +36,19 @@ class Listen:
             )
 
 
+def start_error(listen: Listen, problem: BaseException) -> SubmeterError:
+    """Why a proxy that was to listen there did not start, for its user."""
+    if isinstance(problem, OSError):
+        # The engine adds advice of its own, about options that are not ours, on further lines.
+        why = str(problem.strerror or problem).splitlines()[0].rstrip(".")
+        return SubmeterError(
+            f"The proxy cannot listen on {listen.host}:{listen.port}.",
+            f"{why}.",
+            "Take another port: submeter proxy --listen 127.0.0.1:0 takes any free one.",
+        )
+    return SubmeterError("The proxy did not start.", f"{type(problem).__name__}: {problem}", "Run: submeter doctor")
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

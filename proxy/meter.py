@@ -25,7 +25,7 @@ from typing import Any
 
 from ..data.call import Flag, Usage
 from .answer import Answer
-from .decode import DecodeError, Decoder
+from .decode import TOO_LARGE, DecodeError, Decoder
 from .endpoint import Endpoint
 from .json_body import Document, JsonBody, journal_value, read_json
 from .json_scan import Problem
@@ -136,11 +136,13 @@ class Meter:
         if self._decoder is None:
             self._take(chunk)
         else:
-            try:
-                for piece in self._decoder.pieces(chunk):
-                    self._take(piece)
-            except DecodeError as error:
-                self._undecodable = error.why
+            pieces, self._undecodable = self._decoder.read(chunk)
+            for piece in pieces:
+                self._take(piece)
+            if self._undecodable == TOO_LARGE and not self._answer.complete:
+                # What it began with is neither parsed nor believed: what stands at its end might say another thing.
+                self._body, self._answer = JsonBody(), self._fresh_answer()
+                self._events, self._head = None, b""
         return self._answer.complete and not before
 
     def finish(self) -> None:

@@ -13,6 +13,7 @@ from ..data.clock import Clock
 from ..data.journal import Journal, new_call_id
 from ..data.keys import KeyRing
 from ..data.marks import Mark, MarkBook
+from ..data.masking import masked
 from .client_secret import Minted
 from .endpoint import Endpoint
 from .labels import PathLabels, read_labels
@@ -80,14 +81,14 @@ class Recorder:
             step=labels.step,
             label_source=labels.source,
             method=as_text(method) or "",
-            path=as_text(path.path.partition("?")[0].partition("#")[0]) or "",
+            path=masked(as_text(path.path.partition("?")[0].partition("#")[0]) or ""),
             endpoint=endpoint.name,
             usage_endpoint=endpoint.usage_endpoint,
             operation=endpoint.operation,
             retry_count=_whole_number(headers.get("x-stainless-retry-count")),
             organization=as_text(headers.get("openai-organization")),
             project=as_text(headers.get("openai-project")),
-            upstream=self.upstream,
+            upstream=path.upstream.url if path.upstream else self.upstream,
             flags=labels.flags + endpoint.flags + flags,
         )
         return start, labels

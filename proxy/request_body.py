@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from .decode import DecodeError, Decoder
+from .decode import TOO_LARGE, DecodeError, Decoder
 from .json_body import JsonBody
 from .json_scan import Tree, Want
 
@@ -92,11 +92,11 @@ class RequestReader:
         if self._decoder is None:
             self._take(chunk)
         else:
-            try:
-                for piece in self._decoder.pieces(chunk):
-                    self._take(piece)
-            except DecodeError as error:
-                self._undecodable = error.why
+            pieces, self._undecodable = self._decoder.read(chunk)
+            for piece in pieces:
+                self._take(piece)
+            if self._undecodable == TOO_LARGE:
+                self._form = self._json = None
 
     def facts(self) -> RequestFacts:
         """What the body told so far. Pure."""

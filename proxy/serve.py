@@ -23,16 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from ..data.cadence import Cadence
-from ..data.clock import Clock
+from ..data.clock import Clock, SystemClock
 from ..data.error import SubmeterError
 from ..data.journal import Journal, submeter_version
 from ..data.keys import KeyRing
 from ..data.ledger import Ledger
 from ..data.marks import Mark, MarkBook
-from .authority import BASENAME, authority_folder, prepare_authority
+from .authority import authority_folder
+from .certificates import keep_authority
 from .control import Control
 from .forking import let_go_of_sockets
-from .listen import INTERCEPT_HOST, Listen
+from .listen import INTERCEPT_HOST, Listen, start_error
 from .open_runs import take_up_open_runs
 from .outcome import STOPPED, Break
 from .recorder import Recorder
@@ -47,7 +48,6 @@ with warnings.catch_warnings():
     from mitmproxy.addons.next_layer import NextLayer
     from mitmproxy.addons.proxyserver import Proxyserver
     from mitmproxy.addons.tlsconfig import TlsConfig
-    from mitmproxy.certs import CertStore
     from mitmproxy.master import Master
     from mitmproxy.options import Options
 
@@ -61,7 +61,7 @@ logger = logging.getLogger("submeter.proxy")
 DRAIN_S = 10.0
 SYNC_EVERY_S = 0.5
 START_S_MAX = 30.0
-KEY_BITS = 2048
+AUTHORITY_LOOK_S = 12 * 3600.0
 SILENCE_S_MAX = 24 * 3600
 """A connection without a byte for this long is closed. The engine's own 600 s would cut long generations."""
 
@@ -174,7 +174,7 @@ class ProxyServer:
             journal.close(stop=False)
             if not journal.begun:
                 journal.path.unlink(missing_ok=True)
-            raise self._start_error(self._problem) from self._problem
+            raise start_error(self._listen, self._problem) from self._problem
         self._threads = [engine]
         carrying = Cadence(self._ledger.ingest)
         self._repeat("submeter-sync", journal.sync, wait_s=lambda: SYNC_EVERY_S)
@@ -246,10 +246,7 @@ class ProxyServer:
         # Connections that a stop cuts would each be a traceback in the host's log (3.11); the rows tell of them.
         self._loop.set_exception_handler(lambda _loop, _context: None)
         authority = self._authority = authority_folder()
-        prepare_authority(
-            authority,
-            lambda: CertStore.create_store(authority, BASENAME, KEY_BITS, organization="submeter", cn="submeter"),
-        )
+        self._keep_authority(authority)
         timeout_before = getattr(mitmproxy.proxy.server, "TCP_TIMEOUT", None)
         master = LeanMaster(self._options())
         # The engine would hand every log record of the host program to its own loop.
@@ -289,6 +286,14 @@ class ProxyServer:
             if timeout_before is not None:
                 mitmproxy.proxy.server.TCP_TIMEOUT = timeout_before
 
+    def _keep_authority(self, folder: Path) -> None:
+        """Have an authority for our hosts that is good for a month at least; look again in half a day."""
+        # TLS clients judge it by the machine's clock, whatever clock the calls have.
+        renewed = keep_authority(folder, (self._upstream.host, self._listen.host), SystemClock().now_us())
+        if renewed is not None:
+            logger.warning("%s", renewed)
+        asyncio.get_running_loop().call_later(AUTHORITY_LOOK_S, self._keep_authority, folder)
+
     def _options(self) -> Options:
         address = self._upstream
         host = f"[{address.host}]" if ":" in address.host else address.host
@@ -310,6 +315,8 @@ class ProxyServer:
             "stream_large_bodies": str(HELD_BYTES_MAX),
             # What goes to a metered host over the intercept is HTTP/1.1, or refused: never relayed unread.
             "http2": False,
+            # A certificate of ours is for the host that was asked for, not for all that the upstream's is for.
+            "upstream_cert": False,
             "rawtcp": False,
         }
         if "tcp_timeout" in master.options:
@@ -335,24 +342,9 @@ class ProxyServer:
         self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
         self._started.set()
 
-    def _start_error(self, problem: BaseException) -> SubmeterError:
-        listen = f"{self._listen.host}:{self._listen.port}"
-        if isinstance(problem, OSError):
-            # The engine adds advice of its own, about options that are not ours, on further lines.
-            why = str(problem.strerror or problem).splitlines()[0].rstrip(".")
-            return SubmeterError(
-                f"The proxy cannot listen on {listen}.",
-                f"{why}.",
-                "Take another port: submeter proxy --listen 127.0.0.1:0 takes any free one.",
-            )
-        return SubmeterError(
-            "The proxy did not start.",
-            f"{type(problem).__name__}: {problem}",
-            "Run: submeter doctor",
-        )
-
     def _health(self) -> dict[str, Any]:
         recorder = self.recorder
+        keys = () if self._listen.remote else self._keys.keys  # No id is shown to other machines.
         return {
             "submeter": submeter_version(),
             "ledger": str(self._ledger_path.absolute()),
@@ -360,7 +352,7 @@ class ProxyServer:
             "mode": self._mode,
             "intercept": self._intercept_url,
             "authority": str(self._authority),
-            "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in self._keys.keys],
+            "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in keys],
             "pid": os.getpid(),
             "calls_open": len(recorder.open),
             "calls_settled": recorder.settled,

@@ -12,8 +12,10 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
+from .script import Scripted, read_script
 from .server import Sim
 from .settings import DEFAULT_KEYS, Key
 
@@ -30,9 +32,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lag", type=float, default=300.0, help="seconds until the Usage API shows a call")
     parser.add_argument("--late-share", type=float, default=0.2, help="share of the calls billed a minute late")
     parser.add_argument("--chunk-delay", type=float, default=0.0, help="seconds between the chunks of a stream")
+    parser.add_argument("--any-model", action="store_true", help="serve models that are not listed too")
+    parser.add_argument(
+        "--script",
+        type=Path,
+        metavar="FILE",
+        help='answers to give, a JSON list: [{"when": "a text in the request", "say": "text or JSON"}, '
+        '{"call": {"name": "f", "arguments": {}}, "times": 2}]; the first that fits is used up ("times": 0: never)',
+    )
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input is closed")
     options = parser.parse_args(arguments)
     keys = [_key(text, parser) for text in options.key] or list(DEFAULT_KEYS)
+    script: tuple[Scripted, ...] = ()
+    if options.script is not None:
+        try:
+            script = read_script(options.script.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            parser.error(f"cannot use the script {options.script}: {problem}")
     sim = Sim(
         port=options.port,
         seed=options.seed,
@@ -41,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lag=options.lag,
         late_share=options.late_share,
         chunk_delay_s=options.chunk_delay,
+        any_model=options.any_model,
+        script=script,
     )
     stop = threading.Event()
 

@@ -55,19 +55,8 @@ class Client:
 
     def form(self, path: str, fields: Mapping[str, str], files: Mapping[str, bytes]) -> Reply:
         """POST a multipart form."""
-        border = "submeter-sim-border"
-        parts = [
-            f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-            for name, value in fields.items()
-        ] + [
-            f'--{border}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}.bin"\r\n'.encode()
-            + b"Content-Type: application/octet-stream\r\n\r\n"
-            + content
-            + b"\r\n"
-            for name, content in files.items()
-        ]
-        body = b"".join(parts) + f"--{border}--\r\n".encode()
-        return self.send("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={border}"})
+        body, content_type = multipart(fields, files)
+        return self.send("POST", path, body, {"Content-Type": content_type})
 
     def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         """One call; raises what the socket or `http.client` raises."""
@@ -86,3 +75,21 @@ class Client:
                 response.close()
         finally:
             connection.close()
+
+
+def multipart(
+    fields: Mapping[str, str], files: Mapping[str, bytes], *, filename: str | None = None
+) -> tuple[bytes, str]:
+    """A form's body and its content type; each file is named after its field where no name is given."""
+    border = "submeter-sim-border"
+    parts = [
+        f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ] + [
+        f'--{border}\r\nContent-Disposition: form-data; name="{name}"; filename="{filename or name}"\r\n'.encode()
+        + b"Content-Type: application/octet-stream\r\n\r\n"
+        + content
+        + b"\r\n"
+        for name, content in files.items()
+    ]
+    return b"".join(parts) + f"--{border}--\r\n".encode(), f"multipart/form-data; boundary={border}"

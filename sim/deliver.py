@@ -26,6 +26,7 @@ from .settings import AbortBilling, Key
 from .state import State
 
 RESET_GRACE_S = 0.02
+NO_CONTENT = 204
 
 
 class Delivery:
@@ -61,7 +62,7 @@ class Delivery:
         packed = _packer(head.get("Content-Encoding", ""))
         body = answer.body if packed is None or manner.packed else packed(answer.body, True)
         length = manner.huge_bytes or len(body)
-        if not self.state.settings.json_chunked and not manner.chunked:
+        if answer.status != NO_CONTENT and not self.state.settings.json_chunked and not manner.chunked:
             head["Content-Length"] = str(length)
         self._complete()
         if manner.cut:
@@ -167,7 +168,8 @@ def headers(state: State, answer: Answer, key: Key, request_id: str, offered: st
     """The headers of an answer, as the real service names them; none that this server would add by itself."""
     head = HTTPHeaders()
     head["Date"] = formatdate(state.now(), usegmt=True)
-    head["Content-Type"] = answer.content_type
+    if answer.content_type:
+        head["Content-Type"] = answer.content_type
     head["Connection"] = "keep-alive"
     head["x-request-id"] = request_id
     head["openai-version"] = "2020-10-01"

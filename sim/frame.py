@@ -49,10 +49,18 @@ class Frame:
         """The event's bytes, blank line included."""
         data = self.text if self.payload is None else compact(self.payload)
         head = "" if self.event is None else f"event: {self.event}{line_end}"
-        return f"{head}data: {data}{line_end}{line_end}".encode()
+        return f"{head}data: {data}{line_end}{line_end}".encode(errors="backslashreplace")
 
 
 DONE = Frame(part=Part.DONE, payload=None, text="[DONE]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A file of a form."""
+
+    name: str
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +86,12 @@ class Request:
     """Chance that depends on the seed, the request and how often it came before."""
     echo: int = 0
     """How often this very request came before."""
-    files: Mapping[str, int] = field(default_factory=dict)
-    """Size in bytes of each uploaded file of a form."""
+    files: Mapping[str, Upload] = field(default_factory=dict)
+    """The files of a form by field; of several in one field all bytes, and the last name."""
+    any_model: bool = False
+    """Whether any name is taken for a model's."""
+    batch: bool = False
+    """Whether it is a line of a batch."""
 
     @property
     def streamed(self) -> bool:
@@ -103,6 +115,7 @@ class Answer:
     """The entry to be completed when this goes out; None: nothing is billed by it."""
 
 
+# A lone surrogate of a request that is repeated in its answer becomes the escape that it came as.
 def compact(value: Any) -> str:
     """JSON as streams carry it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -110,7 +123,7 @@ def compact(value: Any) -> str:
 
 def pretty(value: Any) -> bytes:
     """JSON as bodies carry it: two blanks of indent and a line end, as recorded of the real service."""
-    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
+    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode(errors="backslashreplace")
 
 
 def of_json(payload: Json, *, entry: int | None = None, status: int = 200) -> Answer:

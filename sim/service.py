@@ -14,9 +14,23 @@ from urllib.parse import parse_qsl, urlencode
 
 from tornado.httputil import HTTPFile, HTTPHeaders, parse_body_arguments
 
-from . import organization, usage_api, wire_audio, wire_chat, wire_images, wire_legacy, wire_responses, wire_vectors
+from . import (
+    organization,
+    usage_api,
+    wire_audio,
+    wire_batches,
+    wire_chat,
+    wire_files,
+    wire_images,
+    wire_items,
+    wire_legacy,
+    wire_realtime,
+    wire_responses,
+    wire_traces,
+    wire_vectors,
+)
 from .faults import Fault, FaultKind
-from .frame import Answer, Json, Refusal, Request
+from .frame import Answer, Json, Refusal, Request, Upload
 from .organization import api_key, bearer, check_admin, scope_of
 from .settings import Key
 from .spoil import refusal
@@ -26,11 +40,13 @@ from .words import chance
 
 Endpoint = Callable[[State, Request], Answer]
 
+ANY = "*"
+METHODS = ("GET", "POST", "DELETE")
 ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", r"/v1/chat/completions", wire_chat.create),
     ("GET", r"/v1/chat/completions", wire_chat.listing),
-    ("GET", r"/v1/chat/completions/[^/]+", wire_chat.retrieve),
-    ("POST", r"/v1/chat/completions/[^/]+", wire_chat.retrieve),
+    (ANY, r"/v1/chat/completions/[^/]+", wire_chat.retrieve),
+    ("GET", r"/v1/chat/completions/[^/]+/messages", wire_chat.messages_of),
     ("POST", r"/v1/completions", wire_legacy.create),
     ("POST", r"/v1/responses", wire_responses.create),
     ("POST", r"/v1/responses/input_tokens", wire_responses.input_tokens),
@@ -38,6 +54,32 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", r"/v1/responses/[^/]+", wire_responses.retrieve),
     ("POST", r"/v1/responses/[^/]+/cancel", wire_responses.cancel),
     ("DELETE", r"/v1/responses/[^/]+", wire_responses.delete),
+    ("GET", r"/v1/responses/[^/]+/input_items", wire_items.input_items),
+    ("POST", r"/v1/conversations", wire_items.create),
+    (ANY, r"/v1/conversations/[^/]+", wire_items.retrieve),
+    ("POST", r"/v1/conversations/[^/]+/items", wire_items.add),
+    ("GET", r"/v1/conversations/[^/]+/items", wire_items.listing),
+    (ANY, r"/v1/conversations/[^/]+/items/[^/]+", wire_items.one_item),
+    ("POST", r"/v1/files", wire_files.upload),
+    ("GET", r"/v1/files", wire_files.files),
+    (ANY, r"/v1/files/[^/]+", wire_files.file),
+    ("GET", r"/v1/files/[^/]+/content", wire_files.content),
+    ("POST", r"/v1/batches", wire_batches.create),
+    ("GET", r"/v1/batches", wire_batches.listing),
+    ("GET", r"/v1/batches/[^/]+", wire_batches.retrieve),
+    ("POST", r"/v1/batches/[^/]+/cancel", wire_batches.cancel),
+    ("POST", r"/v1/vector_stores", wire_files.create),
+    ("GET", r"/v1/vector_stores", wire_files.stores),
+    (ANY, r"/v1/vector_stores/[^/]+", wire_files.store),
+    ("POST", r"/v1/vector_stores/[^/]+/search", wire_files.search),
+    ("POST", r"/v1/vector_stores/[^/]+/files", wire_files.attach),
+    ("GET", r"/v1/vector_stores/[^/]+/files", wire_files.attached),
+    (ANY, r"/v1/vector_stores/[^/]+/files/[^/]+", wire_files.attached_one),
+    ("POST", r"/v1/vector_stores/[^/]+/file_batches", wire_files.attach_many),
+    ("GET", r"/v1/vector_stores/[^/]+/file_batches/[^/]+", wire_files.file_batch),
+    ("GET", r"/v1/vector_stores/[^/]+/file_batches/[^/]+/files", wire_files.attached),
+    ("POST", r"/v1/realtime/client_secrets", wire_realtime.client_secret),
+    ("POST", r"/v1/traces/ingest", wire_traces.ingest),
     ("POST", r"/v1/decisions", wire_responses.decision),
     ("POST", r"/v1/embeddings", wire_vectors.embed),
     ("POST", r"/v1/moderations", wire_vectors.moderate),
@@ -111,7 +153,7 @@ def _endpoint(method: str, path: str) -> Endpoint:
     for wanted, pattern, endpoint in ROUTES:
         if re.fullmatch(pattern, path):
             known = True
-            if wanted == method:
+            if wanted == method or (wanted == ANY and method in METHODS):
                 return endpoint
     if known:
         raise Refusal(405, f"Not allowed to {method} on {path} (HINT: Perhaps you meant to use another method?)")
@@ -120,14 +162,15 @@ def _endpoint(method: str, path: str) -> Endpoint:
 
 def _read(state: State, received: Received, path: str, key: Key) -> Request:
     content_type = received.headers.get("content-type", "")
-    files: dict[str, int] = {}
+    files: dict[str, Upload] = {}
     if received.method != "POST" or not received.raw:
         body: Json = {}
     elif content_type.startswith("multipart/form-data"):
         body, files = _form(content_type, received.raw)
     else:
         body = _json(received.raw)
-    echo = state.repetition(path, received.raw)
+    asked = _asked(received.raw, body)
+    echo = state.repetition(path, asked)
     return Request(
         method=received.method,
         target=received.target,
@@ -139,10 +182,19 @@ def _read(state: State, received: Received, path: str, key: Key) -> Request:
         at=received.at,
         request_id=received.request_id,
         key=key,
-        rng=chance(state.settings.seed, path, received.raw.hex(), echo),
+        rng=chance(state.settings.seed, path, asked.hex(), echo),
         echo=echo,
         files=files,
+        any_model=state.settings.any_model,
     )
+
+
+def _asked(raw: bytes, body: Json) -> bytes:
+    """What decides the counts: how a stream is to be shown costs nothing, so it is left out of that."""
+    if body.get("stream") is not True:
+        return raw
+    kept = {name: value for name, value in body.items() if name != "stream_options"}
+    return json.dumps(kept, sort_keys=True).encode()
 
 
 def _json(raw: bytes) -> Json:
@@ -160,7 +212,7 @@ def _json(raw: bytes) -> Json:
     return body
 
 
-def _form(content_type: str, raw: bytes) -> tuple[Json, dict[str, int]]:
+def _form(content_type: str, raw: bytes) -> tuple[Json, dict[str, Upload]]:
     arguments: dict[str, list[bytes]] = {}
     files: dict[str, list[HTTPFile]] = {}
     try:
@@ -172,4 +224,7 @@ def _form(content_type: str, raw: bytes) -> tuple[Json, dict[str, int]]:
     for name, values in arguments.items():
         texts = [value.decode("utf-8", "replace") for value in values]
         body[name.removesuffix("[]")] = texts if name.endswith("[]") else texts[-1]
-    return body, {name.removesuffix("[]"): sum(len(one.body) for one in many) for name, many in files.items()}
+    return body, {
+        name.removesuffix("[]"): Upload(name=many[-1].filename, content=b"".join(one.body for one in many))
+        for name, many in files.items()
+    }

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from .script import Scripted
+
 USAGE_SCOPE = "api.usage.read"
 MANAGEMENT_SCOPE = "api.management.read"
 
@@ -73,7 +75,13 @@ class Settings:
     refuse_future_end: bool = False
     """Whether an `end_time` in the future is refused (seen by one client of the real service)."""
 
+    any_model: bool = False
+    """Whether a model that is not listed is served all the same, under the name that was asked for."""
+    script: Sequence[Scripted] = ()
+    """Answers that are given instead of the simulator's own."""
     aborts: AbortBilling = AbortBilling.FULL
+    warm_ups_billed: bool = False
+    """Whether a socket's `response.create` that generates nothing is billed. Not documented by the provider."""
     silent_cached: float = 0.2
     """Share of the chat usages that leave out `prompt_tokens_details`, as a fifth of the recorded ones do."""
     obfuscation: bool = True

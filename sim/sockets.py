@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from tornado.web import Application
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from . import wire_realtime, wire_responses
+from . import response_body, wire_realtime, wire_responses
 from .books import State as EntryState
 from .faults import FaultKind, FaultPlan
 from .frame import Frame, Json, Part, Refusal, Request, compact, of_frames
@@ -61,6 +61,8 @@ class _Socket(WebSocketHandler):
         self.request_id = house.state.next_request_id()
         self.key = NOBODY
         self.gone = False
+        self.answered: set[str] = set()
+        """Ids of the responses of this socket, which the next one may follow without their being stored."""
         self.opened: set[_Socket] = self.application.settings["opened"]
 
     def set_default_headers(self) -> None:
@@ -124,6 +126,7 @@ class _Socket(WebSocketHandler):
             at=state.now(),
             request_id=self.request_id,
             key=self.key,
+            any_model=state.settings.any_model,
             rng=chance(state.settings.seed, self.request.path, raw.hex(), echo),
             echo=echo,
         )
@@ -220,8 +223,9 @@ class ResponsesSocket(_Socket):
         lane.steer = None
         state = self.house.state
         request = self.read(raw, body)
-        response, said, entry = wire_responses.decide(state, request)
-        frames = wire_responses.events(response, said)
+        response, said, entry = wire_responses.decide(state, request, self.answered)
+        self.answered.add(response["id"])
+        frames = response_body.events(response, said)
         if body.get("generate") is False:
             await self._warm(response, entry, extra)
             return {}
@@ -234,7 +238,7 @@ class ResponsesSocket(_Socket):
             share = sent / (sent + len(left))
             closed = state.books.break_off(entry, state.now(), EntryState.COMPLETED, billed=True, share=share)
             ended = {**response, "status": "incomplete", "completed_at": None}
-            ended |= {"incomplete_details": {"reason": "steered"}, "usage": wire_responses.usage_of(closed.counts)}
+            ended |= {"incomplete_details": {"reason": "steered"}, "usage": response_body.usage_of(closed.counts)}
             payload = {"type": "response.incomplete", "sequence_number": sent, "response": ended}
             return [Frame(part=Part.TERMINAL, payload=payload)]
 
@@ -242,12 +246,14 @@ class ResponsesSocket(_Socket):
         return {} if self.gone else steered
 
     async def _warm(self, response: Json, entry: int, extra: Json) -> None:
-        """A warm-up generates nothing. Whether the real one bills it is not documented; here it does not."""
+        """A warm-up generates nothing, and tells what it read. Whether the real one bills that is a switch."""
         state = self.house.state
-        state.books.break_off(entry, state.now(), EntryState.COMPLETED, billed=False)
-        created = wire_responses.snapshot(response, "in_progress")
+        billed = state.settings.warm_ups_billed
+        closed = state.books.break_off(entry, state.now(), EntryState.COMPLETED, billed=billed, share=0.0)
+        created = response_body.snapshot(response, "in_progress")
         await self.say({"type": "response.created", "sequence_number": 0, "response": created, **extra})
-        done = wire_responses.snapshot(response, "completed")
+        done = response_body.snapshot(response, "completed")
+        done |= {"completed_at": int(state.now()), "usage": response_body.usage_of(closed.counts)}
         await self.say({"type": "response.completed", "sequence_number": 1, "response": done, **extra})
 
     async def _refuse(self, refused: Refusal, extra: Json) -> None:

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .books import Books, Entry, Line
 from .counts import Counts
 from .frame import Frame, Json, Request
 from .models import Model
+from .script import Script
 from .settings import Key, Settings
 from .words import chance, hexadecimal
 
 STORED_MAX = 10_000
 """Stored responses and chat completions kept of each kind; the oldest go first."""
+
+KEPT_MAX = 1_000
+"""Other objects kept of each kind: files, conversations, batches ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +35,28 @@ class Stored:
     """As it is when completed."""
     frames: tuple[Frame, ...] = ()
     """The events of its stream, for a resumed one."""
+    items: tuple[Json, ...] = ()
+    """A response's input, as items."""
     entry: int
     started_at: float
     ready_at: float
     """When it is done, by the given clock; later than `started_at` only in the background."""
     cancelled: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Kept:
+    """An object that is made, read, changed and deleted by clients and costs nothing."""
+
+    body: Json
+    items: list[Json] = field(default_factory=list)
+    """What is in it, as objects of their own: a conversation's items, a vector store's files."""
+    content: bytes = b""
+    """A file's bytes."""
+    entries: tuple[int, ...] = ()
+    """A batch's calls in the books."""
+    ready_at: float = 0.0
+    """When a batch is done, by the given clock."""
 
 
 class State:
@@ -46,6 +67,11 @@ class State:
         self.books = Books(self.bill)
         self.responses: OrderedDict[str, Stored] = OrderedDict()
         self.chats: OrderedDict[str, Stored] = OrderedDict()
+        self.script = Script(settings.script)
+        self.minted: dict[str, Key] = {}
+        """Short-lived secrets, each with the key that made it: its calls are that key's."""
+        self.shelves: defaultdict[str, OrderedDict[str, Kept]] = defaultdict(OrderedDict)
+        """Everything else that can be made and read again, by its kind: files, conversations, vector stores ..."""
         self._seen: Counter[bytes] = Counter()
         self._calls = 0
         self._lock = threading.Lock()
@@ -55,8 +81,8 @@ class State:
         return self.settings.now()
 
     def key_of(self, secret: str) -> Key | None:
-        """The configured key with this secret."""
-        return next((key for key in self.settings.keys if key.secret == secret), None)
+        """The configured key with this secret, or the one that minted it."""
+        return next((key for key in self.settings.keys if key.secret == secret), self.minted.get(secret))
 
     def next_request_id(self) -> str:
         """`req_` and 32 hexadecimal digits, never twice."""
@@ -105,6 +131,7 @@ class State:
                 model=model.billed_as,
                 request_model=asked if isinstance(asked, str) else None,
                 served_model=model.name,
+                batch=request.batch,
                 service_tier=service_tier,
                 counts=counts,
                 cached_silent=cached_silent,

@@ -6,14 +6,15 @@ error of one call cannot hide behind another. Nothing here writes books or bytes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
 from .counts import Counts
 from .frame import Refusal, Request
 from .models import Kind, Model, find
-from .words import tokens, weight
+from .wanted import PLAIN, Wanted
+from .words import split, tokens, weight
 
 CACHE_BLOCK = 128
 """Prompts are cached in blocks of this many tokens, from 1,024 on."""
@@ -21,12 +22,42 @@ TIERS = {"flex": "flex", "priority": "priority", "fast": "priority", "scale": "s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """A function that is called."""
+
+    name: str
+    pieces: tuple[str, ...]
+    """Its arguments, one output token each."""
+    custom: bool = False
+    """Whether it takes any text instead of arguments in JSON."""
+    namespace: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Its arguments."""
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One choice of an answer."""
+
+    pieces: tuple[str, ...] = ()
+    """Its text, one output token each."""
+    calls: tuple[Called, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Its text."""
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Talk:
     """An answer in pieces, and its counts."""
 
     counts: Counts
-    choices: tuple[tuple[str, ...], ...]
-    """The pieces of each choice, one output token each."""
+    choices: tuple[Said, ...]
     cut: bool
     """Whether the caller's limit ended it."""
 
@@ -36,7 +67,7 @@ def model_of(request: Request, *kinds: Kind, default: str | None = None, status:
     name = request.body.get("model", default)
     if not isinstance(name, str) or not name:
         raise Refusal(400, "you must provide a model parameter")
-    model = find(name)
+    model = find(name, any_model=request.any_model)
     if model is None:
         message = f"The model `{name}` does not exist or you do not have access to it."
         raise Refusal(status, message, code="model_not_found", param="model" if status == 400 else None)
@@ -59,7 +90,15 @@ def tier_of(request: Request) -> str:
 
 
 def talk(
-    rng: Random, model: Model, prompt: Any, *, choices: int, output_max: int | None, words_max: int, echo: int
+    rng: Random,
+    model: Model,
+    prompt: Any,
+    *,
+    choices: int,
+    output_max: int | None,
+    words_max: int,
+    echo: int,
+    wanted: Wanted = PLAIN,
 ) -> Talk:
     """Decide an answer; `echo` is how often this very request came before (from the second on it may be cached)."""
     text = weight(prompt) + 4 + rng.choice((rng.randint(3, 97), rng.randint(101, 997), rng.randint(1200, 5200)))
@@ -70,29 +109,61 @@ def talk(
     if model.caches and text >= 1024 and (echo or rng.random() < 0.5):
         cached = rng.randint(8, text // CACHE_BLOCK) * CACHE_BLOCK
     written = (text - cached) - rng.randint(1, 9) if model.writes_cache and text - cached >= 1024 else 0
-    pieces: list[tuple[str, ...]] = []
-    reasoning = 0
+    answers: list[Said] = []
+    written_tokens = reasoning = 0
     cut = False
     for _ in range(choices):
         thought = rng.choice((0, 64, 128, 192, 448)) + rng.randint(0, 9) if model.reasons else 0
-        said = rng.randint(min(3, words_max), words_max)
-        if output_max is not None and thought + said > output_max:
+        said = _said(rng, wanted, words_max)
+        length = len(said.pieces) + sum(len(call.pieces) for call in said.calls)
+        if output_max is not None and thought + length > output_max:
             cut = True
             thought = min(thought, output_max)
-            said = output_max - thought
+            length = output_max - thought
+            said = _shortened(said, length)
         reasoning += thought
-        pieces.append(tuple(tokens(rng, said)))
+        written_tokens += length
+        answers.append(said)
     counts = Counts(
         input_text=text - cached - written,
         cached_text=cached,
         cache_write=written,
         input_image=image_tokens,
         input_audio=audio_tokens,
-        output_text=sum(len(choice) for choice in pieces) + reasoning,
+        output_text=written_tokens + reasoning,
         reasoning=reasoning,
         requests=1,
     )
-    return Talk(counts=counts, choices=tuple(pieces), cut=cut)
+    return Talk(counts=counts, choices=tuple(answers), cut=cut)
+
+
+def _said(rng: Random, wanted: Wanted, words_max: int) -> Said:
+    """One choice, before any limit."""
+    calls = tuple(
+        Called(name=call.name, pieces=split(call.text), custom=call.custom, namespace=call.namespace)
+        for call in wanted.calls
+    )
+    if wanted.text is not None:
+        pieces = split(wanted.text)
+    elif calls:
+        pieces = ()
+    else:
+        pieces = tuple(tokens(rng, rng.randint(min(3, words_max), words_max)))
+    text = "".join(pieces)
+    ends = [at for at in (text.find(stop) for stop in wanted.stops) if at >= 0]
+    return Said(pieces=split(text[: min(ends)]) if ends else pieces, calls=calls)
+
+
+def _shortened(said: Said, length: int) -> Said:
+    """What of a choice fits into this many tokens; a call of which nothing fits is not made."""
+    pieces = said.pieces[:length]
+    left = length - len(pieces)
+    calls: list[Called] = []
+    for call in said.calls:
+        if left > 0:
+            calls.append(replace(call, pieces=call.pieces[:left]))
+        left -= len(call.pieces)
+    return Said(pieces=pieces, calls=tuple(calls))
 
 
 def modal(prompt: Any) -> tuple[int, int]:

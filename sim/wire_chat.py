@@ -10,10 +10,19 @@ from typing import Any
 
 from .counts import Counts
 from .frame import DONE, Answer, Frame, Json, Part, Refusal, Request, of_frames, of_json
+from .logprobs import logprobs, top_of
 from .models import Kind
+from .shelf import page, part
 from .state import State, Stored
-from .talk import Talk, limit_of, model_of, number_of, talk, tier_of
+from .talk import Called, Said, Talk, limit_of, model_of, number_of, talk, tier_of
+from .wanted import of_chat
 from .words import chance, identifier
+
+KEPT = (
+    *("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed"),
+    *("tools", "tool_choice", "response_format"),
+)
+"""What a stored completion repeats of its request."""
 
 
 def create(state: State, request: Request) -> Answer:
@@ -23,6 +32,7 @@ def create(state: State, request: Request) -> Answer:
     if not isinstance(messages, list) or not messages:
         raise Refusal(400, "Invalid 'messages': expected a non-empty array.", param="messages")
     usage_asked = asks_usage(request)
+    top = _top(request)
     said = talk(
         request.rng,
         model,
@@ -31,6 +41,7 @@ def create(state: State, request: Request) -> Answer:
         output_max=limit_of(request, "max_completion_tokens", "max_tokens"),
         words_max=state.settings.words_max,
         echo=request.echo,
+        wanted=of_chat(state, request),
     )
     silent = request.rng.random() < state.settings.silent_cached
     tier = tier_of(request)
@@ -46,20 +57,21 @@ def create(state: State, request: Request) -> Answer:
     )
     usage = usage_of(said.counts, silent=silent)
     head = {"id": entry.response_id, "created": int(request.at), "model": model.name, "service_tier": tier}
-    tool = _tool(request)
     body: Json = {
         "id": head["id"],
         "object": "chat.completion",
         "created": head["created"],
         "model": head["model"],
-        "choices": [_choice(index, pieces, said, tool, request) for index, pieces in enumerate(said.choices)],
+        "choices": [_choice(index, one, said.cut, top, request) for index, one in enumerate(said.choices)],
         "usage": usage,
         "service_tier": tier,
         "system_fingerprint": "fp_sim0000001",
     }
     if request.body.get("store") is True:
-        kept = {**body, "metadata": request.body.get("metadata") or {}}
-        stored = Stored(body=kept, entry=entry.number, started_at=request.at, ready_at=request.at)
+        kept = {**body, "request_id": request.request_id, "input_user": request.body.get("user")}
+        kept |= {name: request.body.get(name) for name in KEPT} | {"metadata": request.body.get("metadata") or {}}
+        asked = tuple({"id": f"{head['id']}-{at}", **one} for at, one in enumerate(messages) if isinstance(one, dict))
+        stored = Stored(body=kept, items=asked, entry=entry.number, started_at=request.at, ready_at=request.at)
         state.store(state.chats, str(entry.response_id), stored)
     if not request.streamed:
         return of_json(body, entry=entry.number)
@@ -113,44 +125,58 @@ def listing(state: State, request: Request) -> Answer:
     return of_json({"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": False})
 
 
+def messages_of(state: State, request: Request) -> Answer:
+    """GET /v1/chat/completions/{id}/messages: what was asked."""
+    stored = state.chats.get(part(request, 2))
+    if stored is None:
+        raise Refusal(404, f"Completion {part(request, 2)} not found", code="not_found")
+    return page(stored.items, request, newest_first=False)
+
+
 def retrieve(state: State, request: Request) -> Answer:
-    """GET /v1/chat/completions/{id}; POST there changes the metadata and tells the same usage again."""
+    """GET /v1/chat/completions/{id}; POST changes the metadata and tells the same usage again, DELETE forgets it."""
     identifier_ = request.path.rsplit("/", 1)[-1]
     stored = state.chats.get(identifier_)
     if stored is None:
         raise Refusal(404, f"Completion {identifier_} not found", code="not_found")
+    if request.method == "DELETE":
+        del state.chats[identifier_]
+        return of_json({"id": identifier_, "object": "chat.completion.deleted", "deleted": True})
     if request.method == "POST":
         stored.body["metadata"] = request.body.get("metadata") or {}
     return of_json(stored.body)
 
 
-def _tool(request: Request) -> Json | None:
-    """The function that shall be called: where the caller insists, or on a toss where it may be."""
-    given = request.body.get("tools")
-    listed = given if isinstance(given, list) else []
-    tools = [tool for tool in listed if isinstance(tool, dict) and isinstance(tool.get("function"), dict)]
-    choice = request.body.get("tool_choice", "auto")
-    if not tools or choice == "none":
-        return None
-    messages = request.body["messages"]
-    answered = isinstance(messages[-1], dict) and messages[-1].get("role") == "tool"
-    if choice == "auto" and (answered or request.rng.random() < 0.5):
-        return None
-    insisted = choice.get("function") if isinstance(choice, dict) else None
-    named = (insisted if isinstance(insisted, dict) else tools[0]["function"]).get("name")
-    return {"id": identifier(request.rng, "call_", 24), "name": named}
+def _top(request: Request) -> int | None:
+    """How many alternatives the probabilities of each token have; None: no probabilities are told."""
+    wanted = request.body.get("logprobs") is True
+    if request.body.get("top_logprobs") is not None and not wanted:
+        message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
+        raise Refusal(400, message, param="top_logprobs")
+    return top_of(request) if wanted else None
 
 
-def _choice(index: int, pieces: tuple[str, ...], said: Talk, tool: Json | None, request: Request) -> Json:
-    message: Json = {"role": "assistant", "content": "".join(pieces), "refusal": None, "annotations": []}
-    finish = "length" if said.cut else "stop"
-    if tool is not None:
-        message["content"] = None
-        message["tool_calls"] = [
-            {"id": tool["id"], "type": "function", "function": {"name": tool["name"], "arguments": "{}"}}
-        ]
+def _choice(index: int, said: Said, cut: bool, top: int | None, request: Request) -> Json:
+    content = said.text if said.pieces or not said.calls else None
+    message: Json = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+    finish = "stop"
+    if said.calls and "functions" in request.body and "tools" not in request.body:
+        message["function_call"] = {"name": said.calls[0].name, "arguments": said.calls[0].text}
+        finish = "function_call"
+    elif said.calls:
+        message["tool_calls"] = [_called(call, request) for call in said.calls]
         finish = "tool_calls"
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
+    told = None
+    if top is not None and said.pieces:
+        told = {"content": logprobs(said.pieces, top, chance("logprobs", request.request_id, index)), "refusal": None}
+    return {"index": index, "message": message, "logprobs": told, "finish_reason": "length" if cut else finish}
+
+
+def _called(call: Called, request: Request) -> Json:
+    name = identifier(request.rng, "call_", 24)
+    if call.custom:
+        return {"id": name, "type": "custom", "custom": {"name": call.name, "input": call.text}}
+    return {"id": name, "type": "function", "function": {"name": call.name, "arguments": call.text}}
 
 
 def _chunks(head: Json, choices: list[Json], said: Talk, usage: Json | None, padded: Request | None) -> list[Frame]:
@@ -173,20 +199,28 @@ def _chunks(head: Json, choices: list[Json], said: Talk, usage: Json | None, pad
             payload["obfuscation"] = identifier(rng, "", rng.randint(1, 14))
         return Frame(part=part, payload=payload)
 
-    def delta(index: int, value: Json, finish: str | None = None) -> list[Json]:
-        return [{"index": index, "delta": value, "logprobs": None, "finish_reason": finish}]
+    def delta(index: int, value: Json, finish: str | None = None, told: Json | None = None) -> list[Json]:
+        return [{"index": index, "delta": value, "logprobs": told, "finish_reason": finish}]
 
     frames: list[Frame] = []
-    for index, (choice, pieces) in enumerate(zip(choices, said.choices, strict=True)):
-        calls = choice["message"].get("tool_calls")
-        if calls:
-            opening = [{"index": 0, **calls[0], "function": {**calls[0]["function"], "arguments": ""}}]
-            frames.append(frame(delta(index, {"role": "assistant", "content": None, "tool_calls": opening})))
-            arguments = [{"index": 0, "function": {"arguments": "{}"}}]
-            frames.append(frame(delta(index, {"tool_calls": arguments})))
-        else:
-            frames.append(frame(delta(index, {"role": "assistant", "content": "", "refusal": None})))
-            frames += [frame(delta(index, {"content": piece})) for piece in pieces]
+    for index, (choice, one) in enumerate(zip(choices, said.choices, strict=True)):
+        message = choice["message"]
+        opening = {"role": "assistant", "content": None if message["content"] is None else "", "refusal": None}
+        frames.append(frame(delta(index, opening)))
+        told = choice["logprobs"]["content"] if choice["logprobs"] else None
+        for number, piece in enumerate(one.pieces):
+            probable = {"content": [told[number]], "refusal": None} if told else None
+            frames.append(frame(delta(index, {"content": piece}, told=probable)))
+        if "function_call" in message:
+            call = one.calls[0]
+            frames.append(frame(delta(index, {"function_call": {"name": call.name, "arguments": ""}})))
+            frames += [frame(delta(index, {"function_call": {"arguments": piece}})) for piece in call.pieces]
+        for number, (shown, call) in enumerate(zip(message.get("tool_calls", []), one.calls, strict=False)):
+            kind, field = ("custom", "input") if call.custom else ("function", "arguments")
+            begun = {"index": number, **shown, kind: {"name": call.name, field: ""}}
+            frames.append(frame(delta(index, {"tool_calls": [begun]})))
+            for piece in call.pieces:
+                frames.append(frame(delta(index, {"tool_calls": [{"index": number, kind: {field: piece}}]})))
         frames.append(frame(delta(index, {}, choice["finish_reason"])))
     if usage is not None:
         frames.append(frame([], Part.USAGE))

@@ -5,12 +5,16 @@ Nothing of chat's newer fields may appear here: clients of this endpoint are old
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .frame import DONE, Answer, Frame, Json, Part, Request, of_frames, of_json
+from .logprobs import logprobs, top_of
 from .models import Kind
 from .state import State
 from .talk import limit_of, model_of, number_of, talk
+from .wanted import of_legacy
 from .wire_chat import asks_usage
-from .words import identifier
+from .words import chance, identifier
 
 
 def create(state: State, request: Request) -> Answer:
@@ -26,7 +30,9 @@ def create(state: State, request: Request) -> Answer:
         output_max=16 if limit is None else limit,
         words_max=state.settings.words_max,
         echo=request.echo,
+        wanted=of_legacy(state, request),
     )
+    top = top_of(request, "logprobs") if request.body.get("logprobs") is not None else None
     entry = state.open_entry(
         request,
         model=model,
@@ -43,16 +49,16 @@ def create(state: State, request: Request) -> Answer:
     head: Json = {"id": entry.response_id, "object": "text_completion", "created": int(request.at)}
     finish = "length" if said.cut else "stop"
     if not request.streamed:
-        choices = [_choice("".join(pieces), index, finish) for index, pieces in enumerate(said.choices)]
+        choices = [_choice(one.pieces, index, finish, top, request) for index, one in enumerate(said.choices)]
         return of_json({**head, "model": model.name, "choices": choices, "usage": usage}, entry=entry.number)
     nothing: Json = {"usage": None} if usage_asked else {}
     frames = [
         Frame(
             part=Part.CONTENT,
-            payload={**head, "choices": [_choice(text, index, end)], "model": model.name, **nothing},
+            payload={**head, "choices": [_choice(pieces, index, end, top, request)], "model": model.name, **nothing},
         )
-        for index, pieces in enumerate(said.choices)
-        for text, end in [*((piece, None) for piece in pieces), ("", finish)]
+        for index, one in enumerate(said.choices)
+        for pieces, end in [*(((piece,), None) for piece in one.pieces), ((), finish)]
     ]
     if usage_asked:
         payload = {**head, "model": model.name, "usage": usage, "choices": []}
@@ -60,5 +66,14 @@ def create(state: State, request: Request) -> Answer:
     return of_frames([*frames, DONE], entry=entry.number)
 
 
-def _choice(text: str, index: int, finish: str | None) -> Json:
-    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish}
+def _choice(pieces: Sequence[str], index: int, finish: str | None, top: int | None, request: Request) -> Json:
+    told: Json | None = None
+    if top is not None and pieces:
+        listed = logprobs(pieces, top, chance("logprobs", request.request_id, index))
+        told = {
+            "tokens": list(pieces),
+            "token_logprobs": [one["logprob"] for one in listed],
+            "top_logprobs": [{each["token"]: each["logprob"] for each in one["top_logprobs"]} for one in listed],
+            "text_offset": [sum(map(len, pieces[:number])) for number in range(len(pieces))],
+        }
+    return {"text": "".join(pieces), "index": index, "logprobs": told, "finish_reason": finish}

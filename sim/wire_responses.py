@@ -1,20 +1,21 @@
-"""Responses on the wire: JSON, events, background work, stored ones and input token counts.
+"""Responses on the wire: made, in the background too, read again, cancelled, deleted; and input token counts.
 
-A response is one object; its stream is a list of events around snapshots of it, numbered from zero, ended by exactly
-one terminal event and no `[DONE]`. Counts are decided and in the books before any of this is built.
+Counts are decided and in the books before an answer is built. How a response looks is in `response_body`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container
 from dataclasses import replace
 
-from .counts import Counts
-from .frame import Answer, Frame, Json, Part, Refusal, Request, of_frames, of_json
+from .frame import Answer, Json, Refusal, Request, of_frames, of_json
 from .models import Kind
+from .response_body import completed, echo_of, events, snapshot, usage_of
 from .state import State, Stored
 from .talk import Talk, limit_of, model_of, talk, tier_of
-from .words import chance, hexadecimal, identifier, weight
+from .wanted import of_response
+from .wire_items import conversation_of, items_of
+from .words import chance, hexadecimal, weight
 
 WEB_SEARCH = ("web_search", "web_search_preview", "web_search_2025_08_26")
 
@@ -28,7 +29,14 @@ def create(state: State, request: Request) -> Answer:
     frames = events(body, said, background=background, padded=_padded(state, request))
     ready_at = request.at + (state.settings.background_s if background else 0.0)
     if request.body.get("store") is not False:
-        stored = Stored(body=body, frames=tuple(frames), entry=entry_number, started_at=request.at, ready_at=ready_at)
+        stored = Stored(
+            body=body,
+            frames=tuple(frames),
+            items=tuple(items_of(request.body.get("input"), chance("input", body["id"]))),
+            entry=entry_number,
+            started_at=request.at,
+            ready_at=ready_at,
+        )
         state.store(state.responses, body["id"], stored)
     if background and not request.streamed:
         # Its lines are posted at once, with the instant at which it will be done: nobody has to ask for it.
@@ -39,10 +47,18 @@ def create(state: State, request: Request) -> Answer:
     return of_json(body, entry=entry_number)
 
 
-def decide(state: State, request: Request) -> tuple[Json, Talk, int]:
-    """The completed response object, what was said, and the number of its entry."""
+def decide(state: State, request: Request, also: Container[str] = ()) -> tuple[Json, Talk, int]:
+    """The completed response object, what was said, and the number of its entry.
+
+    `also` are the responses that it may follow besides the stored ones: those of the same socket.
+    """
     model = model_of(request, Kind.CHAT, status=400)
-    prompt = [request.body.get("input"), request.body.get("instructions"), request.body.get("tools")]
+    echoed = echo_of(request)
+    before = _before(state, request, also)
+    conversation = conversation_of(state, request)
+    known = conversation.items if conversation is not None else before
+    prompt = [request.body.get("input"), request.body.get("instructions"), request.body.get("tools"), known]
+    wanted = of_response(state, request)
     said = talk(
         request.rng,
         model,
@@ -51,6 +67,7 @@ def decide(state: State, request: Request) -> tuple[Json, Talk, int]:
         output_max=limit_of(request, "max_output_tokens"),
         words_max=state.settings.words_max,
         echo=request.echo,
+        wanted=wanted,
     )
     tier = tier_of(request)
     entry = state.open_entry(
@@ -62,68 +79,26 @@ def decide(state: State, request: Request) -> tuple[Json, Talk, int]:
         service_tier=tier,
         background=request.body.get("background") is True,
     )
-    searches = request.rng.randint(1, 3) if _searches(request) else 0
+    searches = request.rng.randint(1, 3) if _searches(request) and not wanted.told else 0
     if searches:
         state.post_tool(entry, "web_search_calls", searches, request.at)
-    return _body(request, model.name, said, str(entry.response_id), tier, searches), said, entry.number
+    name = str(entry.response_id)
+    body = completed(request, echoed, model.name, said, name, tier, searches)
+    if conversation is not None:
+        conversation.items += [*items_of(request.body.get("input"), chance("input", name)), *body["output"]]
+    return body, said, entry.number
 
 
-def usage_of(counts: Counts, *, cache_write: bool = True) -> Json:
-    """The usage object of a response."""
-    details = {"cached_tokens": counts.cached_tokens}
-    if cache_write:
-        details["cache_write_tokens"] = counts.cache_write
-    return {
-        "input_tokens": counts.input_tokens,
-        "input_tokens_details": details,
-        "output_tokens": counts.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": counts.reasoning},
-        "total_tokens": counts.total_tokens,
-    }
-
-
-def snapshot(body: Json, status: str) -> Json:
-    """The same response before it is done: no output, no usage."""
-    return {**body, "status": status, "completed_at": None, "output": [], "usage": None, "incomplete_details": None}
-
-
-def events(body: Json, said: Talk, *, background: bool = False, padded: bool = True) -> list[Frame]:
-    """The whole stream of a response."""
-    rng = chance("pad", body["id"])
-    item, content = body["output"][-1], body["output"][-1]["content"][0]
-    place = {"item_id": item["id"], "output_index": len(body["output"]) - 1, "content_index": 0}
-    text = content["text"]
-    listed: list[tuple[str, Json]] = []
-    if background:
-        listed.append(("response.queued", {"response": snapshot(body, "queued")}))
-    listed.append(("response.created", {"response": snapshot(body, "in_progress")}))
-    listed.append(("response.in_progress", {"response": snapshot(body, "in_progress")}))
-    for index, done in enumerate(body["output"][:-1]):
-        listed.append(("response.output_item.added", {"output_index": index, "item": {**done, "summary": []}}))
-        listed.append(("response.output_item.done", {"output_index": index, "item": done}))
-    begun = {**item, "status": "in_progress", "content": []}
-    listed.append(("response.output_item.added", {"output_index": place["output_index"], "item": begun}))
-    listed.append(("response.content_part.added", {**place, "part": {**content, "text": ""}}))
-    for piece in said.choices[0]:
-        pad = {"obfuscation": identifier(rng, "", rng.randint(1, 16))} if padded else {}
-        listed.append(("response.output_text.delta", {**place, "delta": piece, "logprobs": [], **pad}))
-    listed.append(("response.output_text.done", {**place, "text": text, "logprobs": []}))
-    listed.append(("response.content_part.done", {**place, "part": content}))
-    listed.append(("response.output_item.done", {"output_index": place["output_index"], "item": item}))
-    listed.append((f"response.{body['status']}", {"response": body}))
-    return numbered(listed)
-
-
-def numbered(listed: Sequence[tuple[str, Json]]) -> list[Frame]:
-    """Frames with their sequence numbers; the last is the terminal one."""
-    return [
-        Frame(
-            part=Part.TERMINAL if number == len(listed) - 1 else Part.CONTENT,
-            event=name,
-            payload={"type": name, "sequence_number": number, **payload},
-        )
-        for number, (name, payload) in enumerate(listed)
-    ]
+def _before(state: State, request: Request, also: Container[str]) -> list[Json]:
+    """What the response that this one follows was asked and said; refused where there is no such response."""
+    name = request.body.get("previous_response_id")
+    if name is None:
+        return []
+    stored = state.responses.get(name)
+    if stored is None and name not in also:
+        message = f"Previous response with id '{name}' not found."
+        raise Refusal(400, message, param="previous_response_id", code="previous_response_not_found")
+    return [] if stored is None else [*stored.items, *stored.body["output"]]
 
 
 def retrieve(state: State, request: Request) -> Answer:
@@ -187,7 +162,7 @@ def decision(state: State, request: Request) -> Answer:
     prompt = [request.body.get("input"), request.body.get("questions")]
     said = talk(request.rng, model, prompt, choices=1, output_max=None, words_max=4, echo=request.echo)
     entry = state.open_entry(request, model=model, usage_endpoint="decisions", counts=said.counts)
-    answers = [{"answer": "".join(said.choices[0])}]
+    answers = [{"answer": said.choices[0].text}]
     return of_json({"model": model.name, "answers": answers, "usage": usage_of(said.counts)}, entry=entry.number)
 
 
@@ -216,52 +191,3 @@ def _padded(state: State, request: Request) -> bool:
     options = request.body.get("stream_options")
     wanted = options.get("include_obfuscation") if isinstance(options, dict) else None
     return state.settings.obfuscation and wanted is not False
-
-
-def _body(request: Request, model: str, said: Talk, name: str, tier: str, searches: int) -> Json:
-    rng = chance("items", name)
-    none = {"text_tokens": 0, "image_tokens": 0}
-    status = "incomplete" if said.cut else "completed"
-    content = {"type": "output_text", "annotations": [], "logprobs": [], "text": "".join(said.choices[0])}
-    message = {"id": hexadecimal(rng, "msg_", 50), "type": "message", "status": status, "content": [content]}
-    output: list[Json] = [{**message, "role": "assistant"}]
-    if said.counts.reasoning:
-        output.insert(0, {"id": hexadecimal(rng, "rs_", 50), "type": "reasoning", "content": [], "summary": []})
-    return {
-        "id": name,
-        "object": "response",
-        "created_at": int(request.at),
-        "status": status,
-        "background": request.body.get("background") is True,
-        "completed_at": int(request.at) if status == "completed" else None,
-        "error": None,
-        "incomplete_details": {"reason": "max_output_tokens"} if said.cut else None,
-        "instructions": request.body.get("instructions"),
-        "max_output_tokens": request.body.get("max_output_tokens"),
-        "model": model,
-        "output": output,
-        "parallel_tool_calls": True,
-        "previous_response_id": request.body.get("previous_response_id"),
-        "reasoning": {"effort": None, "summary": None},
-        "service_tier": tier,
-        "store": request.body.get("store") is not False,
-        "temperature": 1.0,
-        "text": {"format": {"type": "text"}, "verbosity": "medium"},
-        "tool_choice": "auto",
-        "tool_usage": {
-            "image_gen": {
-                "input_tokens": 0,
-                "input_tokens_details": none,
-                "output_tokens": 0,
-                "output_tokens_details": none,
-                "total_tokens": 0,
-            },
-            "web_search": {"num_requests": searches},
-        },
-        "tools": request.body.get("tools") or [],
-        "top_p": 1.0,
-        "truncation": "disabled",
-        "usage": usage_of(said.counts),
-        "user": None,
-        "metadata": request.body.get("metadata") or {},
-    }

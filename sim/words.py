@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import string
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ the meter reads what each room used and writes it down before the light goes out
 it line by line river stone garden window letter copper winter market harbour lantern forest engine paper señor naïve
 Straße 水 ☂ journal column minute answer question quiet simple exact honest
 """
+_PIECE = re.compile(r"\s*\S{1,6}|\s+")
 WORDS = tuple(_TEXT.split())
 ALPHABET = string.ascii_letters + string.digits
 
@@ -41,6 +43,11 @@ def tokens(rng: random.Random, number: int) -> list[str]:
     """The pieces of an answer, one output token each, spaces at the front as models write them."""
     pieces = rng.choices(WORDS, k=number)
     return [piece if n == 0 else " " + piece for n, piece in enumerate(pieces)]
+
+
+def split(text: str) -> tuple[str, ...]:
+    """A given text in pieces, one output token each."""
+    return tuple(_PIECE.findall(text))
 
 
 def strings(value: Any) -> Iterator[str]:

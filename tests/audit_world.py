@@ -275,11 +275,11 @@ class World:
                 journal=journal,
             )
 
-    def pending(self, **request: Any) -> tuple[RunStanding, ...]:
+    def pending(self, *, settings: AuditSettings | None = None, **request: Any) -> tuple[RunStanding, ...]:
         return pending_runs(
             self.ledger,
             request=AuditRequest(pending=True, **request),
-            settings=self.settings,
+            settings=settings or self.settings,
             clock=self.clock,
             reads_folder=PageStore(self.path.with_name(self.path.name + ".journal") / "reads"),
         )

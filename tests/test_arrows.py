@@ -27,6 +27,7 @@ ONLY_IN = {
         "proxy/serve.py",
         "proxy/intercept.py",
         "proxy/engine_changes.py",
+        "proxy/engine_refusals.py",
         "proxy/held.py",
         "proxy/socket_tap.py",
     },

@@ -178,6 +178,23 @@ def test_a_bill_of_a_chain_that_lies_in_no_runs_minutes_is_unclaimed_and_exits_1
     assert report.exit_code == (1 if hidden else 0)
 
 
+@pytest.mark.parametrize("in_one_minute", [True, False])
+def test_of_an_unclaimed_minute_no_more_is_shown_than_the_bill_has_over_the_book(
+    here: World, in_one_minute: bool
+) -> None:
+    """Beside a call without a run, in the minute of its bill: what was hidden is shown, and not both."""
+    here.a_run("r-1")
+    for number in range(10):
+        here.call(tokens=(900 + 7 * number, 0, 1))
+        if number == 4:
+            here.post("baes", counts((70, 0, 7)), ended=here.second + (0 if in_one_minute else 180))
+        here.wait(6)
+    here.a_run("r-2")
+    report = here.judged("r-1", "r-2")
+    assert said(report) == {"r-1": CLEAN, "r-2": CLEAN}
+    assert {(each.input_tokens, each.output_tokens) for each in report.unclaimed} == {(70, 7)}
+
+
 # How long it takes
 
 

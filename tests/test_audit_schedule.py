@@ -207,6 +207,24 @@ def test_with_no_interval_or_one_read_alone_a_verdict_is_a_test_and_exits_3(
     assert here.audit("r-1").runs[0].verdict is Verdict.PENDING, "nothing of it counts for a real one"
 
 
+def test_a_verdict_of_an_audit_that_waited_less_does_not_stand_in_one_that_waits_longer(here: World) -> None:
+    """Nor is it read later than the longer wait wants it; one that waited longer stands in one that waits less."""
+    hasty = replace(here.settings, interval_min=1, settle_min=5)
+    here.a_run()
+    here.wait(40)
+    for _ in range(2):
+        here.wait(2)
+        report = here.audit("r-1", settings=hasty)
+    assert (said(report)["r-1"], report.runs[0].final) == (CLEAN, True)
+    assert here.pending(settings=hasty)[0].waiting is Waiting.FINAL
+    assert here.pending()[0].waiting is Waiting.NOT_FINAL
+    here.wait(40)
+    assert here.audit(pending=True).runs[0].verdict is Verdict.PENDING
+    here.wait(31)
+    assert (said(here.audit(pending=True))["r-1"], here.pending()[0].waiting) == (CLEAN, Waiting.FINAL)
+    assert here.pending(settings=hasty)[0].waiting is Waiting.FINAL
+
+
 def test_a_force_reads_and_judges_what_is_final_and_no_other_look_does(here: World) -> None:
     here.a_run()
     here.judged("r-1")

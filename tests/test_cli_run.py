@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 from laws import assert_sums_agree
 
-from submeter.cli.run_environment import PROFILES, Label, Metered, check_keys_of, check_variables, child_environment
+from submeter.cli.run_environment import (
+    PROFILES,
+    Label,
+    Metered,
+    check_keys_of,
+    check_variables,
+    child_environment,
+    withheld_from,
+)
 from submeter.data.clock import SystemClock
 from submeter.data.error import SubmeterError
 from submeter.data.keys import read_keys
@@ -255,7 +263,7 @@ def test_a_step_marked_while_two_proxies_run_labels_the_calls_of_both_and_is_one
 
 
 def environment_for(
-    before: dict[str, str], profile: str, said: list[str], extra: tuple[str, ...] = ()
+    before: dict[str, str], profile: str, said: list[str], extra: tuple[str, ...] = (), passed: tuple[str, ...] = ()
 ) -> dict[str, str]:
     return child_environment(
         before,
@@ -265,6 +273,7 @@ def environment_for(
         keys=read_keys(before),
         profile=PROFILES[profile],
         extra=extra,
+        withheld=withheld_from(before, "chatdev", passed),
         say=said.append,
     )
 
@@ -291,6 +300,19 @@ def test_a_key_that_is_given_stays_and_a_different_one_of_the_framework_is_named
     assert [line.partition(";")[0] for line in said] == ["Note: OPENAI_API_KEY and OPENAI_API_KEY_CHATDEV differ"]
 
 
+def test_admin_keys_and_other_frameworks_keys_are_kept_from_the_command_unless_passed() -> None:
+    admin = ("OPENAI_ADMIN_KEY", "OPENAI_API_KEY_USAGE_TRACKING", "OPEN_AI_KEY_ADM")
+    before = {name: f"sk-{name}" for name in (*admin, "OPENAI_API_KEY_BAES", "OPENAI_API_KEY_CHATDEV")}
+    before |= {"OPENAI_API_KEY": OTHER_SECRET, "OPENAI_API_KEY_BAES_ID": "key_baes", "PATH": "/bin"}
+    said: list[str] = []
+    made = environment_for(before, "baes", said)
+    assert {name for name in before if name not in made} == {*admin, "OPENAI_API_KEY_BAES"}
+    assert made["OPENAI_API_KEY"] == OTHER_SECRET
+    assert all(name in said[0] for name in (*admin, "OPENAI_API_KEY_BAES", "--pass"))
+    made = environment_for(before, "baes", said, passed=("OPENAI_ADMIN_KEY", "OPENAI_API_KEY_BAES"))
+    assert {name for name in before if name not in made} == set(admin[1:])
+
+
 @pytest.mark.parametrize(
     "environment",
     [
@@ -315,6 +337,7 @@ def test_one_key_under_two_frameworks_is_an_error_before_the_run(environment: di
         ["--env", "A=B"],
         ["--env", ""],
         ["--env", "FINE", "--env", "="],
+        ["--pass", "A=sk-secret-of-mine"],
     ],
 )
 def test_what_can_be_no_framework_or_no_variable_is_refused_before_the_run(
@@ -322,13 +345,14 @@ def test_what_can_be_no_framework_or_no_variable_is_refused_before_the_run(
 ) -> None:
     done = submeter_run(place, *words, "--", "touch", "ran")
     assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (2, 3, b""), done.stderr
+    assert b"sk-secret" not in done.stderr
     assert list(tmp_path.iterdir()) == [], "no run, no journal, no command"
 
 
 @pytest.mark.parametrize("name", ["", "A=B", "=", "A\0B"])
 def test_a_name_that_no_variable_can_have_is_an_error(name: str) -> None:
     with pytest.raises(SubmeterError, match="is not the name of a variable"):
-        check_variables(["FINE", name])
+        check_variables(["FINE", name], "--env")
 
 
 def test_one_key_under_two_frameworks_leaves_no_trace(place: dict[str, str]) -> None:

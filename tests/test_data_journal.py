@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import shutil
 import stat
+import tempfile
 import threading
 from pathlib import Path
 
@@ -16,11 +16,22 @@ import pytest
 from ledger_play import NOON_US
 
 from submeter.data import journal as journal_module
+from submeter.data import rescue as rescue_module
 from submeter.data.clock import FixedClock
 from submeter.data.error import SubmeterError
-from submeter.data.journal import LINE_BYTES_MAX, RESERVE_BYTES, RESERVE_NAME, Journal, new_call_id
+from submeter.data.journal import Journal, new_call_id
+from submeter.data.journal_line import LINE_BYTES_MAX
 from submeter.data.ledger import Ledger
 from submeter.data.paths import journal_folder
+from submeter.data.reserve import RESERVE_BYTES, RESERVE_LAST_BYTES, RESERVE_NAME
+
+START = {
+    "started_at": NOON_US,
+    "method": "POST",
+    "path": "/v1/chat/completions",
+    "operation": "create",
+    "upstream": "http://127.0.0.1:9",
+}
 
 
 class Disk:
@@ -164,13 +175,13 @@ def test_a_full_disk_takes_the_reserve_first(journal: Journal, disk: Disk) -> No
     assert reserve.stat().st_blocks * 512 >= RESERVE_BYTES
 
     def write(descriptor: int, data: bytes) -> int:
-        if reserve.exists():
+        if reserve.stat().st_size > RESERVE_LAST_BYTES:
             raise OSError(errno.ENOSPC, "No space left on device")
         return os.write(descriptor, data)
 
     journal._write = write
     journal.append("key", {"key_fingerprint": "ab"})
-    assert not reserve.exists()
+    assert reserve.stat().st_blocks * 512 == RESERVE_LAST_BYTES, "the last piece is for the gap of an end"
     assert journal.lines_waiting == 0
     assert decodable(journal)[-1] == ("key", 1)
 
@@ -297,11 +308,98 @@ def test_a_forked_child_lets_go_of_the_lock_and_writes_nothing(journal: Journal)
     assert [kind for kind, _ in decodable(journal)] == ["process", "key"]
 
 
-def test_lines_that_cannot_be_written_before_the_end_are_announced_aloud(
-    journal: Journal, disk: Disk, caplog: pytest.LogCaptureFixture
+def stopped_on_a_full_disk(journal: Journal, disk: Disk, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
+    """A key, a call and a mark that wait when the process ends, and the key again, which memory does not hold."""
+    monkeypatch.setattr(journal_module, "WAITING_LINES_MAX", 3)
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    disk.full = True
+    journal.append("key", {"key_fingerprint": "ab"})
+    journal.append("run", {"run_id": "r-1", "edge": "begin", "by": "cli", "marked_at": NOON_US})
+    journal.append("start", {**START, "call_id": "a call"})
+    journal.append("key", {"key_fingerprint": "cd"})
+    journal.close()
+
+
+def test_lines_that_still_wait_at_the_end_are_a_journal_elsewhere_and_the_place_is_named(
+    journal: Journal, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    stopped_on_a_full_disk(journal, disk, monkeypatch, elsewhere)
+    (kept,) = elsewhere.iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    told = journal.unwritten
+    assert told is not None
+    assert (told.exit_code, told.what.startswith("5 lines"), told.next_step) == (
+        3,
+        True,
+        f"Make room, then: mv {kept} {journal.path.parent}",
+    )
+    assert str(kept) in caplog.text
+    kept.rename(journal.path.parent / kept.name)
+    ledger = Ledger(tmp_path / "l.duckdb", clock=FixedClock(NOON_US))
+    assert ledger.ingest().problems == ()
+    assert ledger.query("SELECT key_fingerprint FROM keys").rows == [("ab",)]
+    assert ledger.query("SELECT call_id FROM open_calls").rows == [("a call",)]
+    assert ledger.query("SELECT run_id FROM marks").rows == [("r-1",)]
+    assert ledger.query("SELECT calls, lines FROM gaps").rows == [(0, 2)]
+
+
+def test_a_stop_on_a_full_disk_leaves_a_gap_and_no_stop_in_the_last_room_there_is(
+    journal: Journal, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FixedClock
+) -> None:
+    reserve = journal.path.parent / RESERVE_NAME
+    torn: list[bytes] = []
+
+    def write(descriptor: int, data: bytes) -> int:
+        if disk.full and not torn:
+            torn.append(data)
+            return os.write(descriptor, data[:20])
+        if disk.full and (reserve.exists() or not journal.path.read_bytes().endswith(b"\n")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return os.write(descriptor, data)
+
+    journal._write = write
+    stopped_on_a_full_disk(journal, disk, monkeypatch, tmp_path)
+    assert decodable(journal) == [("process", 0), ("gap", 6)]
+    ledger = Ledger(tmp_path / "l.duckdb", clock=clock)
+    ledger.ingest()
+    report = ledger.check()
+    assert report.unended == (journal.path,)
+    assert [(gap.calls, gap.lines) for gap in report.gaps] == [(1, 5)]
+    assert [(hole.first_seq, hole.lines, hole.announced) for hole in report.holes] == [(1, 5, True)]
+    assert not report.clean
+
+
+def test_where_no_other_disk_takes_them_each_line_is_in_the_log(
+    journal: Journal, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "no"))
+    monkeypatch.setattr(rescue_module, "MEMORY_DISK", tmp_path / "no")
+    stopped_on_a_full_disk(journal, disk, monkeypatch, tmp_path / "no")
+    assert '"key_fingerprint":"ab"' in caplog.text
+    assert '"call_id":"a call"' in caplog.text
+    assert journal.unwritten is not None
+    assert "stderr" in journal.unwritten.why
+
+
+def test_a_block_that_ends_with_lines_unwritten_raises(
+    journal: Journal, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     disk.full = True
     journal.append("start", {"call_id": "a"})
-    with caplog.at_level(logging.ERROR):
-        journal.close()
-    assert "2 lines could not be written" in caplog.text
+    with pytest.raises(SubmeterError, match="2 lines could not be written"), journal:
+        pass
+    with pytest.raises(ValueError, match="of the block"), journal:
+        raise ValueError("of the block")
+
+
+def test_a_journal_that_ends_as_it_should_is_not_unended(journal: Journal, tmp_path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(tmp_path / "l.duckdb", clock=clock)
+    ledger.ingest()
+    assert ledger.check().unended == (), "it is alive"
+    journal.close()
+    assert journal.unwritten is None
+    ledger.ingest()
+    assert ledger.check().unended == ()

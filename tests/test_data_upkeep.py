@@ -159,10 +159,14 @@ def test_a_ledger_can_be_built_from_journals_alone(play: Play) -> None:
     }
 
 
-def test_a_damaged_ledger_is_built_anew(play: Play) -> None:
+def test_a_damaged_ledger_is_left_for_its_owner_to_move_away_and_then_built_from_its_journals(play: Play) -> None:
     play.call()
     play.ledger.ingest()
     play.path.write_bytes(b"\0" * 4096)
+    with pytest.raises(SubmeterError, match="move this one away"):
+        play.ledger.rebuild()
+    assert play.path.read_bytes() == b"\0" * 4096
+    play.path.rename(play.path.with_suffix(".damaged"))
     assert play.ledger.rebuild().rows == 1
     assert play.ledger.query("SELECT count(*) FROM calls").rows == [(1,)]
 
@@ -311,8 +315,10 @@ def test_a_snapshot_is_a_whole_ledger_of_its_own(play: Play, tmp_path: Path) -> 
     play.call()
     play.ledger.ingest()
     to = tmp_path / "for-notebooks.duckdb"
-    to.write_text("old")
     play.ledger.snapshot(to)
+    with pytest.raises(SubmeterError, match="--force"):
+        play.ledger.snapshot(to)
+    play.ledger.snapshot(to, force=True)
     assert stat.S_IMODE(to.stat().st_mode) == 0o600
     play.call()
     play.ledger.ingest()

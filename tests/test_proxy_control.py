@@ -94,7 +94,7 @@ def test_other_methods_and_paths_are_refused(method: str, path: str, status: int
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8787", "localhost:8787", "localhost", "[::1]:8787", "LOCALHOST:1"])
 def test_loopback_names_are_this_proxy_s_own(host: str) -> None:
-    assert control().refusal({"host": host}) is None
+    assert control().refused({"host": host}) is None
 
 
 @pytest.mark.parametrize(
@@ -109,17 +109,17 @@ def test_loopback_names_are_this_proxy_s_own(host: str) -> None:
     ],
 )
 def test_a_request_that_a_web_page_could_have_sent_is_refused(headers: dict[str, str]) -> None:
-    refused = control().refusal(headers)
+    refused = control().refused(headers)
     assert refused is not None
     assert refused.status_code == 403
 
 
 def test_a_listener_beyond_loopback_asks_for_its_token() -> None:
     open_to_all = control(token="secret", hosts=frozenset({"meter.lan"}))
-    refused = open_to_all.refusal({"host": "meter.lan:8787"})
+    refused = open_to_all.refused({"host": "meter.lan:8787"})
     assert refused is not None
     assert refused.status_code == 401
-    assert open_to_all.refusal({"host": "meter.lan:8787", "x-submeter-token": "secret"}) is None
+    assert open_to_all.refused({"host": "meter.lan:8787", "x-submeter-token": "secret"}) is None
 
 
 def test_a_mark_that_another_proxy_journals_is_followed_and_not_written_again() -> None:

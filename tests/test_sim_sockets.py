@@ -95,10 +95,12 @@ def test_a_steered_response_ends_incomplete_and_a_successor_follows_by_itself() 
         assert sim.books.total().total_tokens == sum(entry.counts.total_tokens for entry in sim.books.entries)
 
 
-def test_a_warm_up_is_not_billed() -> None:
+def test_a_warm_up_tells_what_it_read_and_is_not_billed() -> None:
     async def scene(socket: WebSocketClientConnection) -> None:
         await socket.write_message(json.dumps({**CREATE, "generate": False}))
-        assert (await said(socket, "response.completed"))[-1]["response"]["usage"] is None
+        done = (await said(socket, "response.completed"))[-1]["response"]
+        assert done["usage"]["input_tokens"] == sim.books.entries[0].counts.input_tokens > 0
+        assert (done["usage"]["output_tokens"], done["output"]) == (0, [])
 
     with Sim(now=lambda: NOON) as sim:
         play(sim, "/v1/responses", scene)

@@ -243,14 +243,15 @@ def test_a_hosted_search_is_told_beside_the_usage_and_billed_by_the_call(sim: Si
 
 
 def test_embeddings_come_as_floats_or_base64_without_an_id(sim: Sim, client: Client) -> None:
-    asked = {"model": "text-embedding-ada-002", "input": ["a", "b"], "dimensions": 4}
+    asked = {"model": "text-embedding-3-small", "input": ["a", "b"], "dimensions": 4}
     plain = client.post("/v1/embeddings", asked).json()
     coded = client.post("/v1/embeddings", {**asked, "encoding_format": "base64"}).json()
     assert [len(item["embedding"]) for item in plain["data"]] == [4, 4]
     assert len(struct.unpack("<4f", base64.b64decode(coded["data"][0]["embedding"]))) == 4
     assert "id" not in plain
     assert plain["usage"]["prompt_tokens"] == sim.books.entries[0].counts.input_tokens
-    assert sim.books.entries[0].model == "text-embedding-ada-002-v2"
+    client.post("/v1/embeddings", {"model": "text-embedding-ada-002", "input": "a"})
+    assert sim.books.entries[-1].model == "text-embedding-ada-002-v2"
 
 
 def test_moderations_are_billed_in_silence(sim: Sim, client: Client) -> None:

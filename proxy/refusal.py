@@ -1,0 +1,58 @@
+"""What submeter answers by itself: a status and a JSON body of the shape that OpenAI's own errors have. Pure.
+
+An SDK shows `error.message` of it as it would show the provider's. Never here: when something is refused, sockets,
+the engine, and its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+LINGER_S = 30.0
+"""A client that is refused while it sends its body may go on for so long; its bytes are read and dropped. A connection
+that is closed with bytes unread is reset, and the reset takes the answer from the client."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response of our own; always JSON."""
+
+    status_code: int
+    body: bytes
+
+
+def answer_json(status_code: int, value: Mapping[str, Any]) -> Answer:
+    """This value as an answer."""
+    return Answer(status_code=status_code, body=orjson.dumps(value) + b"\n")
+
+
+def refusal(status_code: int, why: str) -> Answer:
+    """A refusal with its reason in words."""
+    message = why.encode("utf-8", "replace").decode()
+    return answer_json(status_code, {"error": {"message": message, "type": "submeter"}})
+
+
+def broken_call(status_code: int, says: str) -> Answer:
+    """What a client is told where the engine says (`says`) that the request is none, or that the upstream failed."""
+    # Some of the engine's sentences lead to its own pages or options, which are not ours to give.
+    known = "" if "mitmproxy" in says.lower() or "option" in says.lower() else says.strip().rstrip(".")
+    what = "the request was not passed on" if status_code < 500 else "the upstream gave no whole answer"
+    return refusal(status_code, f"submeter: {what}{': ' if known else ''}{known}.")
+
+
+def on_the_wire(answer: Answer, *, method: str = "POST") -> bytes:
+    """The answer as a response after which the connection takes no further request."""
+    try:
+        reason = HTTPStatus(answer.status_code).phrase
+    except ValueError:
+        reason = ""
+    head = (
+        f"HTTP/1.1 {answer.status_code} {reason}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + (b"" if method == "HEAD" else answer.body)
