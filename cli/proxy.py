@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -102,15 +103,16 @@ def proxy(
     host, port = parse_listen(listen)
     keys = read_keys(os.environ, ENV_FILE)
     keys.check_apart()
+    listening = Listen(
+        host=host,
+        port=port,
+        remote=allow_remote,
+        token=os.environ.get(TOKEN_VARIABLE),
+        intercept_port=intercept_port,
+    )
     server = ProxyServer(
         ledger=invocation.ledger,
-        listen=Listen(
-            host=host,
-            port=port,
-            remote=allow_remote,
-            token=os.environ.get(TOKEN_VARIABLE),
-            intercept_port=intercept_port,
-        ),
+        listen=listening,
         upstream=parse_upstream(upstream),
         clock=invocation.clock,
         keys=keys,
@@ -120,6 +122,7 @@ def proxy(
         server.start()
         try:
             _greet(server.url, upstream, invocation, keys)
+            _greet_others(server.url, listening)
             if server.intercept_url is not None and server.authority is not None:
                 say("A program that hard-codes https://api.openai.com is metered with:")
                 say(f"  submeter run --intercept --framework F -- CMD   (or HTTPS_PROXY={server.intercept_url},")
@@ -166,6 +169,17 @@ def _greet(url: str, upstream: str, invocation: Invocation, keys: KeyRing) -> No
         say("  no OPENAI_API_KEY_<FRAMEWORK> is set: calls are metered, but no framework is told from its key")
     say("Point a framework at it with:")
     say(f"  export OPENAI_BASE_URL={url}/v1")
+
+
+def _greet_others(url: str, listen: Listen) -> None:
+    """How another machine is pointed at a listener that is open to it."""
+    if not listen.remote:
+        return
+    name = socket.gethostname() if listen.everywhere else listen.host
+    say("Another machine, or a container, gives the token, as X-Submeter-Token or in its base URL:")
+    say(f"  export OPENAI_BASE_URL=http://{name}:{url.rpartition(':')[2]}/token/$SUBMETER_TOKEN/v1")
+    if advice := listen.advice():
+        say(advice)
 
 
 def _wait_for_eof(told_to_stop: threading.Event) -> None:

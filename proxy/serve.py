@@ -137,6 +137,7 @@ class ProxyServer:
     def start(self) -> None:
         """Bind and begin to record. Raises `SubmeterError` for a taken port, an unwritable ledger, a second proxy."""
         self._listen.check()
+        self._listen.check_upstream(self._upstream)
         with self._one_at_a_time:
             if ProxyServer._running is not None:
                 raise SubmeterError(
@@ -337,6 +338,10 @@ class ProxyServer:
         bound = {server.mode.type_name: server.listen_addrs for server in self._proxyserver.servers}
         urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port, *_ in bound["reverse"]]
         self._url = next((url for url in urls if self._listen.host in url), urls[0])
+        if self._listen.everywhere:
+            # For this machine's own clients, and for us; another machine knows this one by a name of its own.
+            here = "[::1]" if ":" in self._listen.host else "127.0.0.1"
+            self._url = f"http://{here}:{bound['reverse'][0][1]}"
         for host, port, *_ in bound.get("regular", ()):
             self._intercept_url = f"http://{host}:{port}"
         self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
