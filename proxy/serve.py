@@ -18,7 +18,7 @@ import os
 import socket
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,9 @@ class ProxyServer:
         mode: str = "proxy",
         silence_s_max: int = SILENCE_S_MAX,
         receipts: bool = False,
+        settled: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
+        """`settled`: is told the settle line of each call that has ended."""
         # A relative path means the place it meant when it was given, whatever the host program does with its folder.
         self._ledger_path = ledger.absolute()
         self._ledger = Ledger(self._ledger_path, clock=clock)
@@ -94,6 +96,7 @@ class ProxyServer:
         self._mode = mode
         self._silence_s_max = silence_s_max
         self._receipts = receipts
+        self._settled = settled
         self._url: str | None = None
         self._intercept_url: str | None = None
         self._authority: Path | None = None
@@ -162,8 +165,9 @@ class ProxyServer:
             journal.close(stop=False)
             journal.path.unlink(missing_ok=True)
             raise
+        clock, keys, upstream = self._clock, self._keys, self._upstream.url
         self._recorder = Recorder(
-            journal=journal, clock=self._clock, keys=self._keys, marks=marks, upstream=self._upstream.url
+            journal=journal, clock=clock, keys=keys, marks=marks, upstream=upstream, settled=self._settled
         )
         engine = threading.Thread(target=self._run_engine, name="submeter-proxy", daemon=True)
         engine.start()
