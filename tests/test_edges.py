@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import duckdb
 import orjson
 import pytest
@@ -54,6 +55,9 @@ WRITERS: tuple[tuple[str, ...], ...] = (
     ("run", "--framework", "chatdev", "--upstream", "http://127.0.0.1:9", "--", "true"),
 )
 """All that make a journal, and so a ledger where there is none."""
+
+OF_A_FILE: tuple[tuple[str, ...], ...] = (("verify", "r-1.certificate.json"), ("metrics", "judge", "experiment"))
+"""All that need a file alone."""
 
 ASKING_KEYS = (
     WRITERS[0],
@@ -167,6 +171,18 @@ def no_room() -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
+def test_every_command_is_walked_through_the_edges() -> None:
+    """A new command goes into one of the lists above, by what it needs; the demo makes a folder and all in it."""
+
+    def named(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        for name, command in group.commands.items():
+            yield from named(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
+
+    walked = (*READERS, *WRITERS, *OF_A_FILE, *ASKING_KEYS)
+    left = [path for path in named(cli) if not any(words[: len(path)] == path for words in walked)]
+    assert left == [("demo",)]
+
+
 def test_without_a_ledger_every_command_that_needs_one_says_so_and_makes_none(here: Path) -> None:
     for words in READERS:
         assert_refused(submeter(*words), 2, words)
@@ -264,6 +280,22 @@ def test_a_full_disk_is_three_lines_or_the_ledger_as_it_is(ledger: Path) -> None
             assert_refused(result, result.exit_code, words)
     after = contents(ledger.parent)
     assert {name: after.get(name) for name in before} == before
+
+
+def test_an_id_that_looks_like_a_secret_is_refused_before_anything_is_written_and_is_not_repeated(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY_CHATDEV_ID", "sk-proj-in-the-wrong-place")
+    for words in ASKING_KEYS:
+        result = submeter(*words)
+        assert "sk-proj" not in result.output, words
+        if words[:2] == ("step", "begin"):  # The mark says nothing of a key, and is kept.
+            journals = [path.read_bytes() for path in journal_folder(here / "submeter.duckdb").glob("*.jsonl")]
+            assert b"sk-proj" not in b"".join(journals)
+            shutil.rmtree(journal_folder(here / "submeter.duckdb"))
+            continue
+        assert_refused(result, 2, words)
+    assert contents(here) == {}
 
 
 def test_an_environment_file_that_is_not_utf8_is_told_by_its_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
