@@ -82,7 +82,7 @@ def print_table(
     columns = [harmless(name) for name in columns]
     plain = None if title or sys.stdout.isatty() else _plain_table(columns, cells, right)
     if plain is not None:
-        sys.stdout.write(plain)
+        click.echo(plain, nl=False)
         return
     from rich import box
     from rich.console import Console
