@@ -18,7 +18,7 @@ import os
 import socket
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,9 @@ class ProxyServer:
         mode: str = "proxy",
         silence_s_max: int = SILENCE_S_MAX,
         receipts: bool = False,
+        settled: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
+        """`settled`: is told the settle line of each call that has ended."""
         # A relative path means the place it meant when it was given, whatever the host program does with its folder.
         self._ledger_path = ledger.absolute()
         self._ledger = Ledger(self._ledger_path, clock=clock)
@@ -94,6 +96,7 @@ class ProxyServer:
         self._mode = mode
         self._silence_s_max = silence_s_max
         self._receipts = receipts
+        self._settled = settled
         self._url: str | None = None
         self._intercept_url: str | None = None
         self._authority: Path | None = None
@@ -137,6 +140,7 @@ class ProxyServer:
     def start(self) -> None:
         """Bind and begin to record. Raises `SubmeterError` for a taken port, an unwritable ledger, a second proxy."""
         self._listen.check()
+        self._listen.check_upstream(self._upstream)
         with self._one_at_a_time:
             if ProxyServer._running is not None:
                 raise SubmeterError(
@@ -161,8 +165,9 @@ class ProxyServer:
             journal.close(stop=False)
             journal.path.unlink(missing_ok=True)
             raise
+        clock, keys, upstream = self._clock, self._keys, self._upstream.url
         self._recorder = Recorder(
-            journal=journal, clock=self._clock, keys=self._keys, marks=marks, upstream=self._upstream.url
+            journal=journal, clock=clock, keys=keys, marks=marks, upstream=upstream, settled=self._settled
         )
         engine = threading.Thread(target=self._run_engine, name="submeter-proxy", daemon=True)
         engine.start()
@@ -337,6 +342,10 @@ class ProxyServer:
         bound = {server.mode.type_name: server.listen_addrs for server in self._proxyserver.servers}
         urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port, *_ in bound["reverse"]]
         self._url = next((url for url in urls if self._listen.host in url), urls[0])
+        if self._listen.everywhere:
+            # For this machine's own clients, and for us; another machine knows this one by a name of its own.
+            here = "[::1]" if ":" in self._listen.host else "127.0.0.1"
+            self._url = f"http://{here}:{bound['reverse'][0][1]}"
         for host, port, *_ in bound.get("regular", ()):
             self._intercept_url = f"http://{host}:{port}"
         self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
