@@ -48,7 +48,7 @@ def test_an_id_without_its_key_is_that_of_a_framework_whose_tokens_change() -> N
             "OPENAI_API_KEY_BAES_ID": "key_x",
             "OPENAI_API_KEY_CHATDEV": SECRET,
             "OPENAI_API_KEY_CHATDEV_ID": "key_y",
-            "OPENAI_API_KEY_GHSPEC_ID": SECRET,
+            "OPENAI_API_KEY_GHSPEC_ID": "its name",
             "OPENAI_API_KEY_USAGE_TRACKING_ID": "key_z",
             "OPENAI_API_KEY_ID": "key_w",
             "OTHER_ID": "key_v",
