@@ -46,8 +46,6 @@ class ModelPair:
 
     def names(self, model: str) -> bool:
         """Whether a name may stand for this model."""
-        if model in self.book_models or model in self.bill_models:
-            return True
         return any(name is not None and same_model(model, name) for name in self.book_models | self.bill_models)
 
 

@@ -163,7 +163,7 @@ def export(invocation: Invocation, folder: Path, form: str, force: bool, spreads
             f"{there[0].name} is there{f', and {len(there) - 1} more' if there[1:] else ''}.",
             "Choose another folder, or replace them: submeter ledger export DIR --force",
         )
-    opened = invocation.open_ledger()
+    opened = invocation.open_ledger(as_it_is=True)
     with opened.reading():
         pass  # It answers; only then is a folder made.
     try:

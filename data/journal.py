@@ -38,7 +38,7 @@ from .clock import Clock
 from .error import SubmeterError
 from .journal_line import FORMAT, LINE_BYTES_MAX, encode_line
 from .paths import journal_folder
-from .rescue import Unwritten, call_id_of, rescue, written_at
+from .rescue import Unwritten, call_id_of, kind_of, rescue, written_at
 from .reserve import give_up_reserve, keep_reserve
 from .system import exit_code_of, no_locks, words
 
@@ -207,6 +207,11 @@ class Journal:
             lines=len(waiting) + self._gap_lines,
             rescued=rescue(self.path.stem, waiting, process=process, gap=gap, now_us=self._clock.now_us()),
         )
+        if waiting and kind_of(waiting[0]) == "process":
+            # Nothing of this process is here, so that nobody would know whose gap it is.
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            return unwritten
         self._gap_calls |= {call_id for line in waiting if (call_id := call_id_of(line)) is not None}
         self._gap_from_us = min([*map(written_at, waiting[:1]), *([self._gap_from_us] if self._gap_lines else [])])
         self._gap_to_us = self._clock.now_us()

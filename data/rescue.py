@@ -76,6 +76,11 @@ def call_id_of(line: bytes) -> str | None:
     return call_id if isinstance(call_id, str) else None
 
 
+def kind_of(line: bytes) -> str:
+    """The kind of a waiting line."""
+    return str(orjson.loads(line)["kind"])
+
+
 def written_at(line: bytes) -> int:
     """When a waiting line was made, in microseconds UTC."""
     return int(orjson.loads(line)["at"])

@@ -204,19 +204,7 @@ def drawing(here: World, run: str, tokens: tuple[int, int], *, billed_as_tokens:
     """A run of one call for an image, which tells its tokens, far from every other run."""
     here.wait(30)
     here.mark(run, "begin")
-    usage = Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=1)
-    here.call(
-        run=run,
-        model="gpt-image-1",
-        tokens=None,
-        usage_endpoint="images",
-        endpoint="images/generations",
-        usage_counts=usage,
-    )
-    here.post("baes", Counts(images=1), ended=here.second, model="gpt-image-1", usage_endpoint="images")
-    told = Counts(input_text=tokens[0], output_image=tokens[1])
-    for counts in ([told] if billed_as_tokens else []) + ([Counts(output_image=hidden)] if hidden else []):
-        here.post("baes", counts, ended=here.second, model="gpt-image-1")
+    here.draw(run, tokens, billed_as_tokens=billed_as_tokens, hidden=hidden)
     here.mark(run, "end")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from laws import assert_sums_agree
 
+from submeter.audit.settings import ADMIN_KEYS
 from submeter.cli.no_calls import what_to_try
 from submeter.cli.run_environment import (
     PROFILES,
@@ -110,11 +111,19 @@ def table(place: dict[str, str], sql: str) -> list[tuple[Any, ...]]:
     return ledger.query(sql).rows
 
 
-def test_a_command_s_calls_are_one_run_with_its_step_its_key_and_a_summary(place: dict[str, str], sim: Sim) -> None:
-    python = [sys.executable, "-c", ONE_CALL]
-    done = submeter_run(place, "--run", "r 1/a", "--step", "4.7", "--upstream", sim.url, "--", *python)
+def test_a_command_s_calls_are_one_run_with_its_step_its_key_and_a_summary(
+    place: dict[str, str], sim: Sim, tmp_path: Path
+) -> None:
+    python = [sys.executable, "-c", f"{ONE_CALL}\nprint(json.dumps(dict(os.environ)))"]
+    others = {name: f"sk-kept-from-it-{name}" for name in (*ADMIN_KEYS, "OPENAI_API_KEY_GHSPEC")}
+    everywhere = {**place, **others}
+    done = submeter_run(everywhere, "--run", "r 1/a", "--step", "4.7", "--upstream", sim.url, "--", *python)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == b""
+    assert "sk-kept-from-it" not in done.stdout.decode()
+    assert json.loads(done.stdout)["OPENAI_API_KEY"] == SECRET
+    left = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()) + done.stderr
+    assert SECRET.encode() not in left
+    assert b"sk-kept-from-it" not in left
     assert table(place, "SELECT framework, run_id, step, label_source, api_key_id, standing FROM calls") == [
         ("chatdev", "r 1/a", "4.7", "url", "key_chatdev", "counted")
     ]

@@ -371,6 +371,25 @@ def test_a_stop_on_a_full_disk_leaves_a_gap_and_no_stop_in_the_last_room_there_i
     assert not report.clean
 
 
+def test_of_a_process_that_could_not_write_a_line_all_is_elsewhere_and_nothing_here(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FixedClock
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    journal = Journal.open(tmp_path / "l.duckdb", mode="mark", clock=clock, write=disk.write)
+    disk.full = True
+    journal.begin()
+    journal.append("run", {"run_id": "r-1", "edge": "begin", "by": "cli", "marked_at": NOON_US})
+    journal.close()
+    assert not journal.path.exists()
+    (kept,) = elsewhere.iterdir()
+    kept.rename(journal.path)
+    ledger = Ledger(tmp_path / "l.duckdb", clock=clock)
+    assert ledger.ingest().problems == ()
+    assert ledger.query("SELECT run_id FROM marks").rows == [("r-1",)]
+
+
 def test_where_no_other_disk_takes_them_each_line_is_in_the_log(
     journal: Journal, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,7 +15,9 @@ from test_data_upkeep import a_bit_of_everything, add_usage_read, contents
 from submeter.cli.main import cli
 from submeter.data.call import Operation, Outcome, Usage
 from submeter.data.error import SubmeterError
+from submeter.data.ledger import open_file
 from submeter.data.paths import journal_folder, reads_folder
+from submeter.data.sidecar import Patience
 
 
 @pytest.fixture
@@ -104,6 +106,15 @@ def test_a_good_read_whose_pages_are_gone_stays_good_where_its_rows_are_kept(pla
         play.ledger.rebuild()
     assert play.ledger.rebuild(keep_rows=True).kept == 1
     assert contents(play.ledger) == before
+
+
+def test_a_read_that_is_not_good_by_its_pages_does_not_stay_good_because_it_once_was(play: Play) -> None:
+    add_usage_read(play, body=b"{}")
+    play.ledger.ingest()
+    with open_file(play.path, Patience(0), read_only=False) as connection:
+        connection.rows("UPDATE usage_reads SET good = true, problem = NULL")
+    assert play.ledger.rebuild(keep_rows=True).kept == 0
+    assert play.ledger.query("SELECT good FROM usage_reads").rows == [(False,)]
 
 
 def test_a_kept_create_is_told_by_a_read_in_a_journal_that_came_later(play: Play) -> None:

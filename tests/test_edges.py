@@ -254,7 +254,7 @@ def test_a_ledger_that_is_read_alone_is_read_and_what_must_write_says_so(
     before = contents(ledger.parent)
     with read_only(ledger.parent, monkeypatch):
         for locked in (True, False):
-            for words in (READERS[0], READERS[2], READERS[6]):
+            for words in (READERS[0], READERS[2], READERS[6], ("ledger", "export", "../exported", "--force")):
                 result = submeter(*words)
                 assert result.exit_code == 0, (words, result.output)
                 assert result.stderr.startswith("Note: "), words
@@ -339,6 +339,50 @@ def test_what_is_no_journal_is_located_and_stops_nothing(ledger: Path) -> None:
         assert f"{name}, byte 0: " in check.stdout
         assert reason in check.stdout
     assert submeter(*WRITERS[0]).exit_code == 0
+
+
+def test_doctor_names_what_is_wrong_and_changes_nothing(
+    here: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_ADMIN_KEY")
+    late = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: late[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: late.__setitem__(0, late[0] + seconds))
+
+    def doctor() -> str:
+        before = contents(here)
+        result = submeter("doctor", "--upstream", "http://127.0.0.1:9")
+        assert_told(result, ("doctor",))
+        assert contents(here) == before
+        return " ".join(result.stdout.split())
+
+    assert "wrong journal" not in doctor()
+    ledger = here / "submeter.duckdb"
+    ledger.write_bytes(b"my notes\n")
+    assert "wrong ingest: The ledger cannot be opened" in doctor()
+    ledger.unlink()
+    shutil.copytree(made, here, dirs_exist_ok=True)
+    with lock_path(ledger).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "wrong lock: submeter.duckdb is held by" in doctor()
+    with read_only(here, monkeypatch):
+        assert "Read-only file system" in doctor()
+    os.mkfifo(journal_folder(ledger) / "pipe.jsonl")
+    assert "wrong ingest: The ledger was 0 bytes of journal behind; 1 places" in doctor()
+
+    def no_lock(_descriptor: int, _mode: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    assert f"wrong lock: Nothing can be kept in {here}. The file system gives no locks" in doctor()
+
+
+def test_a_certificate_takes_the_place_of_a_certificate_alone(ledger: Path) -> None:
+    notes = ledger.parent / "notes.txt"
+    notes.write_text("my notes")
+    words = ("audit", "chatdev/r-1", "--certificate", "notes.txt")
+    assert_refused(submeter(*words), 2, words)
+    assert notes.read_text() == "my notes"
 
 
 def test_a_certificate_that_is_no_file_is_not_read(here: Path) -> None:
