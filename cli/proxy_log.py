@@ -10,13 +10,12 @@ import logging
 import queue
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
-from ..data.clock import Clock
+from ..data.clock import Clock, utc
 from ..proxy.call_log import call_record, call_text, is_plain
 from .output import say
 
@@ -108,7 +107,7 @@ class ProxyLog(logging.Handler):
                 return
 
     def _now(self) -> str:
-        return f"{datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return f"{utc(self._clock.now_us()):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _json(value: Mapping[str, Any]) -> str:
