@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from .chain import Chain, Share
 from .finding import ChainFinding, Spot
@@ -15,9 +16,9 @@ from .solve import Solved
 from .unit import BookRow, RunName
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
-    """One run against one book, with what several rules ask."""
+    """One run against one book, with what several rules ask: each is found once, when it is first asked for."""
 
     found: ChainFinding
     share: Share
@@ -31,7 +32,7 @@ class Case:
     def window(self) -> range:
         return range(self.share.window.start, self.share.window.end)
 
-    @property
+    @cached_property
     def own(self) -> Sequence[BookRow]:
         """The run's own calls."""
         if self.share.run is None:
@@ -50,7 +51,7 @@ class Case:
 
     @property
     def bill_zero(self) -> bool:
-        return not any(minute in self.found.billed for minute in self.window)
+        return self.found.billed.isdisjoint(self.window)
 
     @property
     def book_zero(self) -> bool:
@@ -60,22 +61,24 @@ class Case:
 
     def ends(self, solved: Solved) -> frozenset[int]:
         """The minutes in which the run's own calls of a model ended: a deficit there may be theirs."""
-        return frozenset(row.end_minute for row in self.booked(solved))
+        return frozenset([row.end_minute for row in self.booked(solved)])
 
-    @property
+    @cached_property
     def reached(self) -> tuple[tuple[Solved, Spot], ...]:
         """Every excess that may lie in the window, and every deficit that may lie under the run's calls."""
         return tuple(
             (each, Spot(pair=each.pair, field=each.fields[spot.place], minute=spot.minute, more=spot.more))
             for each in self.solved
+            if each.dirty
             for spot in sorted(
                 each.excess(self.window) | each.deficit(self.ends(each)), key=lambda spot: (spot.minute, spot.place)
             )
         )
 
-    @property
+    @cached_property
     def clear(self) -> bool:
-        return not any(each.excess(self.window) or each.deficit(self.ends(each)) for each in self.solved)
+        doubted = [each for each in self.solved if each.dirty]
+        return not any(each.excess(self.window) or each.deficit(self.ends(each)) for each in doubted)
 
     @property
     def guessed(self) -> bool:

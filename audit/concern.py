@@ -25,23 +25,28 @@ CLOSED_READS = 1
 """Reads beside those that would confirm it, before a run is closed."""
 
 
-def whole(finding: Finding, found: ChainFinding, share: Share) -> Finding:
-    """The finding with its units, where its error may lie, and whether it is final."""
-    case = Case(found=found, share=share, solved=found.solved)
-    minutes = found.minutes.values()
+def whole(finding: Finding, case: Case) -> Finding:
+    """The finding with its units, where its error may lie, and whether it is final. `case`: by the first book."""
+    minutes = case.found.minutes.values()
     clear = finding.verdict in (Verdict.VERIFIED, Verdict.NO_ACTIVITY) or case.clear
-    finding = replace(
+    proven = _is_proven(finding, case)
+    closed = not proven and _is_closed(case)
+    return replace(
         finding,
-        units=tuple(unit for each in found.solved for unit in units_of(case, each, clear=clear)),
-        spots=tuple(spot for _, spot in case.reached),
-        bill_known=not any(minute in each.unread for each in minutes for minute in case.window),
+        final=proven or closed,
+        closed=closed,
+        units=tuple([unit for each in case.solved for unit in units_of(case, each, clear=clear)]),
+        spots=tuple([spot for _, spot in case.reached]),
+        bill_known=all(each.unread.isdisjoint(case.window) for each in minutes),
     )
-    if finding.verdict in FINAL and finding.reason is not Reason.OPTIONAL:
-        rests_on_deficit = finding.verdict is Verdict.OVER or any(not spot.more for spot in finding.spots)
-        if not rests_on_deficit or _settled_for(case, DEFICIT_FINAL_US):
-            return replace(finding, final=True)
-    closed = _is_closed(case)
-    return replace(finding, final=closed, closed=closed)
+
+
+def _is_proven(finding: Finding, case: Case) -> bool:
+    """Whether a verdict is final by what it rests on."""
+    if finding.verdict not in FINAL or finding.reason is Reason.OPTIONAL:
+        return False
+    rests_on_deficit = finding.verdict is Verdict.OVER or any(not spot.more for _, spot in case.reached)
+    return not rests_on_deficit or _settled_for(case, DEFICIT_FINAL_US)
 
 
 def _settled_for(case: Case, us: int) -> bool:
@@ -60,38 +65,39 @@ def _is_closed(case: Case) -> bool:
     """
     if case.share.open or case.share.window.end_us > case.chain.now_us:
         return False
-    asked = sorted(
+    asked = [
         read.asked_us
         for history in case.chain.histories.values()
         for read in history.reads
         if read.window.overlaps(case.share.window)
-    )
+    ]
+    if not asked or case.chain.now_us < min(asked) + CLOSED_US:
+        return False
     waiting = case.chain.waiting
-    enough = len(spaced(asked, waiting.interval_us)) >= waiting.stable_reads + CLOSED_READS
-    return enough and case.chain.now_us >= asked[0] + CLOSED_US
+    return len(spaced(sorted(asked), waiting.interval_us)) >= waiting.stable_reads + CLOSED_READS
 
 
 def last_good_us(history: History, share: Share) -> int:
     """When the last good read of a run's window was asked for; 0: there is none."""
-    return max((read.asked_us for read in history.reads if read.good and read.window.overlaps(share.window)), default=0)
+    return max([read.asked_us for read in history.reads if read.good and read.window.overlaps(share.window)], default=0)
 
 
 def units_of(case: Case, solved: Solved, *, clear: bool) -> list[Unit]:
     """Every field of one model as it concerns the run; none where neither the run nor its minutes know the model."""
     own = case.booked(solved)
-    bill = [row for minute in case.window for row in solved.billed.get(minute, ())]
-    ended = (row for minute in case.window for row in solved.ended.get(minute, ()))
-    others = [row for row in ended if not case.share.owns(row)]
+    bill = [row for minute in case.window if minute in solved.billed for row in solved.billed[minute]]
     if not own and not bill:
         return []
+    ended = [row for minute in case.window if minute in solved.ended for row in solved.ended[minute]]
+    others = [row for row in ended if not case.share.owns(row)]
     fields = [*solved.fields, *([Field.CACHED] if solved.silent else [])]
     return [
         Unit(
             pair=solved.pair,
             field=field,
-            book=sum(row.amount(field) for row in own),
-            others=sum(row.amount(field) for row in others),
-            bill=sum(row.amount(field) for row in bill),
+            book=sum([row.amount(field) for row in own]),
+            others=sum([row.amount(field) for row in others]),
+            bill=sum([row.amount(field) for row in bill]),
             difference=(
                 _difference(case, solved, field, own, others, bill) if field in solved.fields and not clear else 0
             ),

@@ -38,10 +38,12 @@ class ModelUse:
 
 def uses_of(rows: Iterable[BookRow]) -> tuple[ModelUse, ...]:
     """The names that rows of a book have."""
-    found = {
-        ModelUse(usage_endpoint=row.usage_endpoint, model=row.model, models=row.models, standing=row.standing)
-        for row in rows
-    }
+    found = [
+        ModelUse(usage_endpoint=endpoint, model=model, models=models, standing=standing)
+        for endpoint, model, models, standing in {
+            (row.usage_endpoint, row.model, row.models, row.standing) for row in rows
+        }
+    ]
     return tuple(sorted(found, key=repr))
 
 

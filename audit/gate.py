@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import add as plus
+from operator import ge
 
 Vector = tuple[int, ...]
 
@@ -51,7 +53,9 @@ class Item:
     @property
     def total(self) -> Vector:
         """What all these calls used together."""
-        return tuple(amount * self.calls for amount in self.amounts) if self.apart else self.amounts
+        if self.calls == 1 or not self.apart:
+            return self.amounts
+        return tuple([amount * self.calls for amount in self.amounts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,57 +77,78 @@ class _Fitted:
     """Last fitting minute, no earlier than the end."""
 
 
+Column = tuple[int, ...]
+"""One field's number at every border."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Borders:
-    """The gates of one model in one chain, from minute `start` to minute `until`, and what lists are made of."""
+    """The gates of one model in one chain, from minute `start` to minute `until`, and what lists are made of.
+
+    Boxes are kept field by field, as most rules ask for them; place j of a column stands before minute start + j.
+    """
 
     start: int
     until: int
     differences: tuple[Vector, ...]
     """D at each border."""
-    gates: tuple[Gate, ...]
-    """Boxes; `gates[j]` stands before minute start + j."""
+    low: tuple[Column, ...]
+    high: tuple[Column, ...]
     fitted: tuple[_Fitted, ...]
 
-    def minute(self, step: int) -> int:
-        """The minute between gate `step` and the next."""
-        return self.start + step
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The box at each border."""
+        lows, highs = zip(*self.low, strict=True), zip(*self.high, strict=True)
+        return tuple(Gate(low=low, high=high) for low, high in zip(lows, highs, strict=True))
+
+    @property
+    def lowest_end(self) -> Vector:
+        """What E is at least in the last gate, field by field."""
+        return tuple(column[-1] for column in self.low)
+
+    @property
+    def highest_end(self) -> Vector:
+        return tuple(column[-1] for column in self.high)
 
 
-def make_borders(
-    *, start: int, until: int, width: int, billed: Mapping[int, Vector], items: Iterable[Item], known: int
-) -> Borders:
-    """The boxes at every border from `start` to `until`; the bill is known before minute `known`.
+def make_borders(*, start: int, until: int, width: int, billed: Mapping[int, Vector], items: Iterable[Item]) -> Borders:
+    """The boxes at every border from `start` to `until`, before which the bill is known.
 
     No call is active before `start`. `width`: fields of a vector.
     """
-    nothing = (0,) * width
-    fitted = tuple(_fit(item, billed, nothing, known) for item in items if item.open or any(item.amounts))
+    fitted = tuple(_fit(item, billed, until) for item in items if item.open or any(item.amounts))
     booked: dict[int, list[int]] = defaultdict(lambda: [0] * width)
     for each in fitted:
         if not each.item.open:
             _add(booked[each.item.end], each.item.total)
-    late, early = _by_border(fitted, start, until, width)
-    so_far = [nothing]
-    for minute in range(start, max(until, known)):
-        so_far.append(tuple(a + b for a, b in zip(so_far[-1], billed.get(minute, nothing), strict=True)))
-    booked_so_far = list(nothing)
-    differences: list[Vector] = []
-    gates: list[Gate] = []
-    for border in range(start, until + 1):
-        if border - 1 in booked:
-            _add(booked_so_far, booked[border - 1])
-        difference = tuple(a - b for a, b in zip(so_far[border - start], booked_so_far, strict=True))
-        differences.append(difference)
-        after = _bounds(late.get(border), so_far, start, border, known, late=True)
-        before = _bounds(early.get(border), so_far, start, border, known, late=False)
-        gates.append(
-            Gate(
-                low=tuple(d - b for d, b in zip(difference, before, strict=True)),
-                high=tuple(d + a for d, a in zip(difference, after, strict=True)),
-            )
-        )
-    return Borders(start=start, until=until, differences=tuple(differences), gates=tuple(gates), fitted=fitted)
+    late, early = _late(fitted, start, until, width), _early(fitted, start, until, width)
+    columns: list[tuple[list[int], list[int], list[int]]] = []
+    for place in range(width):
+        so_far = [0]
+        for minute in range(start, until):
+            so_far.append(so_far[-1] + billed[minute][place] if minute in billed else so_far[-1])
+        ended = 0
+        difference: list[int] = []
+        for border, shown in enumerate(so_far, start=start):
+            if border - 1 in booked:
+                ended += booked[border - 1][place]
+            difference.append(shown - ended)
+        low, high = difference[:], difference[:]
+        if any(each.item.open or each.item.amounts[place] for each in fitted):
+            for border, calls in early.items():
+                low[border] -= _most(calls, place, so_far, border, until - start, late=False)
+            for border, calls in late.items():
+                high[border] += _most(calls, place, so_far, border, until - start, late=True)
+        columns.append((difference, low, high))
+    return Borders(
+        start=start,
+        until=until,
+        differences=tuple(zip(*(difference for difference, _, _ in columns), strict=True)),
+        low=tuple(tuple(low) for _, low, _ in columns),
+        high=tuple(tuple(high) for _, _, high in columns),
+        fitted=fitted,
+    )
 
 
 def cut_to(borders: Borders, end: Vector) -> tuple[Gate, ...]:
@@ -133,9 +158,14 @@ def cut_to(borders: Borders, end: Vector) -> tuple[Gate, ...]:
     """
     found: list[Gate] = []
     straddling = _straddling(borders)
-    for step, gate in enumerate(borders.gates):
-        low = tuple(max(a, min(0, t)) for a, t in zip(gate.low, end, strict=True))
-        high = tuple(min(b, max(0, t)) for b, t in zip(gate.high, end, strict=True))
+    floors, ceilings = [min(0, total) for total in end], [max(0, total) for total in end]
+    lows = zip(
+        *([max(a, floor) for a in column] for column, floor in zip(borders.low, floors, strict=True)), strict=True
+    )
+    highs = zip(
+        *([min(b, top) for b in column] for column, top in zip(borders.high, ceilings, strict=True)), strict=True
+    )
+    for step, (low, high) in enumerate(zip(lows, highs, strict=True)):
         points = None
         if low != high:
             points = _points(straddling.get(borders.start + step, ()), borders.differences[step], low, high)
@@ -143,69 +173,76 @@ def cut_to(borders: Borders, end: Vector) -> tuple[Gate, ...]:
     return tuple(found)
 
 
-def _fit(item: Item, billed: Mapping[int, Vector], nothing: Vector, known: int) -> _Fitted:
+def _fit(item: Item, billed: Mapping[int, Vector], until: int) -> _Fitted:
     """The minutes that fit, widened to hold the end."""
     if item.loose or item.open or not item.apart:
         return _Fitted(item=item, first=item.first, last=item.last)
 
     def fits(minute: int) -> bool:
-        return minute >= known or all(
-            have >= need for have, need in zip(billed.get(minute, nothing), item.amounts, strict=True)
-        )
+        have = billed.get(minute)
+        return minute >= until or (have is not None and all(map(ge, have, item.amounts)))
 
-    first = next((minute for minute in range(item.first, item.end) if fits(minute)), item.end)
-    last = next((minute for minute in range(item.last, item.end, -1) if fits(minute)), item.end)
+    first, last = min(item.first, item.end), max(item.last, item.end)
+    while first < item.end and not fits(first):
+        first += 1
+    while last > item.end and not fits(last):
+        last -= 1
     return _Fitted(item=item, first=first, last=last)
 
 
-_Sums = dict[int, list[int]]
-"""Tokens by the last (early: first) fitting minute of their calls."""
+_Reaching = dict[int, list[tuple[int, Sequence[int]]]]
+"""By border, counted from the first: where calls reach to on its other side, and their tokens, the nearest first."""
 
 
-def _by_border(
-    fitted: Sequence[_Fitted], start: int, until: int, width: int
-) -> tuple[dict[int, _Sums], dict[int, _Sums]]:
-    """For each border the calls that may be late there, and those that may be early."""
-    lates: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * width)
-    earlies: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * width)
+def _late(fitted: Sequence[_Fitted], start: int, until: int, width: int) -> _Reaching:
+    """For each border the calls that may be late there, by the border after their last fitting minute."""
+    sums: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * width)
     for each in fitted:
-        total = (ANY_AMOUNT,) * width if each.item.open else each.item.total
         if not each.item.open:
-            _add(lates[each.item.end, each.last], total)
-        _add(earlies[each.first, each.item.end], total)
-    late: dict[int, _Sums] = {}
-    early: dict[int, _Sums] = {}
-    for (end, last), sums in lates.items():
+            _add(sums[each.last, each.item.end], each.item.total)
+    found: _Reaching = {}
+    for (last, end), tokens in sorted(sums.items()):
         for border in range(max(start, end + 1), min(until, last) + 1):
-            _add(late.setdefault(border, {}).setdefault(last, [0] * width), sums)
-    for (first, end), sums in earlies.items():
+            found.setdefault(border - start, []).append((last + 1 - start, tokens))
+    return found
+
+
+def _early(fitted: Sequence[_Fitted], start: int, until: int, width: int) -> _Reaching:
+    """For each border the calls that may be early there, by the border before their first fitting minute."""
+    sums: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * width)
+    for each in fitted:
+        _add(sums[each.first, each.item.end], (ANY_AMOUNT,) * width if each.item.open else each.item.total)
+    found: _Reaching = {}
+    for (first, end), tokens in sorted(sums.items(), reverse=True):
         for border in range(max(start, first + 1), min(until, end) + 1):
-            _add(early.setdefault(border, {}).setdefault(first, [0] * width), sums)
-    return late, early
+            found.setdefault(border - start, []).append((max(first, start) - start, tokens))
+    return found
 
 
-def _bounds(sums: _Sums | None, so_far: Sequence[Vector], start: int, border: int, known: int, *, late: bool) -> Vector:
-    """The most of these tokens that can lie at or after a border (`late`), or before it.
+def _most(
+    calls: Sequence[tuple[int, Sequence[int]]],
+    place: int,
+    so_far: Sequence[int],
+    border: int,
+    known: int,
+    *,
+    late: bool,
+) -> int:
+    """The most of these tokens that can lie past a border (`late`), or before it.
 
-    For every minute that is the last (early: the first) of some call: what is billed up to it, and the tokens of calls
-    that reach past it. `so_far`: what was billed before each minute from `start` to `known`.
+    For every border that some call reaches to: what is billed up to it, and the tokens of calls that reach past it.
+    `so_far`: what was billed before each border up to `known`; borders are counted from the first.
     """
-    if not sums:
-        return (0,) * len(so_far[0])
-    minutes = sorted((minute for minute in sums if minute < known), reverse=not late)
-    at_border = so_far[border - start]
-    found: list[int] = []
-    for place, here in enumerate(at_border):
-        left = best = sum(total[place] for total in sums.values())
-        for minute in minutes:
-            left -= sums[minute][place]
-            if late:
-                billed = so_far[min(minute + 1, known) - start][place] - here
-            else:
-                billed = here - so_far[max(minute, start) - start][place]
-            best = min(best, billed + left)
-        found.append(best)
-    return tuple(found)
+    here = so_far[border]
+    left = best = sum([tokens[place] for _, tokens in calls])
+    for other, tokens in calls:
+        if other > known:
+            break
+        left -= tokens[place]
+        billed = so_far[other] - here if late else here - so_far[other]
+        if billed + left < best:
+            best = billed + left
+    return best
 
 
 def _straddling(borders: Borders) -> dict[int, list[tuple[_Fitted, int]]]:
@@ -232,13 +269,13 @@ def _points(
     width = len(low)
     add, take = [(0,) * width], [(0,) * width]
     for amounts in reversed(items):
-        add.append(tuple(a + max(0, x) for a, x in zip(add[-1], amounts, strict=True)))
-        take.append(tuple(t + max(0, -x) for t, x in zip(take[-1], amounts, strict=True)))
+        add.append(tuple([a + max(0, x) for a, x in zip(add[-1], amounts, strict=True)]))
+        take.append(tuple([t + max(0, -x) for t, x in zip(take[-1], amounts, strict=True)]))
     add.reverse()
     take.reverse()
     sums = {difference} if _inside(difference, low, high, add[0], take[0]) else set()
     for number, amounts in enumerate(items, start=1):
-        more = {tuple(s + x for s, x in zip(each, amounts, strict=True)) for each in sums}
+        more = {tuple(map(plus, each, amounts)) for each in sums}
         sums = {each for each in sums | more if _inside(each, low, high, add[number], take[number])}
         if len(sums) > SUMS_MAX:
             return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ..data.clock import US_PER_MINUTE
 from .bucket import UsageEndpoint
@@ -107,7 +108,7 @@ class Minutes:
 
 
 def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
-    """Fold the reads of a window, minute by minute."""
+    """Fold the reads of a window, minute by minute; minutes in which the same reads tell nothing are one stretch."""
     good = [read for read in history.reads if read.good and read.window.overlaps(window)]
     bill: list[BillRow] = []
     confirmed: set[int] = set()
@@ -117,20 +118,22 @@ def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
     asked: list[int] = []
     nothing: tuple[BillRow, ...] = ()
     held = [(read, read.window.start, read.window.end, history.rows.get(read.read_id, {})) for read in good]
-    for minute in range(window.start, window.end):
-        told = [(read, rows.get(minute, nothing)) for read, start, end, rows in held if start <= minute < end]
+    for start, end in _stretches(window, held):
+        told = [(read, rows.get(start, nothing)) for read, first, past, rows in held if first <= start < past]
         if not told:
-            unread.add(minute)
+            unread.update(range(start, end))
             continue
-        bill.extend(told[-1][1])
-        asked.append(told[-1][0].asked_us)
+        latest, now = told[-1]
+        bill.extend(now)
+        asked.append(latest.asked_us)
         since_us = _fell_us(told)
         if since_us is not None:
-            fallen[minute] = since_us
+            fallen.update(dict.fromkeys(range(start, end), since_us))
             continue
-        proof = _confirming(told, (minute + 1) * US_PER_MINUTE + waiting.settle_us, waiting)
+        settled = min(end, _settled_before(latest, waiting))
+        proof = _confirming(told, waiting) if start < settled else ()
         if proof:
-            confirmed.add(minute)
+            confirmed.update(range(start, settled))
             counted.update(dict.fromkeys(proof))
     order = {read.read_id: place for place, read in enumerate(good)}
     return Minutes(
@@ -144,21 +147,40 @@ def minutes_of(history: History, window: Window, waiting: Waiting) -> Minutes:
     )
 
 
+_Held = Sequence[tuple[Read, int, int, Rows]]
+"""Good reads, the minutes `[start, end)` that each holds, and its rows."""
+
+
+def _stretches(window: Window, held: _Held) -> Iterable[tuple[int, int]]:
+    """Parts of a window `[start, end)`, ascending, each in the same reads: a minute with rows, or minutes without."""
+    edges, minutes = {window.start, window.end}, range(window.start, window.end)
+    for _, first, past, rows in held:
+        edges.add(first)
+        edges.add(past)
+        told = rows.keys() & minutes if rows else ()
+        edges.update(told)
+        edges.update([minute + 1 for minute in told])
+    return pairwise(sorted([edge for edge in edges if window.start <= edge <= window.end]))
+
+
 _Told = Sequence[tuple[Read, tuple[BillRow, ...]]]
 """Each good read of one minute and its rows, oldest first."""
 
 
-def _confirming(told: _Told, not_before_us: int, waiting: Waiting) -> tuple[str, ...]:
-    """The reads that confirm a minute, latest first; none if it is not confirmed."""
+def _settled_before(read: Read, waiting: Waiting) -> int:
+    """The first minute for which a read was asked too soon."""
+    return (read.asked_us - waiting.settle_us) // US_PER_MINUTE
+
+
+def _confirming(told: _Told, waiting: Waiting) -> tuple[str, ...]:
+    """The reads that confirm a minute, latest first, if the latest was asked late enough; none if too few agree."""
     found: list[Read] = []
     now = told[-1][1]
     for read, rows in reversed(told):
-        if rows != now:
+        if rows is not now and rows != now:
             break
         if found and found[-1].asked_us - read.asked_us < waiting.interval_us:
             continue
-        if not found and read.asked_us < not_before_us:
-            break
         found.append(read)
         if len(found) == waiting.stable_reads:
             return tuple(read.read_id for read in found)
@@ -167,9 +189,13 @@ def _confirming(told: _Told, not_before_us: int, waiting: Waiting) -> tuple[str,
 
 def _fell_us(told: _Told) -> int | None:
     """When a unit was first seen lower than once before, if good reads over a day since do not yet agree; else None."""
-    if all(rows == told[-1][1] for _, rows in told):
+    shown = told[-1][1]
+    for _, rows in told:
+        if rows is not shown and rows != shown:
+            break
+    else:
         return None
-    now = amounts(told[-1][1])
+    now = amounts(shown)
     higher = [
         place
         for place, (_, rows) in enumerate(told)
@@ -178,7 +204,7 @@ def _fell_us(told: _Told) -> int | None:
     if not higher:
         return None
     since = told[higher[-1] + 1 :]
-    agreed = all(rows == told[-1][1] for _, rows in since)
+    agreed = all(rows == shown for _, rows in since)
     fell_us = since[0][0].asked_us
     return None if agreed and since[-1][0].asked_us - fell_us >= FALL_US else fell_us
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import le, sub
 
-from .gate import Borders, Gate, Vector, cut_to
+from .gate import Borders, Column, Gate, Vector, cut_to
 
 APEXES_MAX = 400
 """Apexes of one gate; a list that leaves more is taken as its box."""
@@ -37,29 +39,29 @@ def dirty_of(borders: Borders, *, closed: bool) -> frozenset[Dirty]:
 
     A closed chain has one end. While a chain goes on both extreme ends of the last gate stand for all.
     """
-    last = borders.gates[-1]
+    start, low, high = borders.start, borders.low, borders.high
+    end, other_end = borders.lowest_end, borders.highest_end
     if not closed:
-        return frozenset(
-            _dirty_boxes(borders, borders.gates, last.low) | _dirty_boxes(borders, borders.gates, last.high)
-        )
-    end = last.low
-    if last.low != last.high:
+        return frozenset(_dirty_boxes(start, low, high, end) | _dirty_boxes(start, low, high, other_end))
+    if end != other_end:
         raise ValueError("a closed chain has one end")
-    least = [_least(borders.gates, end[place], place) for place in range(len(end))]
-    if least != [abs(amount) for amount in end]:
+    if least_amounts(borders) != tuple(map(abs, end)):
         # No path of one sign: the errors have two, and boxes say less than lists but nothing wrong.
-        return frozenset(_dirty_boxes(borders, borders.gates, end))
+        return frozenset(_dirty_boxes(start, low, high, end))
     if not any(end):
         return frozenset()
     gates = cut_to(borders, end)
-    listed = _dirty_lists(borders, gates, end)
-    return frozenset(_dirty_boxes(borders, gates, end) if listed is None else listed)
+    listed = _dirty_lists(start, gates, end)
+    if listed is not None:
+        return frozenset(listed)
+    low = tuple(zip(*(gate.low for gate in gates), strict=True))
+    high = tuple(zip(*(gate.high for gate in gates), strict=True))
+    return frozenset(_dirty_boxes(start, low, high, end))
 
 
 def least_amounts(borders: Borders) -> Vector:
     """The least amount of each field, for the end of a closed chain."""
-    end = borders.gates[-1].low
-    return tuple(_least(borders.gates, end[place], place) for place in range(len(end)))
+    return tuple(map(_least, borders.low, borders.high, borders.lowest_end))
 
 
 def one_error(borders: Borders, dirty: Iterable[Dirty], spot: Dirty, *, closed: bool) -> frozenset[Dirty]:
@@ -78,20 +80,27 @@ def one_error(borders: Borders, dirty: Iterable[Dirty], spot: Dirty, *, closed: 
 
 def _settled(borders: Borders, place: int, *, closed: bool) -> frozenset[int]:
     """The borders at which the clamp from the left and the clamp from the right agree, whatever the end."""
-    forward = [0]
-    for gate in borders.gates[1:]:
-        forward.append(min(max(forward[-1], gate.low[place]), gate.high[place]))
-    last = borders.gates[-1]
+    low, high = borders.low[place], borders.high[place]
+    forward = _clamps(low, high)
     found = frozenset(range(borders.start, borders.until + 1))
-    for value in {last.low[place]} if closed else {last.low[place], last.high[place]}:
+    for value in {low[-1]} if closed else {low[-1], high[-1]}:
         agreed = set()
-        for step in range(len(borders.gates) - 1, -1, -1):
-            gate = borders.gates[step]
-            value = min(max(value, gate.low[place]), gate.high[place]) if step else value
+        for step in range(len(low) - 1, -1, -1):
+            value = min(max(value, low[step]), high[step]) if step else value
             if value == forward[step]:
                 agreed.add(borders.start + step)
         found &= agreed
     return found | {borders.start}
+
+
+def _clamps(low: Column, high: Column) -> list[int]:
+    """From nothing through every box of one field, each time as far as it must go."""
+    found = [0]
+    value = 0
+    for a, b in islice(zip(low, high, strict=True), 1, None):
+        value = a if value < a else min(value, b)
+        found.append(value)
+    return found
 
 
 def in_every_least(borders: Borders, place: int, minutes: Collection[int], *, more: bool) -> bool:
@@ -137,41 +146,48 @@ class _Reach:
 
 def _reach(borders: Borders, place: int, barred: Collection[int], *, more: bool) -> _Reach | None:
     """Forward through the boxes of one field, without an excess (`more`) or a deficit in the barred minutes."""
-    at = _Reach(amount=0, apex=0, low=0, high=0)
-    for step, gate in enumerate(borders.gates[1:]):
-        low, high = gate.low[place], gate.high[place]
-        if borders.start + step in barred:
+    amount = apex = lowest = highest = 0
+    for minute, low, high in zip(
+        range(borders.start, borders.until), borders.low[place][1:], borders.high[place][1:], strict=True
+    ):
+        if minute in barred:
             # The step may not go up (down): what was within reach before bounds what is now.
-            low, high = (low, min(high, at.high)) if more else (max(low, at.low), high)
+            low, high = (low, min(high, highest)) if more else (max(low, lowest), high)
         if low > high:
             return None
-        apex = min(max(at.apex, low), high)
-        at = _Reach(amount=at.amount + abs(apex - at.apex), apex=apex, low=low, high=high)
-    return at
+        if not low <= apex <= high:
+            nearest = low if apex < low else high
+            amount += abs(nearest - apex)
+            apex = nearest
+        lowest, highest = low, high
+    return _Reach(amount=amount, apex=apex, low=lowest, high=highest)
 
 
-def _least(gates: Sequence[Gate], end: int, place: int) -> int:
-    value = amount = 0
-    for gate in gates[1:]:
-        clamped = min(max(value, gate.low[place]), gate.high[place])
-        amount += abs(clamped - value)
-        value = clamped
-    return amount + abs(end - value)
+def _least(low: Column, high: Column, end: int) -> int:
+    """The least amount of all paths through the boxes of one field to an end."""
+    if _lets_nothing_through(low, high, end):
+        return 0
+    at = [*_clamps(low, high), end]
+    return sum(map(abs, map(sub, at[1:], at)))
 
 
-def _dirty_boxes(borders: Borders, gates: Sequence[Gate], end: Vector) -> set[Dirty]:
+def _lets_nothing_through(low: Column, high: Column, end: int) -> bool:
+    """Whether no error at all leads through the boxes of one field to an end."""
+    return not end and max(low) <= 0 <= min(high)
+
+
+def _dirty_boxes(start: int, lows: Sequence[Column], highs: Sequence[Column], end: Vector) -> set[Dirty]:
     """By clamps from both sides, field by field."""
     found: set[Dirty] = set()
-    steps = len(gates) - 1
-    for place, last in enumerate(end):
-        forward = [0]
-        for gate in gates[1:-1]:
-            forward.append(min(max(forward[-1], gate.low[place]), gate.high[place]))
-        value = last
-        for step in range(steps - 1, -1, -1):
-            if forward[step] != value:
-                found.add(Dirty(minute=borders.minute(step), place=place, more=value > forward[step]))
-            value = min(max(value, gates[step].low[place]), gates[step].high[place])
+    for place, (low, high, value) in enumerate(zip(lows, highs, end, strict=True)):
+        if _lets_nothing_through(low, high, value):
+            continue
+        forward = _clamps(low, high)
+        for step in range(len(low) - 2, -1, -1):
+            before = forward[step]
+            if before != value:
+                found.add(Dirty(minute=start + step, place=place, more=value > before))
+            value = min(max(value, low[step]), high[step])
     return found
 
 
@@ -179,11 +195,10 @@ _Apex = tuple[int, Vector]
 """An amount and the vector it is least at."""
 
 
-def _dirty_lists(borders: Borders, gates: Sequence[Gate], end: Vector) -> set[Dirty] | None:
+def _dirty_lists(start: int, gates: Sequence[Gate], end: Vector) -> set[Dirty] | None:
     """By apexes from both sides; None where the lists leave no path or too many apexes."""
-    start: Vector = (0,) * len(end)
     steps = len(gates) - 1
-    forward: list[list[_Apex]] = [[(0, start)]]
+    forward: list[list[_Apex]] = [[(0, (0,) * len(end))]]
     for gate in gates[1:-1]:
         forward.append(_through(forward[-1], gate))
         if not 0 < len(forward[-1]) <= APEXES_MAX:
@@ -196,7 +211,7 @@ def _dirty_lists(borders: Borders, gates: Sequence[Gate], end: Vector) -> set[Di
             for more, other in backward:
                 if vector != other and amount + more + _distance(vector, other) == least:
                     found.update(
-                        Dirty(minute=borders.minute(step), place=place, more=b > a)
+                        Dirty(minute=start + step, place=place, more=b > a)
                         for place, (a, b) in enumerate(zip(vector, other, strict=True))
                         if a != b
                     )
@@ -211,6 +226,8 @@ def _through(apexes: Sequence[_Apex], gate: Gate) -> list[_Apex]:
     """The apexes after a gate; one that another is never worse than changes nothing and is left out."""
     if gate.points is None:
         out = [_clamped(apex, gate) for apex in apexes]
+        if len(out) == 1:
+            return out
     elif len(apexes) == 1 and apexes[0][1] in gate.points:
         return list(apexes)
     else:
@@ -224,9 +241,11 @@ def _through(apexes: Sequence[_Apex], gate: Gate) -> list[_Apex]:
 
 def _clamped(apex: _Apex, gate: Gate) -> _Apex:
     amount, vector = apex
-    point = tuple(min(max(v, a), b) for v, a, b in zip(vector, gate.low, gate.high, strict=True))
+    if all(map(le, gate.low, vector)) and all(map(le, vector, gate.high)):
+        return apex
+    point = tuple(map(min, map(max, vector, gate.low), gate.high))
     return amount + _distance(vector, point), point
 
 
 def _distance(one: Iterable[int], other: Iterable[int]) -> int:
-    return sum(abs(a - b) for a, b in zip(one, other, strict=True))
+    return sum(map(abs, map(sub, one, other)))

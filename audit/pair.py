@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
-from .unit import BillRow, BookRow
+from .unit import BillRow, BookRow, Field
 
 
 class PairedBy(StrEnum):
@@ -44,6 +45,8 @@ class ModelPair:
 
     def names(self, model: str) -> bool:
         """Whether a name may stand for this model."""
+        if model in self.book_models or model in self.bill_models:
+            return True
         return any(name is not None and same_model(model, name) for name in self.book_models | self.bill_models)
 
 
@@ -52,7 +55,10 @@ class AsideBecause(StrEnum):
     UNCOVERED_MODEL = "uncovered_model"
     """A model that only an endpoint without a token total serves, in minutes in which such a call is active."""
     IMAGE_TOKENS = "image_tokens"
-    """Tokens of an image model, in minutes in which a counted call of its images is active. The images are compared."""
+    """Tokens of an image model, in minutes in which a counted call of its images is active. The images are compared.
+
+    Of tokens that those calls told no more is set aside than they told.
+    """
 
 
 ALIASES: Mapping[str, str] = {
@@ -65,6 +71,7 @@ _UNCOVERED_BILLED_AS_TOKENS = frozenset({"audio_speeches", "audio_transcriptions
 """openai-usage.md C.4: speech and transcription models that may be billed in tokens. Fine-tuning never is."""
 
 
+@lru_cache(maxsize=4096)
 def plain_name(model: str) -> str:
     """A model's name without its snapshot date, by the alias table: what aliases of one model have in common."""
     name = ALIASES.get(model, model)
@@ -157,11 +164,11 @@ def set_aside(
     speech = _minutes_by_model(
         row for row in rows if row.standing is Standing.UNCOVERED and row.usage_endpoint in _UNCOVERED_BILLED_AS_TOKENS
     )
-    pictures = _minutes_by_model(
-        row for row in rows if row.standing is Standing.COUNTED and row.usage_endpoint == UsageEndpoint.IMAGES
-    )
+    drawn = [row for row in rows if row.standing is Standing.COUNTED and row.usage_endpoint == UsageEndpoint.IMAGES]
+    pictures = _minutes_by_model(drawn)
     compared: list[BillRow] = []
     aside: list[tuple[AsideBecause, BillRow]] = []
+    drawings: list[BillRow] = []
     for row in bill:
         served = (row.usage_endpoint, plain_name(row.model)) in key_serves
         if row.batch:
@@ -169,12 +176,29 @@ def set_aside(
         elif row.usage_endpoint is not UsageEndpoint.COMPLETIONS or served:
             compared.append(row)
         elif _active(pictures, row):
-            aside.append((AsideBecause.IMAGE_TOKENS, row))
+            drawings.append(row)
         elif _active(speech, row):
             aside.append((AsideBecause.UNCOVERED_MODEL, row))
         else:
             compared.append(row)
+    for model in dict.fromkeys(row.model for row in drawings):
+        of_model = [row for row in drawings if row.model == model]
+        told = [row for row in drawn if row.model is not None and same_model(row.model, model)]
+        if _within(of_model, told):
+            aside += [(AsideBecause.IMAGE_TOKENS, row) for row in of_model]
+        else:
+            compared += of_model
     return compared, aside
+
+
+def _within(bill: Sequence[BillRow], told: Sequence[BookRow]) -> bool:
+    """Whether a bill has no more tokens than calls told; also where one of them told none, for then nobody knows."""
+    if any(row.input_tokens is None or row.output_tokens is None for row in told):
+        return True
+    return all(
+        sum(row.amount(field) for row in bill) <= sum(row.amount(field) for row in told)
+        for field in (Field.INPUT, Field.OUTPUT)
+    )
 
 
 def _minutes_by_model(rows: Iterable[BookRow]) -> dict[str, list[tuple[int, int]]]:

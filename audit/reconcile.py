@@ -63,7 +63,7 @@ def judge_chain(chain: Chain, *, place: Place | None = None) -> ChainFinding:
     )
     if place is not None and found.clean and len(books) == 1:
         found = replace(found, placed=place(books[0]))
-    findings = tuple(whole(_by_every_book(found, share, books), found, share) for share in chain.shares)
+    findings = tuple(_of_run(found, share, books) for share in chain.shares)
     return replace(found, findings=findings, unplaced=unplaced(found))
 
 
@@ -80,20 +80,22 @@ def _minutes(chain: Chain, *, until_us: int | None = None) -> dict[UsageEndpoint
 
 def _known_until(chain: Chain, minutes: Mapping[UsageEndpoint, Minutes]) -> int:
     """The first minute that some usage endpoint does not confirm, at most the chain's end."""
-    unknown = (
-        minute
-        for minute in range(chain.window.start, chain.window.end)
-        if not all(minute in each.confirmed for each in minutes.values())
-    )
-    return next(unknown, chain.window.end)
+    confirmed = frozenset.intersection(*(each.confirmed for each in minutes.values()))
+    window = range(chain.window.start, chain.window.end)
+    return next((minute for minute in window if minute not in confirmed), chain.window.end)
 
 
-def _by_every_book(found: ChainFinding, share: Share, books: Sequence[Sequence[Solved]]) -> Finding:
+def _of_run(found: ChainFinding, share: Share, books: Sequence[tuple[Solved, ...]]) -> Finding:
+    cases = [Case(found=found, share=share, solved=book) for book in books]
+    return whole(_by_every_book(share, cases), cases[0])
+
+
+def _by_every_book(share: Share, cases: Sequence[Case]) -> Finding:
     """One verdict from all books that may hold. They differ in whether optional amounts are billed."""
-    first = _first_that_matches(found, share, books[0])
-    if len(books) == 1:
+    said = [_first_that_matches(case) for case in cases]
+    first = said[0]
+    if len(said) == 1:
         return first
-    said = [first, *(_first_that_matches(found, share, book) for book in books[1:])]
     if len({(each.verdict, each.reason) for each in said}) == 1:
         joint = {run for each in said for run in each.joint} | ({share.run} if share.run is not None else set())
         return replace(first, joint=tuple(sorted(joint, key=name_order))) if any(each.joint for each in said) else first
@@ -107,8 +109,7 @@ _BEFORE_THE_BOOKS = frozenset(
 )
 
 
-def _first_that_matches(found: ChainFinding, share: Share, solved: Sequence[Solved]) -> Finding:
-    case = Case(found=found, share=share, solved=tuple(solved))
+def _first_that_matches(case: Case) -> Finding:
     return (
         _failed_read(case)
         or _still_open(case)
@@ -143,7 +144,7 @@ def _still_open(case: Case) -> Finding | None:
 
 def _unsteady(case: Case) -> Finding | None:
     """Rule 3."""
-    if any(minute in each.fell for each in case.found.minutes.values() for minute in case.window):
+    if not all(each.fell.isdisjoint(case.window) for each in case.found.minutes.values()):
         return Finding(share=case.share, verdict=Verdict.WARNING, reason=Reason.FELL)
     final_us = case.share.final_us
     if final_us is None or (case.known and (case.clear or case.found.closed)):
@@ -161,7 +162,7 @@ def _not_known(case: Case) -> Finding | None:
     if case.known:
         return None
     minutes = case.found.minutes.values()
-    if any(minute in each.unread for each in minutes for minute in case.window):
+    if not all(each.unread.isdisjoint(case.window) for each in minutes):
         return Finding(share=case.share, verdict=Verdict.PENDING, reason=Reason.NOT_READ)
     nothing_yet = case.bill_zero and not case.book_zero
     verdict = Verdict.DATA_NOT_AVAILABLE if nothing_yet else Verdict.PENDING

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain as chained
+from operator import add, itemgetter
 from typing import TypeVar
 
 from ..data.call import Standing
@@ -20,6 +22,8 @@ from .gate import Borders, Item, Vector, make_borders
 from .least import Dirty, dirty_of, in_every_least, least_without, one_error
 from .pair import ModelPair, PairedBy
 from .unit import FIELDS, BillRow, BookRow, Field, RunName
+
+_NONE: frozenset[Dirty] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +65,12 @@ class Solved:
 
     def excess(self, minutes: Collection[int]) -> frozenset[Dirty]:
         """Where in these minutes some least solution has an excess."""
-        return frozenset(each for each in self.dirty if each.more and each.minute in minutes)
+        return frozenset(each for each in self.dirty if each.more and each.minute in minutes) if self.dirty else _NONE
 
     def deficit(self, minutes: Collection[int]) -> frozenset[Dirty]:
-        return frozenset(each for each in self.dirty if not each.more and each.minute in minutes)
+        return (
+            frozenset(each for each in self.dirty if not each.more and each.minute in minutes) if self.dirty else _NONE
+        )
 
     def one_error(self, spot: Dirty) -> frozenset[Dirty]:
         """Every minute that the error seen in this one may lie in, in this run's minutes or in others'."""
@@ -72,17 +78,17 @@ class Solved:
 
     def certain(self, minutes: Collection[int], *, more: bool) -> bool:
         """Whether every least solution, for every end, has an excess (deficit) of some field in these minutes."""
-        inside = [minute for minute in minutes if self.borders.start <= minute < self.borders.until]
-        return bool(inside) and any(
-            in_every_least(self.borders, place, frozenset(inside), more=more) for place in range(len(self.fields))
+        return any(
+            in_every_least(self.borders, place, minutes, more=more) for place in self._places(minutes, more=more)
         )
 
     def avoidable(self, minutes: Collection[int], *, more: bool) -> bool:
         """Whether in each field some least solution has no excess (deficit) in these minutes."""
-        inside = frozenset(minute for minute in minutes if self.borders.start <= minute < self.borders.until)
-        return not inside or all(
-            least_without(self.borders, place, inside, more=more) for place in range(len(self.fields))
-        )
+        return all(least_without(self.borders, place, minutes, more=more) for place in self._places(minutes, more=more))
+
+    def _places(self, minutes: Collection[int], *, more: bool) -> Collection[int]:
+        """The fields in which some least solution has an excess (deficit) in these minutes: in the others none has."""
+        return {each.place for each in self.dirty if each.more is more and each.minute in minutes} if self.dirty else ()
 
 
 def solve(
@@ -100,9 +106,11 @@ def solve(
     waiting = [row for row in chain.rows if row.open]
     closed = until >= chain.window.end
     found: list[Solved] = []
+    names = _by_name((row.usage_endpoint, row.model, row) for row in counted)
+    billed_names = _by_name((row.usage_endpoint, row.model, row) for row in bill)
     for pair in chain.facts.pairs:
-        ours = [row for row in counted if row.usage_endpoint == pair.usage_endpoint and row.model in pair.book_models]
-        theirs = [row for row in bill if row.usage_endpoint is pair.usage_endpoint and row.model in pair.bill_models]
+        ours = _named(names, pair.usage_endpoint, pair.book_models)
+        theirs = _named(billed_names, pair.usage_endpoint, pair.bill_models)
         if not ours and not theirs:
             continue
         silent = any(row.cached_silent for row in ours) or any(row.cached_input_tokens is None for row in theirs)
@@ -115,7 +123,6 @@ def solve(
             width=len(fields),
             billed=billed_by_minute(theirs, fields, until),
             items=items,
-            known=until,
         )
         found.append(
             Solved(
@@ -136,6 +143,22 @@ def solve(
 
 
 Row = TypeVar("Row")
+_Names = Mapping[tuple[str | None, str | None], Sequence[tuple[int, Row]]]
+"""Rows and their places in the book, by usage endpoint and model."""
+
+
+def _by_name(rows: Iterable[tuple[str | None, str | None, Row]]) -> _Names[Row]:
+    found: dict[tuple[str | None, str | None], list[tuple[int, Row]]] = {}
+    for place, (endpoint, model, row) in enumerate(rows):
+        found.setdefault((endpoint, model), []).append((place, row))
+    return found
+
+
+def _named(rows: _Names[Row], endpoint: UsageEndpoint, models: Iterable[str | None]) -> list[Row]:
+    """The rows that have one of these names, in their order."""
+    found = [own for model in models if (own := rows.get((endpoint, model)))]
+    together = found[0] if len(found) == 1 else sorted(chained.from_iterable(found), key=itemgetter(0))
+    return [row for _, row in together]
 
 
 def _by_minute(rows: Iterable[tuple[int, Row]]) -> dict[int, list[Row]]:
@@ -165,21 +188,22 @@ def counted_rows(chain: Chain, billed: Mapping[str, bool]) -> list[BookRow]:
 
 
 def billed_by_minute(rows: Iterable[BillRow], fields: Sequence[Field], until: int) -> dict[int, Vector]:
-    sums: dict[int, list[int]] = defaultdict(lambda: [0] * len(fields))
+    sums: dict[int, Vector] = {}
     for row in rows:
         if row.minute < until:
-            for place, each in enumerate(fields):
-                sums[row.minute][place] += row.amount(each)
-    return {minute: tuple(each) for minute, each in sums.items()}
+            amounts = tuple([row.amount(each) for each in fields])
+            before = sums.get(row.minute)
+            sums[row.minute] = amounts if before is None else tuple(map(add, before, amounts))
+    return sums
 
 
 def _item(row: BookRow, fields: Sequence[Field]) -> Item:
-    share = row.calls if row.apart else 1
+    amounts = tuple([row.amount(each) for each in fields])
     return Item(
         first=row.first_minute,
         end=row.end_minute,
         last=row.last_minute,
-        amounts=tuple(row.amount(each) // share for each in fields),
+        amounts=tuple([each // row.calls for each in amounts]) if row.apart and row.calls > 1 else amounts,
         calls=row.calls,
         apart=row.apart,
         loose=row.loose,

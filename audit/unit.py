@@ -8,8 +8,11 @@ Pure, and nothing is decided here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
+from typing import Union
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
@@ -32,6 +35,26 @@ FIELDS: dict[UsageEndpoint, tuple[Field, ...]] = {
     UsageEndpoint.EMBEDDINGS: (Field.INPUT,),
     UsageEndpoint.IMAGES: (Field.IMAGES,),
 }
+
+
+Row = Union["BookRow", "BillRow"]
+
+_COUNT: dict[Field, Callable[[Row], int | None]] = {
+    Field.INPUT: attrgetter("input_tokens"),
+    Field.CACHED: attrgetter("cached_input_tokens"),
+    Field.OUTPUT: attrgetter("output_tokens"),
+    Field.IMAGES: attrgetter("images"),
+}
+
+
+def _stated(row: Row, field: Field) -> int:
+    """What a row states of a field. Only cached tokens may be unstated."""
+    amount = _COUNT[field](row)
+    if amount is not None:
+        return amount
+    if field is Field.CACHED:
+        return 0
+    raise ValueError(f"a compared row without {field}: {row}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +109,8 @@ class BookRow:
         """Whether the calls stated what they used. Counted ones always do; of optional ones a warm-up may not."""
         return self.images is not None or (self.input_tokens is not None and self.output_tokens is not None)
 
-    def amount(self, field: Field) -> int:
-        """What these calls state of a field, all together. Only cached tokens may be unstated."""
-        return _stated(self, field)
+    amount = _stated
+    """What these calls state of a field, all together. Only cached tokens may be unstated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,25 +130,9 @@ class BillRow:
     images: int | None
     num_model_requests: int | None
 
-    def amount(self, field: Field) -> int:
-        """What this row states of a field. Only cached tokens may be unstated."""
-        return _stated(self, field)
+    amount = _stated
+    """What this row states of a field."""
 
     @property
     def empty(self) -> bool:
         return not any((self.input_tokens, self.cached_input_tokens, self.output_tokens, self.images))
-
-
-def _stated(row: BookRow | BillRow, field: Field) -> int:
-    match field:
-        case Field.INPUT:
-            amount = row.input_tokens
-        case Field.CACHED:
-            return row.cached_input_tokens or 0
-        case Field.OUTPUT:
-            amount = row.output_tokens
-        case Field.IMAGES:
-            amount = row.images
-    if amount is None:
-        raise ValueError(f"a compared row without {field}: {row}")
-    return amount

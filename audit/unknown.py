@@ -16,6 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from ..data.call import Standing
+from .bucket import UsageEndpoint
 from .pair import ModelPair, is_dated
 from .unit import BookRow, RunName
 
@@ -66,7 +67,9 @@ def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
     that is counted under another name.
     """
     if each.usage_endpoint not in (None, pair.usage_endpoint):
-        return False
+        # Tokens of an image model may be billed as completions (openai-usage.md C.4), under its own name.
+        drawn = each.usage_endpoint == UsageEndpoint.IMAGES and pair.usage_endpoint is UsageEndpoint.COMPLETIONS
+        return drawn and any(pair.names(model) for model in each.models)
     if not each.models or any(pair.names(model) for model in each.models):
         return True
     if pair.book_models and not each.moving:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from ..data.clock import US_PER_MINUTE
 
@@ -69,7 +70,7 @@ def active_minutes(begin_us: int, end_us: int, *, shift_min: int) -> tuple[int, 
 def touching(windows: Iterable[Window]) -> tuple[Window, ...]:
     """The windows joined where they overlap or touch, ascending."""
     found: list[Window] = []
-    for window in sorted(windows):
+    for window in sorted(windows, key=attrgetter("start", "end")):
         if found and window.start <= found[-1].end:
             found[-1] = Window(start=found[-1].start, end=max(found[-1].end, window.end))
         else:

@@ -249,15 +249,16 @@ def tell_new_ids(ledger: Ledger, journal: Journal, keys: KeyRing) -> None:
 
     A proxy does so at the first call of a key; here no further call is needed to audit those that were.
     """
-    if not any(key.api_key_id for key in keys.keys):
+    if not keys.token_ids and not any(key.api_key_id for key in keys.keys):
         return
-    without_id = {row[0] for row in ledger.query("keys_in_use").rows if row[2] is None}
-    for fingerprint in sorted(without_id - {None}):
+    without_id = {(row[0], row[1]) for row in ledger.query("keys_in_use").rows if row[0] and row[2] is None}
+    for fingerprint, framework in sorted(without_id, key=str):
         key = keys.find(fingerprint)
-        if key is not None and KEY_ID.fullmatch(key.api_key_id or ""):
+        api_key_id = keys.id_of_tokens(framework) if key is None else key.api_key_id
+        if KEY_ID.fullmatch(api_key_id or ""):
             journal.begin()
-            line = {"key_fingerprint": fingerprint, "framework": key.framework, "api_key_id": key.api_key_id}
-            journal.append("key", line)
+            named = framework if key is None else key.framework
+            journal.append("key", {"key_fingerprint": fingerprint, "framework": named, "api_key_id": api_key_id})
 
 
 def _next_look_us(report: AuditReport, now_us: int, settings: AuditSettings) -> int | None:

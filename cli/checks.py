@@ -60,7 +60,7 @@ class Finding:
 
 def check_keys(ring: KeyRing) -> list[Finding]:
     """Framework keys: there are some, no secret and no id is shared, each has an id that can be one."""
-    if not ring.keys:
+    if not ring.keys and not ring.token_ids:
         return [
             _wrong(
                 "keys",
@@ -68,7 +68,8 @@ def check_keys(ring: KeyRing) -> list[Finding]:
                 "Set OPENAI_API_KEY_<FRAMEWORK> and OPENAI_API_KEY_<FRAMEWORK>_ID, in the environment or ./.env.",
             )
         ]
-    found = [_fine("keys", f"Framework keys: {', '.join(key.framework for key in ring.keys)}.")]
+    named = [*(key.framework for key in ring.keys), *(f"{name} (an id alone)" for name in ring.token_ids)]
+    found = [_fine("keys", f"Framework keys: {', '.join(named)}.")]
     found += [
         _wrong(
             "duplicate keys",

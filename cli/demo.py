@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ import click
 
 from ..data.clock import ScaledClock, utc
 from ..data.error import SubmeterError
+from .harmless_text import drawn
 from .invocation import CANNOT_TELL, Invocation, pass_invocation
 from .output import print_table, say
 
@@ -214,7 +216,7 @@ class Story:
         if seconds <= 0:
             return
         what = f"   the bill settles until {utc(until_us):%H:%M} UTC"
-        console = Console(stderr=True)
+        console = Console(file=drawn(sys.stderr))
         if not console.is_terminal:
             say(what)
             time.sleep(seconds)
@@ -243,7 +245,7 @@ class Story:
         from rich.console import Console
         from rich.live import Live
 
-        console = Console(stderr=True)
+        console = Console(file=drawn(sys.stderr))
         if not console.is_terminal:
             yield
             return

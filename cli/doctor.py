@@ -29,6 +29,7 @@ from .invocation import ENV_FILE, Invocation, json_option, ledger_option, named_
 from .key_ids import CANARY_MODEL, find_key_ids
 from .output import print_json, say
 from .running import running_proxies
+from .token_checks import check_tokens
 
 DEFAULT_UPSTREAM = "https://api.openai.com"
 
@@ -104,6 +105,7 @@ def doctor(
         check_journal_folder(invocation.ledger),
         check_lock(invocation.ledger, invocation.clock),
         check_ingest(invocation.ledger, invocation.clock),
+        *check_tokens(invocation.ledger, ring, invocation.clock),
         check_lag(invocation.ledger, named_environment(), invocation.clock),
     ]
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,11 @@ from ..data.clock import utc
 from ..data.error import SubmeterError
 from ..data.system import words
 from .invocation import CANNOT_TELL, DIFFER, FINE, Invocation, json_option, ledger_option, pass_invocation
-from .output import print_json, print_pairs, say
+from .output import print_csv, print_json, print_pairs, say
 from .sql import copy_answer
 
 if TYPE_CHECKING:
-    from ..data.ledger import CheckReport
+    from ..data.ledger import CheckReport, Ledger
 
 EXPORTED = ("calls", "runs", "steps", "step_usage", "run_usage", "minute_usage", "unknown_calls", "run_audit")
 """The views that people read."""
@@ -139,9 +140,14 @@ def snapshot(invocation: Invocation, to: Path, force: bool) -> None:
     help="The kind of file.",
 )
 @click.option("--force", is_flag=True, help="Replace files of these names.")
+@click.option(
+    "--spreadsheet",
+    is_flag=True,
+    help="In CSV, put an apostrophe before each text that a spreadsheet would take for a formula.",
+)
 @ledger_option
 @pass_invocation
-def export(invocation: Invocation, folder: Path, form: str, force: bool) -> None:
+def export(invocation: Invocation, folder: Path, form: str, force: bool, spreadsheet: bool) -> None:
     """Write each view that people read into a file of its own; a file that is there is left alone without --force.
 
     \b
@@ -161,7 +167,10 @@ def export(invocation: Invocation, folder: Path, form: str, force: bool) -> None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for view in EXPORTED:
-            copy_answer(opened, f"FROM {view}", folder / f"{view}.{form}", form)
+            if spreadsheet and form == "csv":
+                _write_csv(opened, view, folder / f"{view}.csv")
+            else:
+                copy_answer(opened, f"FROM {view}", folder / f"{view}.{form}", form)
     except OSError as error:
         raise SubmeterError(
             f"The export cannot be written: {folder}",
@@ -169,6 +178,21 @@ def export(invocation: Invocation, folder: Path, form: str, force: bool) -> None
             "Choose another place: submeter ledger export DIR",
         ) from error
     say(f"Wrote {', '.join(f'{view}.{form}' for view in EXPORTED)} to {folder}.")
+
+
+def _write_csv(opened: Ledger, view: str, path: Path) -> None:
+    """A view as `submeter sql --format csv --spreadsheet` prints it, in the old file's place in one step."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(part, "x", encoding="utf-8", newline="", opener=_private) as file:
+            print_csv(opened.ask(f"FROM {view}"), file, spreadsheet=True)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _show(report: CheckReport) -> None:

@@ -11,10 +11,13 @@ import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import orjson
+
+from ..data.harmless import harmless, no_formula
+from .harmless_text import drawn
 
 if TYPE_CHECKING:
     from ..data.ledger import Table
@@ -52,12 +55,12 @@ def records(table: Table) -> list[dict[str, Any]]:
     ]
 
 
-def print_csv(table: Table) -> None:
-    """RFC 4180, with a header; absent is empty."""
-    writer = csv.writer(sys.stdout)
-    writer.writerow(table.columns)
-    for row in table.rows:
-        writer.writerow([_csv_cell(value) for value in row])
+def print_csv(table: Table, file: TextIO | None = None, *, spreadsheet: bool = False) -> None:
+    """RFC 4180, with a header; absent is empty. For a `spreadsheet` no text begins as a formula does."""
+    writer = csv.writer(sys.stdout if file is None else file)
+    for row in (table.columns, *table.rows):
+        cells = [_csv_cell(value) for value in row]
+        writer.writerow([no_formula(value) if spreadsheet and isinstance(value, str) else value for value in cells])
 
 
 def print_table(
@@ -78,10 +81,11 @@ def print_table(
     right = grouped | set(numbers)
     shown = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
     for name in columns:
-        shown.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
+        shown.add_column(Text(harmless(name)), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell(value, grouped=name in grouped)) for name, value in zip(columns, row, strict=True)))
-    console = Console(file=sys.stdout, highlight=False)
+        cells = (cell(value, grouped=name in grouped) for name, value in zip(columns, row, strict=True))
+        shown.add_row(*(Text(harmless(text)) for text in cells))
+    console = Console(file=drawn(sys.stdout), highlight=False)
     if console.is_terminal:
         console.print(shown)
         return
@@ -148,7 +152,7 @@ def _csv_cell(value: Any) -> Any:
         return value.isoformat() + "Z"
     if isinstance(value, bool | list | dict):
         return _json(value)
-    return value
+    return harmless(value) if isinstance(value, str) else value
 
 
 def _json(value: Any, options: int = 0) -> str:

@@ -239,6 +239,8 @@ def _say_used(invocation: Invocation, label: Label) -> None:
         for row in rows:
             step = NO_STEP if row["step"] is None else f"step {row['step']}"
             say(f"  {step}: {_used([row])}")
+    if not any(row["calls"] for row in rows):
+        say("Note: no call of this run came by. What hard-codes its URL needs --intercept; all else OPENAI_BASE_URL.")
     say(f"{label.name}: {_used(rows)}. See: submeter steps {run_name(label.framework, label.run_id)}")
 
 

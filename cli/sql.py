@@ -49,10 +49,20 @@ _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
     metavar="NAME VALUE",
     help="The value of a $NAME in the query; one that is not given is NULL.",
 )
+@click.option(
+    "--spreadsheet",
+    is_flag=True,
+    help="In CSV, put an apostrophe before each text that a spreadsheet would take for a formula.",
+)
 @ledger_option
 @pass_invocation
 def sql(
-    invocation: Invocation, query: str | None, form: str, as_json: bool, given: tuple[tuple[str, str], ...]
+    invocation: Invocation,
+    query: str | None,
+    form: str,
+    as_json: bool,
+    given: tuple[tuple[str, str], ...],
+    spreadsheet: bool,
 ) -> None:
     """Ask the ledger, also while the proxy writes to it; without an argument, list the named questions.
 
@@ -71,7 +81,7 @@ def sql(
     if form == "parquet" and not as_json:
         _write_parquet(ledger, text, parameters)
     else:
-        _print(ledger.ask(text, parameters), "json" if as_json else form)
+        _print(ledger.ask(text, parameters), "json" if as_json else form, spreadsheet=spreadsheet)
 
 
 def text_of(query: str) -> str:
@@ -104,11 +114,11 @@ def _first_sentence(text: str) -> str:
     return re.split(r"(?<=\.) |: one row", header, maxsplit=1)[0].rstrip(".") + "."
 
 
-def _print(table: Table, form: str) -> None:
+def _print(table: Table, form: str, *, spreadsheet: bool = False) -> None:
     if form == "json":
         print_json(records(table))
     elif form == "csv":
-        print_csv(table)
+        print_csv(table, spreadsheet=spreadsheet)
     else:
         print_answer(table)
 

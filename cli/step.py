@@ -19,6 +19,7 @@ from ..data.marks import Mark, check_framework, check_step, run_name
 from ..proxy.control import checked_status, named_run
 from ..proxy.control_client import tell
 from .invocation import ENV_FILE, Invocation, ledger_option, pass_invocation
+from .marked_before import word_on_end
 from .output import say
 from .running import running_proxies
 
@@ -62,10 +63,15 @@ def begin(invocation: Invocation, step: str, run: str, framework: str | None, st
     mark = _read(invocation, Edge.BEGIN, step, run, framework, status)
     mark_step(invocation, mark)
     try:
-        read_keys(os.environ, ENV_FILE).check_apart(mark.framework)
+        keys = read_keys(os.environ, ENV_FILE)
+        keys.check_apart(mark.framework)
     except SubmeterError as error:
         # The mark is kept: a step that really began is a fact. No proxy starts with such keys.
         say(f"Note: {error.what} {error.next_step}")
+        return
+    if mark.framework is not None and keys.keys and keys.of_framework(mark.framework) is None:
+        known = ", ".join(key.framework for key in keys.keys)
+        say(f"Note: no key is set for framework {mark.framework}; there are keys for {known}. The mark is kept.")
 
 
 @step.command()
@@ -78,7 +84,12 @@ def end(invocation: Invocation, step: str, run: str, framework: str | None, stat
     Example:
         submeter step end 4.7 --run r-1 --framework chatdev --status success
     """
-    mark_step(invocation, _read(invocation, Edge.END, step, run, framework, status))
+    mark = _read(invocation, Edge.END, step, run, framework, status)
+    odd = word_on_end(invocation.ledger, mark)
+    mark_step(invocation, mark)
+    if odd is not None:
+        name = run_name(mark.framework, mark.run_id)
+        say(f"Note: step {mark.step} of {name} is ended, but {odd}, as far as its journals tell. The mark is kept.")
 
 
 def mark_step(invocation: Invocation, mark: Mark) -> None:

@@ -2,7 +2,7 @@
 
 What cannot be written to stdout is the answer itself: a `SubmeterError`, exit code 3, because 1 says that books
 differ. A reader who left is a `BrokenPipeError` as ever. What cannot be written to stderr is only talk, and is dropped.
-Never here: what a command says.
+What strangers wrote is made harmless (`harmless_text`), whoever prints it. Never here: what a command says.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from ..data.error import SubmeterError
+from .harmless_text import HarmlessText
 from .invocation import CANNOT_TELL
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _text(raw: io.FileIO, before: TextIO | None, errors: str = "strict") -> io.T
     """A text stream onto `raw` with the encoding and buffering of the one before; None: there was none."""
     buffer = io.BufferedWriter(raw)
     if not isinstance(before, io.TextIOWrapper):
-        return io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=True)
-    return io.TextIOWrapper(
+        return HarmlessText(buffer, "utf-8", errors, line_buffering=True)
+    return HarmlessText(
         buffer, before.encoding, before.errors, line_buffering=before.line_buffering, write_through=before.write_through
     )

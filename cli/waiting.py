@@ -6,9 +6,11 @@ away at the end. All of it is talk: stderr.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 from ..data.clock import US_PER_S, Clock, utc
+from .harmless_text import drawn
 from .output import duration, say
 
 STEPS = 400
@@ -26,7 +28,7 @@ def wait_until(until_us: int, *, what: str, summary: str, clock: Clock) -> None:
     seconds = max(0.0, (until_us - now_us) / US_PER_S)
     said = f"{summary}. Waiting {duration(seconds)}, until {utc(until_us):%Y-%m-%d %H:%M:%S} UTC, for {what}"
     say(said)
-    console = Console(stderr=True)
+    console = Console(file=drawn(sys.stderr))
     if not console.is_terminal:
         _pass(until_us, clock, lambda _share: None)
         return

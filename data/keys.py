@@ -2,7 +2,8 @@
 
 A framework's key is the variable `OPENAI_API_KEY_<FRAMEWORK>`, its id `OPENAI_API_KEY_<FRAMEWORK>_ID`, from the
 environment, else from `.env` in the working directory (the users' own convention). `..._USAGE_TRACKING` is an admin
-key under their old name and `..._ID` an id: neither is a framework.
+key under their old name and `..._ID` an id: neither is a framework. An id without its key is that of a framework whose
+calls carry tokens that change (workload identity): whatever key such a call has, that is its id.
 
 The ring holds fingerprints. `named_secret` alone hands a secret out, to be sent with a call or held against a redacted
 one, never to be shown or kept. Admin variables are never looked at here.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .env_file import read_env_file
@@ -49,6 +50,8 @@ class KeyRing:
     """All framework keys that are configured. Two frameworks may (wrongly) share a secret: both are here."""
 
     keys: tuple[FrameworkKey, ...] = ()
+    token_ids: Mapping[str, str] = field(default_factory=dict)
+    """Framework to `key_...` id, of frameworks that have an id and no key: their tokens change."""
 
     def find(self, fingerprint: str | None) -> FrameworkKey | None:
         """The key with this fingerprint; None where it is not configured, or not of one framework alone."""
@@ -58,6 +61,10 @@ class KeyRing:
     def of_framework(self, framework: str) -> FrameworkKey | None:
         """The key of this framework; None: none configured."""
         return next((key for key in self.keys if key.framework == framework.lower()), None)
+
+    def id_of_tokens(self, framework: str | None) -> str | None:
+        """The id of the tokens that calls of this framework carry; None: it has a key, or no id is configured."""
+        return None if framework is None else self.token_ids.get(framework.lower())
 
     def shared(self) -> list[tuple[FrameworkKey, ...]]:
         """Keys that more than one framework uses: their traffic cannot be told apart by key."""
@@ -104,7 +111,23 @@ def read_keys(environment: Mapping[str, str], env_file: Path | None = None) -> K
                 framework=name.lower(), fingerprint=fingerprint(secret), api_key_id=api_key_id, variable=variable
             )
         )
-    return KeyRing(keys=tuple(keys))
+    configured = {key.framework for key in keys}
+    token_ids = {
+        framework: value.strip()
+        for variable, value in named.items()
+        if (framework := _framework_of_id(variable)) is not None
+        and framework not in configured
+        and KEY_ID.fullmatch(value.strip())
+    }
+    return KeyRing(keys=tuple(keys), token_ids=token_ids)
+
+
+def _framework_of_id(variable: str) -> str | None:
+    """The framework whose id this variable holds; None: it holds none."""
+    name = variable.removeprefix(PREFIX).removesuffix(ID_SUFFIX)
+    if name in ("", ADMIN_NAME) or variable != f"{PREFIX}{name}{ID_SUFFIX}":
+        return None
+    return name.lower()
 
 
 def _check_no_secret(variable: str, api_key_id: str, secret: str) -> None:

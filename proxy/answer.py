@@ -15,6 +15,7 @@ from typing import Any
 
 from ..data.call import Flag, Operation
 from ..data.masking import masked
+from .client_secret import minted_fingerprint
 from .endpoint import Endpoint
 from .json_body import Document, is_shallow
 from .json_scan import Path
@@ -90,6 +91,8 @@ class Answer:
         self.tool_usage: Mapping[str, Any] | None = None
         self.tool_usage_raw: bytes | None = None
         self.images: int | None = None
+        self.minted: str | None = None
+        """Fingerprint of the client secret that it mints."""
         self.error: str | None = None
         self.failed_inside = False
         self.complete = False
@@ -109,6 +112,8 @@ class Answer:
             # Every stream passes through these states; an answer that ends in one is still being worked on.
             self.flags[Flag.BACKGROUND] = None
         self._set_usage(document, _TOP, members.get("usage"))
+        if not self._refused:
+            self.minted = minted_fingerprint(self._endpoint.name, members)
         self._set_tools(document, members, ("tool_usage",))
         if self._endpoint.usage_endpoint == "images" and not self._refused:
             self.images = document.data_items

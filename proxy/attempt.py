@@ -216,6 +216,8 @@ class Attempt:
             self._settled_reading = reading
         if broke is Break.CLIENT_LEFT and reading.usage is None:
             self.unsettled_id = reading.response_id
+        if reading.minted is not None:
+            recorder.mint(reading.minted, self.start)
         result = self._result(reading, broke, now_us, error, flags)
         overhead_us = (self.overhead_ns + perf_counter_ns() - began_ns) // 1000
         line = settle_line(self.start, result, begun=self.start_line)
@@ -236,6 +238,9 @@ class Attempt:
         )
         if self._meter_failed:
             flags += (Flag.METER_FAILED,)
+        if facts and facts.searches and self._endpoint.name == "chat/completions":
+            # What a search reads may be billed, and no item of a chat's answer tells that there was one.
+            flags += (Flag.HOSTED_TOOL,)
         says = error or reading.error or reading.unreadable
         source = UsageSource.REQUESTED if self.usage_requested and reading.streamed else UsageSource.REPORTED
         return Result(

@@ -37,6 +37,8 @@ _RESPONSE: dict[str, Want | Tree] = {
     "error": Want.LEAF,
     "code": Want.LEAF,
     "param": Want.LEAF,
+    "value": Want.LEAF,
+    "client_secret": Want.LEAF,
     "data": Want.COUNT,
     "output": {"*": {"type": Want.LEAF}},
 }

@@ -49,6 +49,8 @@ class Reading:
     completed_at: int | None = None
     """Microseconds UTC, whole seconds: `completed_at`, else `created_at` or `created`."""
     batch_id: str | None = None
+    minted: str | None = None
+    """Fingerprint of the client secret that the answer mints."""
     streamed: bool = False
     """Whether the body was server-sent events."""
     complete: bool = False
@@ -313,6 +315,7 @@ def reading_of(
         service_tier=answer.service_tier,
         completed_at=answer.completed_at,
         batch_id=answer.batch_id,
+        minted=answer.minted,
         streamed=streamed,
         complete=answer.complete,
         error=answer.error,

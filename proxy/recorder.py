@@ -14,6 +14,7 @@ from ..data.journal import Journal, new_call_id
 from ..data.keys import KeyRing
 from ..data.marks import Mark, MarkBook
 from ..data.masking import masked
+from .client_secret import Minted
 from .endpoint import Endpoint
 from .labels import PathLabels, read_labels
 from .outcome import Break
@@ -44,6 +45,7 @@ class Recorder:
         self.open: dict[str, OpenCall] = {}
         self.settled = 0
         self._keys_seen: set[str] = set()
+        self._minted = Minted()
 
     def start(
         self,
@@ -56,27 +58,25 @@ class Recorder:
     ) -> tuple[Start, Labels]:
         """A call that begins now, with the labels it has by its request and the open marks."""
         now_us = self.clock.now_us()
-        key_fingerprint = request_key_fingerprint(headers)
+        key_fingerprint = request_key_fingerprint(headers, path.path)
+        if key_fingerprint is not None:
+            key_fingerprint = self._minted.owner(key_fingerprint)
         key = self.keys.find(key_fingerprint)
+        key_framework = key.framework if key else None
+        labels = read_labels(path, headers, key_framework=key_framework, marks=self.marks, now_us=now_us)
+        api_key_id = key.api_key_id if key else None
+        if key is None and key_fingerprint is not None:
+            api_key_id = self.keys.id_of_tokens(labels.framework)
+            key_framework = labels.framework if api_key_id is not None else None
         if key_fingerprint is not None and key_fingerprint not in self._keys_seen:
             self._keys_seen.add(key_fingerprint)
-            self.journal.append(
-                "key",
-                {
-                    "key_fingerprint": key_fingerprint,
-                    "framework": key.framework if key else None,
-                    "api_key_id": key.api_key_id if key else None,
-                },
-            )
-        labels = read_labels(
-            path, headers, key_framework=key.framework if key else None, marks=self.marks, now_us=now_us
-        )
+            self._tell_key(key_fingerprint, key_framework, api_key_id)
         start = Start(
             call_id=new_call_id(now_us),
             started_at=now_us,
             framework=labels.framework,
             key_fingerprint=key_fingerprint,
-            api_key_id=key.api_key_id if key else None,
+            api_key_id=api_key_id,
             run_id=labels.run_id,
             step=labels.step,
             label_source=labels.source,
@@ -92,6 +92,23 @@ class Recorder:
             flags=labels.flags + endpoint.flags + flags,
         )
         return start, labels
+
+    def mint(self, key_fingerprint: str, start: Start) -> None:
+        """A call was answered with a client secret: a key whose calls belong to the key of this one.
+
+        Its `key` line is for other proxies of the ledger, which may meet it too.
+        """
+        if start.key_fingerprint is None:
+            return
+        self._minted.add(key_fingerprint, minted_by=start.key_fingerprint)
+        # Without an id there is nothing to hand on, and a framework must not look as if it had one more key.
+        if start.api_key_id is not None:
+            key = self.keys.find(start.key_fingerprint)
+            self._tell_key(key_fingerprint, key.framework if key else start.framework, start.api_key_id)
+
+    def _tell_key(self, key_fingerprint: str, framework: str | None, api_key_id: str | None) -> None:
+        line = {"key_fingerprint": key_fingerprint, "framework": framework, "api_key_id": api_key_id}
+        self.journal.append("key", line)
 
     def opened(self, call: OpenCall, labels: Labels) -> None:
         """Write a call's start line; it is open from now on."""

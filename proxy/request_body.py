@@ -34,6 +34,8 @@ class RequestFacts:
     response_format: str | None = None
     """Its name, or the `type` inside it."""
     service_tier: str | None = None
+    searches: bool = False
+    """Whether a chat asks for a search of the web, by `web_search_options` or by its model (`gpt-5-search-api`)."""
     input_characters: int | None = None
     """Characters to be spoken: the length of `input` beside a `voice`."""
     body_bytes: int = 0
@@ -52,7 +54,9 @@ _WANTED: Tree = {
     "n": Want.LEAF,
     "response_format": {"type": Want.LEAF},
     "service_tier": Want.LEAF,
+    "web_search_options": Want.LEAF,
 }
+_SEARCH_MODEL = "-search-"
 _FORM_FIELDS = frozenset({b"model", b"stream", b"stream_format", b"n", b"response_format"})
 _FIELD_BYTES_MAX = 4096
 _PART_HEAD_BYTES_MAX = 16 * 1024
@@ -106,8 +110,10 @@ class RequestReader:
         shape = members.get("response_format")
         spoken = members.get("input") if "voice" in members else None
         unreadable = f"{document.problem}_json" if document.problem is not None else None
+        model = _text(members.get("model"))
         return RequestFacts(
-            model=_text(members.get("model")),
+            model=model,
+            searches=isinstance(members.get("web_search_options"), dict) or _SEARCH_MODEL in (model or ""),
             stream=_flag(members.get("stream")),
             stream_options_include_usage=_flag(options.get("include_usage")) if isinstance(options, dict) else None,
             stream_format=_text(members.get("stream_format")),

@@ -62,7 +62,8 @@ def unknown(minute: int = 1001, **fields: object) -> BookRow:
 def pictured(minute: int = 1001, images: int = 1, **fields: object) -> BookRow:
     """A counted call for images."""
     row = booked(minute, usage_endpoint="images", model="gpt-image-1", images=images)
-    return replace(row, input_tokens=None, cached_input_tokens=None, output_tokens=None, **fields)  # type: ignore[arg-type]
+    row = replace(row, input_tokens=None, cached_input_tokens=None, output_tokens=None)
+    return replace(row, **fields)  # type: ignore[arg-type]
 
 
 def billed(minute: int = 1001, tokens: Tokens = SOME, **fields: object) -> BillRow:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from referee_borders import finds_clear
 from referee_calls import Bounds
-from referee_moment import Judges, Moment
+from referee_moment import Given, Judges, Moment
 from referee_truth import joint_of, run_of, truth_of, unplaced_is_false, why_false
 from referee_world import World
 
@@ -60,13 +60,15 @@ def audit_world(seed: int, judges: Judges, bounds: Bounds | None = None) -> list
     said: list[Said] = []
     finals: dict[int, dict[int | None, float]] = defaultdict(dict)
     final: dict[tuple[int, int | None], list[Said]] = defaultdict(list)
+    given = [Given(world, judges, key) for key in range(world.keys)]
     for number in sorted(world.audits):
         for key in range(world.keys):
-            moment = Moment(world, judges, key, number, finals[key])
+            moment = Moment(given[key], number, finals[key])
             for each in _judged(moment):
                 before = final[key, each.run]
-                if world.trouble != "provider hours late":
-                    each = replace(each, wrong=each.wrong or _contradicted(before, each))
+                if each.wrong is None and world.trouble != "provider hours late":
+                    why = _contradicted(before, each)
+                    each = each if why is None else replace(each, wrong=why)
                 said.append(each)
                 if each.final:
                     before.append(each)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import add, ge, sub
 
 Vector = tuple[int, ...]
 SUMS_MAX = 64
@@ -79,12 +80,12 @@ def _carries(border: int, calls: Sequence[Billed], bill: Mapping[int, Vector], n
 
 
 def _holds(bill: Vector, tokens: Vector) -> bool:
-    return all(have >= need for have, need in zip(bill, tokens, strict=True))
+    return all(map(ge, bill, tokens))
 
 
 def _error(difference: Vector, carried_in: Vector, carried_out: Vector) -> Vector:
     """What the segment's bill has beyond its book, given what came in from before and what goes out to later."""
-    return tuple(d - i + o for d, i, o in zip(difference, carried_in, carried_out, strict=True))
+    return tuple(map(add, map(sub, difference, carried_in), carried_out))
 
 
 def _solve(borders: Sequence[int], sums: Sequence[Sequence[Vector]], differences: Sequence[Vector]) -> list[Segment]:
@@ -109,8 +110,8 @@ def _solve(borders: Sequence[int], sums: Sequence[Sequence[Vector]], differences
                 error = _error(differences[place], into, out)
                 size = sum(map(abs, error))
                 if amount + size + after == whole:
-                    more |= any(each > 0 for each in error)
-                    less |= any(each < 0 for each in error)
+                    more |= max(error) > 0
+                    less |= min(error) < 0
                     earlier[into] = size + after
         rest = earlier
         found.append(Segment(borders[place], borders[place + 1], more, less))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import border_form
@@ -30,7 +30,25 @@ def finds_clear(moment: Moment, found: Any, share: Any) -> bool | None:
         or (not moment.world.optional_known and any(c.optional for c in moment.calls))
     ):
         return None
+    segments = moment.segments.get(window)
+    if segments is None:
+        segments = moment.segments[window] = list(_segments(moment, window, counted))
     own_window = (share.window.start, share.window.end - 1)
+    for endpoint, model, found_here in segments:
+        ends = [
+            call.end_minute(moment.now)
+            for call in counted
+            if call.usage_endpoint == endpoint and call.model == model and call.run == run and call.labelled
+        ]
+        if not border_form.clears(found_here, *own_window, ends):
+            return False
+    return True
+
+
+def _segments(
+    moment: Moment, window: Any, counted: Sequence[Call]
+) -> Iterator[tuple[str, str, list[border_form.Segment]]]:
+    """What the border form makes of each model of a chain, by usage endpoint and the book's name."""
     names = {
         (call.usage_endpoint, call.model, NEW_NAME if call.bill_model == NEW_NAME else call.model) for call in counted
     }
@@ -52,13 +70,8 @@ def finds_clear(moment: Moment, found: Any, share: Any) -> bool | None:
             for minute, rows in moment.world.shown(moment.key, endpoint, moment.now).items()
             if (bill_model, False) in rows and minute in window
         }
-        segments = border_form.segments(
-            window.start, window.end, [_billed(moment, call, places) for call in calls], bill, len(places)
-        )
-        ends = [call.end_minute(moment.now) for call in calls if call.run == run and call.labelled]
-        if not border_form.clears(segments, *own_window, ends):
-            return False
-    return True
+        billed = [_billed(moment, call, places) for call in calls]
+        yield endpoint, model, border_form.segments(window.start, window.end, billed, bill, len(places))
 
 
 def _billed(moment: Moment, call: Call, places: Sequence[int]) -> border_form.Billed:

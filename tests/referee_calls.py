@@ -18,8 +18,11 @@ SKEW = 0.98
 Tokens = tuple[int, int, int, int]
 """Input, cached input, output, images."""
 
-Shown = dict[int, dict[tuple[str, bool], Tokens]]
-"""A bill by minute, model and whether it is batch work."""
+ShownMinute = dict[tuple[str, bool], Tokens]
+"""What a bill shows of one minute, by model and whether it is batch work."""
+
+Shown = dict[int, ShownMinute]
+"""A bill by minute."""
 
 MODELS = ("gpt-4o-mini-2024-07-18", "gpt-4.1-2025-04-14", "sol-large")
 ASKED = {MODELS[0]: "gpt-4o-mini", MODELS[1]: "gpt-4.1", MODELS[2]: "sol"}

@@ -5,110 +5,144 @@
 
 from __future__ import annotations
 
+import bisect
 import importlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import ModuleType
+from itertools import chain
 from typing import Any
 
-from referee_calls import ASKED, NEW_NAME, Asked, Call, Shown
+import orjson
+from referee_calls import ASKED, NEW_NAME, Asked, Call, Shown, ShownMinute
 from referee_world import World
 
 MINUTE_US = 60_000_000
 MODULES = ("bucket", "window", "unit", "pair", "unknown", "history", "chain", "reconcile", "facts")
 ENDPOINTS = ("completions", "embeddings", "images")
 WARM_UP = "warm_up"
+PAGED_EVERY = 3
+"""Of a world whose bill comes as pages one read in so many comes so: each is read minute by minute."""
 
 
 class Judges:
     """The audit's pure modules, from one package."""
 
     def __init__(self, package: str = "submeter") -> None:
-        self.modules = {name: importlib.import_module(f"{package}.audit.{name}") for name in MODULES}
+        (
+            self.bucket,
+            self.window,
+            self.unit,
+            self.pair,
+            self.unknown,
+            self.history,
+            self.chain,
+            self.reconcile,
+            self.facts,
+        ) = (importlib.import_module(f"{package}.audit.{name}") for name in MODULES)
         self.call = importlib.import_module(f"{package}.data.call")
 
-    def __getattr__(self, name: str) -> ModuleType:
-        return self.__dict__["modules"][name]  # type: ignore[no-any-return]
 
+class Given:
+    """One key of a world as an audit is given it: what is the same at every moment is made once."""
 
-class Moment:
-    """One key of a world at one moment.
-
-    `finals`: of each run, when its last final verdict was reached, in minutes.
-    """
-
-    def __init__(
-        self, world: World, judges: Judges, key: int, number: int, finals: Mapping[int | None, float] | None = None
-    ) -> None:
+    def __init__(self, world: World, judges: Judges, key: int) -> None:
         self.world, self.judges, self.key = world, judges, key
-        self.now = world.reads_at[number]
-        self.last = number == len(world.reads_at) - 1
-        """Whether it is the last audit, when every read that is needed had been made."""
-        self.finals = finals or {}
         self.calls = [call for call in world.calls if call.key == key]
-        self.asked = [[each for each in asked if each.at <= self.now] for asked in world.asked[key]]
-        self.histories = {
-            endpoint: self._history(place, endpoint) for place, endpoint in enumerate(judges.bucket.UsageEndpoint)
-        }
-        self.rows = self._book()
-        self.shares = self._shares()
-        chains = self.chains()
-        self.found = [judges.reconcile.judge_chain(chain) for chain in chains]
-        if judges.facts.renaming_holds(self.found):
-            facts = replace(chains[0].facts, renamed_holds=True)
-            self.found = [judges.reconcile.judge_chain(replace(chain, facts=facts)) for chain in chains]
-        self.renamed_paired = any(
-            pair.paired_by == "renamed" and NEW_NAME in pair.bill_models
-            for chain in chains[:1]
-            for pair in chain.facts.pairs
-        )
-        """Whether the audit took the new name of a renamed model for the old one, if only as a guess."""
-
-    def _history(self, place: int, endpoint: Any) -> Any:
-        judges, reads, rows = self.judges, [], {}
-        shown_before: dict[Any, Any] = {}
-        for number, asked in enumerate(self.asked[place]):
-            name = f"{endpoint}-{number}"
-            reads.append(
-                judges.history.Read(
-                    read_id=name,
-                    asked_us=int(asked.at * MINUTE_US),
-                    window=judges.window.Window(start=asked.first, end=asked.end),
-                    good=asked.problem is None,
-                    problem=asked.problem,
-                )
-            )
-            if asked.problem is None:
-                shown = self.world.shown(self.key, str(endpoint), asked.at)
-                state = (asked.end, id(shown))
-                if state not in shown_before:
-                    shown_before[state] = judges.history.rows_by_minute(self._bill(endpoint, asked, shown))
-                rows[name] = shown_before[state]
-        return judges.history.History(usage_endpoint=endpoint, reads=tuple(reads), rows=rows)
-
-    def _bill(self, endpoint: Any, asked: Asked, shown: Shown) -> list[Any]:
-        inside = {minute: rows for minute, rows in shown.items() if asked.first <= minute < asked.end}
-        if self.world.pages:
-            return self._by_pages(endpoint, asked, inside)
-        completions, images = str(endpoint) == "completions", str(endpoint) == "images"
-        return [
-            self.judges.unit.BillRow(
-                usage_endpoint=endpoint,
-                minute=minute,
-                model=model,
-                batch=batch,
-                input_tokens=None if images else counts[0],
-                cached_input_tokens=counts[1] if completions else None,
-                cache_write_tokens=None,
-                output_tokens=counts[2] if completions else None,
-                images=counts[3] if images else None,
-                num_model_requests=None,
-            )
-            for minute, rows in inside.items()
-            for (model, batch), counts in rows.items()
+        self.settled: dict[int, Any] = {}
+        """Book rows that no later moment changes, by the call's number."""
+        self.endpoints = list(judges.bucket.UsageEndpoint)
+        self._reads = [
+            [self._read(endpoint, number, asked) for number, asked in enumerate(world.asked[key][place])]
+            for place, endpoint in enumerate(self.endpoints)
         ]
+        self._rows: dict[Any, Any] = {}
+        """The rows of a read, by what the provider showed."""
+        self._minutes: dict[Any, Any] = {}
+        """The rows of one minute, by what the provider showed of it."""
+        self._names: dict[tuple[str, int], frozenset[Any]] = {}
+        """The models that rows of a read bill."""
+        self._facts: dict[Any, Any] = {}
+
+    def _read(self, endpoint: Any, number: int, asked: Asked) -> Any:
+        return self.judges.history.Read(
+            read_id=f"{endpoint}-{number}",
+            asked_us=int(asked.at * MINUTE_US),
+            window=self.judges.window.Window(start=asked.first, end=asked.end),
+            good=asked.problem is None,
+            problem=asked.problem,
+        )
+
+    def history(self, place: int, number: int) -> Any:
+        """The first reads of one usage endpoint, so many of them."""
+        endpoint, asked = self.endpoints[place], self.world.asked[self.key][place]
+        reads = tuple(self._reads[place][:number])
+        rows = {
+            read.read_id: self._rows_of(endpoint, each, paged=self.world.pages and place_of % PAGED_EVERY == 0)
+            for place_of, (read, each) in enumerate(zip(reads, asked[:number], strict=True))
+            if read.good
+        }
+        return self.judges.history.History(usage_endpoint=endpoint, reads=reads, rows=rows)
+
+    def facts(self, histories: Mapping[Any, Any], book: Sequence[Any]) -> Any:
+        """What is known of the key, from these reads and calls."""
+        billed: set[Any] = set()
+        for endpoint, history in histories.items():
+            for rows in {id(rows): rows for rows in history.rows.values()}.values():
+                billed |= self._names_in(endpoint, rows)
+        uses = frozenset((row.usage_endpoint, row.model, row.models, row.standing) for row in book)
+        state = (uses, frozenset(billed))
+        if state not in self._facts:
+            world, facts = self.world, self.judges.facts
+            self._facts[state] = facts.key_facts(
+                uses=facts.uses_of(book),
+                billed={(endpoint, model) for endpoint, model, batch, _ in billed if not batch},
+                proven=any(tokens for _, _, _, tokens in billed),
+                optional={WARM_UP: world.optional_billed} if world.optional_known else {},
+            )
+        return self._facts[state]
+
+    def _names_in(self, endpoint: Any, rows: Any) -> frozenset[Any]:
+        """Endpoint, model, whether it is batch work, and whether any tokens are billed."""
+        state = (endpoint, id(rows))
+        if state not in self._names:
+            every = chain.from_iterable(rows.values())
+            self._names[state] = frozenset((endpoint, row.model, row.batch, not row.empty) for row in every)
+        return self._names[state]
+
+    def _rows_of(self, endpoint: Any, asked: Asked, *, paged: bool) -> Any:
+        shown = self.world.shown(self.key, str(endpoint), asked.at)
+        whole = not shown or (asked.first <= min(shown) and max(shown) < asked.end)
+        state = (endpoint, None if whole and not paged else asked.end, paged, id(shown))
+        if state not in self._rows:
+            inside = {minute: rows for minute, rows in shown.items() if asked.first <= minute < asked.end}
+            if paged:
+                self._rows[state] = self.judges.history.rows_by_minute(self._by_pages(endpoint, asked, inside))
+            else:
+                self._rows[state] = {minute: self._minute(endpoint, minute, rows) for minute, rows in inside.items()}
+        return self._rows[state]
+
+    def _minute(self, endpoint: Any, minute: int, shown: ShownMinute) -> Any:
+        state = (endpoint, minute, *shown.items())
+        if state not in self._minutes:
+            completions, images = str(endpoint) == "completions", str(endpoint) == "images"
+            rows = [
+                self.judges.unit.BillRow(
+                    usage_endpoint=endpoint,
+                    minute=minute,
+                    model=model,
+                    batch=batch,
+                    input_tokens=None if images else counts[0],
+                    cached_input_tokens=counts[1] if completions else None,
+                    cache_write_tokens=None,
+                    output_tokens=counts[2] if completions else None,
+                    images=counts[3] if images else None,
+                    num_model_requests=None,
+                )
+                for (model, batch), counts in shown.items()
+            ]
+            self._minutes[state] = self.judges.history.rows_by_minute(rows)[minute]
+        return self._minutes[state]
 
     def _by_pages(self, endpoint: Any, asked: Asked, shown: Shown) -> list[Any]:
         """The same by way of pages of JSON and the strict reader."""
@@ -135,21 +169,71 @@ class Moment:
             for row in reader.rows
         ]
 
+
+class Moment:
+    """One key of a world at one moment.
+
+    `finals`: of each run, when its last final verdict was reached, in minutes.
+    """
+
+    def __init__(self, given: Given, number: int, finals: Mapping[int | None, float] | None = None) -> None:
+        self.given, self.world, self.judges, self.key = given, given.world, given.judges, given.key
+        world, judges = self.world, self.judges
+        self.now = world.reads_at[number]
+        self.last = number == len(world.reads_at) - 1
+        """Whether it is the last audit, when every read that is needed had been made."""
+        self.finals = finals or {}
+        self._bills: list[list[tuple[Asked, Shown]]] | None = None
+        self.segments: dict[Any, Any] = {}
+        """Of each chain, once it was asked for: what the border form makes of it."""
+        self.truths: dict[int | None, Any] = {}
+        """Of each run, and of the period (None), once it was asked for: what is true of it."""
+        self.calls = given.calls
+        made = bisect.bisect_right(world.reads_at, self.now)
+        self.asked = [asked[:made] for asked in world.asked[self.key]]
+        self.histories = {endpoint: given.history(place, made) for place, endpoint in enumerate(given.endpoints)}
+        self.rows = self._book()
+        self.shares = self._shares()
+        chains = self.chains()
+        self.found = [judges.reconcile.judge_chain(chain) for chain in chains]
+        if judges.facts.renaming_holds(self.found):
+            facts = replace(chains[0].facts, renamed_holds=True)
+            self.found = [judges.reconcile.judge_chain(replace(chain, facts=facts)) for chain in chains]
+        self.renamed_paired = any(
+            pair.paired_by == "renamed" and NEW_NAME in pair.bill_models
+            for chain in chains[:1]
+            for pair in chain.facts.pairs
+        )
+        """Whether the audit took the new name of a renamed model for the old one, if only as a guess."""
+
+    def bills(self) -> list[list[tuple[Asked, Shown]]]:
+        """Of each usage endpoint the good reads, the latest first, and the bill that each was shown."""
+        if self._bills is None:
+            self._bills = [
+                [(each, self.world.shown(self.key, name, each.at)) for each in reversed(asked) if each.problem is None]
+                for name, asked in zip(ENDPOINTS, self.asked, strict=True)
+            ]
+        return self._bills
+
     def _book(self) -> list[Any]:
+        rows: list[Any] = []
         alike: dict[Any, list[Call]] = defaultdict(list)
         for number, call in enumerate(self.calls):
-            if call.standing != "hidden" and call.begin < self.now:
-                row = self._row(call)
-                alike[row if self.world.grouped else (number, row)].append(call)
-        rows = []
-        for each, calls in alike.items():
-            row = each if self.world.grouped else each[1]
-            rows.append(self._counted(row, calls) if row.standing in ("counted", "optional") else row)
-            if len(calls) > 1 and row.standing not in ("counted", "optional"):
-                rows[-1] = replace(row, calls=len(calls))
-        return rows
+            if call.standing == "hidden" or call.begin >= self.now:
+                continue
+            row = self.given.settled.get(number)
+            if row is None:
+                row = self._row(call, () if self.world.grouped else [call])
+                if call.standing != "unknown" and self.now >= max(call.end, call.told):
+                    self.given.settled[number] = row
+            if self.world.grouped:
+                alike[row].append(call)
+            else:
+                rows.append(row)
+        return rows + [replace(row, **_counts(row.standing, row.usage_endpoint, calls)) for row, calls in alike.items()]
 
-    def _row(self, call: Call) -> Any:
+    def _row(self, call: Call, counted: Sequence[Call]) -> Any:
+        """The row of calls that are alike but for their counts, with those of the calls that are given."""
         standing = call.shown_standing(self.now)
         name = call.shown_model if standing == "unknown" and call.shown_model else call.model
         if standing == "unknown" and call.standing == "counted":
@@ -171,13 +255,8 @@ class Moment:
             any_model=call.any_model,
             hosted=call.extra > 0,
             optional_class=WARM_UP if call.optional else None,
-            calls=1,
-            input_tokens=None,
-            cached_input_tokens=None,
-            cached_silent=0,
             cache_write_tokens=None,
-            output_tokens=None,
-            images=None,
+            **_counts(standing, call.usage_endpoint, counted),
         )
 
     def _learned(self, asked: str) -> set[str]:
@@ -188,29 +267,17 @@ class Moment:
             if call.standing in ("counted", "optional") and call.end <= self.now and ASKED.get(call.model) == asked
         }
 
-    def _counted(self, row: Any, calls: Sequence[Call]) -> Any:
-        sums = [sum(call.tokens[place] for call in calls) for place in range(4)]
-        completions, images = row.usage_endpoint == "completions", row.usage_endpoint == "images"
-        silent = sum(call.silent or not completions for call in calls)
-        return replace(
-            row,
-            calls=len(calls),
-            apart=len({call.tokens for call in calls}) == 1,
-            input_tokens=None if images else sums[0],
-            cached_input_tokens=sums[1] if completions and silent < len(calls) else None,
-            cached_silent=silent,
-            output_tokens=sums[2] if completions else None,
-            images=sums[3] if images else None,
-        )
-
     def _shares(self) -> list[tuple[int | None, Any]]:
         world, judges = self.world, self.judges
         found: list[tuple[int | None, Any]] = []
+        own_rows: dict[Any, list[Any]] = defaultdict(list)
+        for row in self.rows:
+            own_rows[row.run].append(row)
         for name, run in enumerate(world.runs):
             if run.begin >= self.now:
                 continue
-            own = [row for row in self.rows if row.run == ("f", str(name))]
-            elsewhere = any(
+            own = own_rows.get(("f", str(name)), [])
+            elsewhere = world.keys > 1 and any(
                 call.run == name and call.key != self.key and call.shown_standing(self.now) == "counted"
                 for call in world.calls
                 if call.begin < self.now
@@ -252,7 +319,7 @@ class Moment:
         active = [(row.first_minute, row.last_minute) for row in self.rows]
         gaps = [(first - 1, last + 1 + world.shift) for first, last in world.gap_rows if self.key == 0]
         windows = judges.chain.chain_windows([*active, *gaps], [share.window for _, share in self.shares])
-        facts = self._facts()
+        facts = self.given.facts(self.histories, self.rows)
         return [
             judges.chain.Chain(
                 api_key_id=f"key_{self.key}",
@@ -272,21 +339,24 @@ class Moment:
             for window in windows
         ]
 
-    def _facts(self) -> Any:
-        good = [
-            (endpoint, row)
-            for endpoint, history in self.histories.items()
-            for rows in history.rows.values()
-            for each in rows.values()
-            for row in each
-        ]
-        optional = {WARM_UP: self.world.optional_billed} if self.world.optional_known else {}
-        return self.judges.facts.key_facts(
-            uses=self.judges.facts.uses_of(self.rows),
-            billed={(endpoint, row.model) for endpoint, row in good if not row.batch},
-            proven=any(not row.empty for _, row in good),
-            optional=optional,
-        )
+
+def _counts(standing: str, usage_endpoint: str, calls: Sequence[Call]) -> dict[str, Any]:
+    """What a row has of these alike calls: their counts, where they are known."""
+    found: dict[str, Any] = dict.fromkeys(("input_tokens", "cached_input_tokens", "output_tokens", "images"))
+    if standing not in ("counted", "optional") or not calls:
+        return {**found, "calls": max(1, len(calls)), "cached_silent": 0}
+    given, cached, written, images = (sum(counts) for counts in zip(*(call.tokens for call in calls), strict=True))
+    silent = len(calls)
+    if usage_endpoint == "completions":
+        silent = sum(call.silent for call in calls)
+        found["cached_input_tokens"] = cached if silent < len(calls) else None
+        found["output_tokens"] = written
+    if usage_endpoint == "images":
+        found["images"] = images
+    else:
+        found["input_tokens"] = given
+    apart = len({call.tokens for call in calls}) == 1
+    return {**found, "calls": len(calls), "cached_silent": silent, "apart": apart}
 
 
 def pages(
@@ -321,4 +391,4 @@ def pages(
             "has_more": stop < end,
             "next_page": f"page_{stop}" if stop < end else None,
         }
-        yield json.dumps(page).encode()
+        yield orjson.dumps(page)

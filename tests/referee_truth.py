@@ -5,12 +5,12 @@ The truth comes from the world's making alone: which calls went past the meter, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from referee_calls import DAY, INTERVAL, NEW_NAME, SETTLE, Call, Piece
-from referee_moment import ENDPOINTS, Moment
+from referee_moment import Moment
 
 AGREE = ("verified", "no_activity")
 
@@ -51,6 +51,13 @@ def joint_of(finding: Any) -> tuple[int, ...]:
 
 def truth_of(moment: Moment, run: int | None, share: Any = None) -> Truth:
     """Of a run; or of a period, whose calls are those that began in it and whose excess is that billed in it."""
+    known = moment.truths.get(run)
+    if known is None:
+        known = moment.truths[run] = _truth_of(moment, run, share)
+    return known
+
+
+def _truth_of(moment: Moment, run: int | None, share: Any) -> Truth:
     if run is None:
         own = [call for call in moment.calls if call.begin_minute() - 1 in share.begun_in]
         more = [call for call in moment.calls if any(piece.minute in share.window for piece in call.pieces)]
@@ -171,14 +178,10 @@ def _stuck(moment: Moment, finding: Any, found: Any, truth: Truth) -> str | None
 
 def _enough(moment: Moment, window: Any) -> bool:
     """Whether for every endpoint and minute two reads half an hour apart, the later one an hour after, agree."""
-    for place, endpoint in enumerate(ENDPOINTS):
-        good = [each for each in reversed(moment.asked[place]) if each.problem is None]
-        bills = [(each, moment.world.shown(moment.key, endpoint, each.at)) for each in good]
+    for bills in moment.bills():
         for minute in range(window.start, window.end):
-            if not _confirmed(
-                [(each.at, bill.get(minute)) for each, bill in bills if each.first <= minute < each.end],
-                minute + 1 + SETTLE,
-            ):
+            told = ((each.at, bill.get(minute)) for each, bill in bills if each.first <= minute < each.end)
+            if not _confirmed(told, minute + 1 + SETTLE):
                 return False
     return True
 
@@ -195,13 +198,14 @@ def unplaced_is_false(moment: Moment, found: Any) -> str | None:
     return None if true else "unclaimed, and nothing was hidden outside the runs"
 
 
-def _confirmed(told: Sequence[tuple[float, Any]], settled: float) -> bool:
+def _confirmed(told: Iterator[tuple[float, Any]], settled: float) -> bool:
     """Whether the latest state (the first here) was shown twice, half an hour apart, the later time after `settled`."""
-    if not told or told[0][0] < settled - 1e-6:
+    latest, now = next(told, (0.0, None))
+    if latest < settled - 1e-6:
         return False
-    same = told[0][0]
     for at, state in told:
-        if state != told[0][1]:
-            break
-        same = at
-    return told[0][0] - same >= INTERVAL - 1e-6
+        if state != now:
+            return False
+        if latest - at >= INTERVAL - 1e-6:
+            return True
+    return False

@@ -34,7 +34,7 @@ class Made:
     def borders(self, until: int = UNTIL) -> Borders:
         shown = {minute: tokens for minute, tokens in self.billed.items() if minute < until}
         items = [item for item in self.items if item.first < until]
-        return make_borders(start=START, until=until, width=self.width, billed=shown, items=items, known=until)
+        return make_borders(start=START, until=until, width=self.width, billed=shown, items=items)
 
 
 def made(rng: random.Random, *, sign: int, loose: bool = False, grouped: bool = False) -> Made:
@@ -130,28 +130,26 @@ def test_an_open_call_may_have_used_anything_that_was_billed_since_it_began() ->
 def test_a_minute_that_bills_less_than_a_call_cannot_hold_it_and_one_that_is_not_known_can() -> None:
     item = Item(first=START, end=START + 1, last=START + 6, amounts=(10,))
     billed = {START + 2: (10,), START + 4: (9,)}
-    gates = make_borders(start=START, until=START + 7, width=1, billed=billed, items=[item], known=START + 7).gates
+    gates = make_borders(start=START, until=START + 7, width=1, billed=billed, items=[item]).gates
     assert [gate.high[0] - gate.low[0] for gate in gates] == [0, 0, 10, 0, 0, 0, 0, 0]
-    open_end = make_borders(start=START, until=START + 4, width=1, billed={}, items=[item], known=START + 4).gates
+    open_end = make_borders(start=START, until=START + 4, width=1, billed={}, items=[item]).gates
     assert [gate.high[0] - gate.low[0] for gate in open_end] == [0, 0, 10, 10, 10]
 
 
 def test_more_than_what_a_minute_bills_cannot_have_been_carried_into_it() -> None:
     items = [Item(first=START, end=START + 1, last=START + 2, amounts=(10,)) for _ in range(3)]
-    gates = make_borders(
-        start=START, until=START + 4, width=1, billed={START + 2: (15,)}, items=items, known=START + 4
-    ).gates
+    gates = make_borders(start=START, until=START + 4, width=1, billed={START + 2: (15,)}, items=items).gates
     assert (gates[2].low, gates[2].high) == ((-30,), (-15,))
 
 
 def test_a_list_with_too_many_sums_is_the_box() -> None:
     items = [Item(first=START, end=START, last=START + 1, amounts=(2**each,)) for each in range(9)]
     billed = {START: (2**9,), START + 1: (2**9 - 1,)}
-    borders = make_borders(start=START, until=START + 2, width=1, billed=billed, items=items, known=START + 2)
+    borders = make_borders(start=START, until=START + 2, width=1, billed=billed, items=items)
     middle = cut_to(borders, (2**9,))[1]
     assert middle.points is None
     assert (middle.low, middle.high) == ((1,), (2**9,))
-    few = make_borders(start=START, until=START + 2, width=1, billed=billed, items=items[5:], known=START + 2)
+    few = make_borders(start=START, until=START + 2, width=1, billed=billed, items=items[5:])
     points = cut_to(few, few.gates[-1].low)[1].points
     assert points is not None
     assert len(points) == 16

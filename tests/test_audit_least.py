@@ -24,11 +24,17 @@ def boxes(rng: random.Random, *, closed: bool, width: int = 1) -> Borders:
     if closed:
         end = tuple(rng.randint(-3, 3) for _ in range(width))
         gates.append(Gate(low=end, high=end))
+    return borders_of(gates)
+
+
+def borders_of(gates: Sequence[Gate]) -> Borders:
+    """Borders with these gates, and without any call."""
     return Borders(
         start=START,
         until=START + len(gates) - 1,
-        differences=((0,) * width,) * len(gates),
-        gates=tuple(gates),
+        differences=((0,) * len(gates[0].low),) * len(gates),
+        low=tuple(zip(*(gate.low for gate in gates), strict=True)),
+        high=tuple(zip(*(gate.high for gate in gates), strict=True)),
         fitted=(),
     )
 
@@ -114,7 +120,7 @@ def random_chain(rng: random.Random) -> tuple[Borders, Vector]:
         hidden = tuple(rng.randint(1, 3) if signs[i] > 0 else 0 for i in range(width))
         bill(START + rng.randrange(minutes), hidden)
     until = START + minutes
-    borders = make_borders(start=START, until=until, width=width, billed=billed, items=items, known=until)
+    borders = make_borders(start=START, until=until, width=width, billed=billed, items=items)
     return borders, borders.gates[-1].low
 
 
@@ -180,8 +186,7 @@ def test_every_least_path_that_could_have_the_error_of_a_spot_has_it_in_the_minu
 
 def test_two_errors_with_a_settled_border_between_are_two() -> None:
     at = [0, 0, 2, 2, 5]
-    gates = tuple(Gate(low=(each,), high=(each,)) for each in at)
-    borders = Borders(start=START, until=START + 4, differences=((0,),) * 5, gates=gates, fitted=())
+    borders = borders_of([Gate(low=(each,), high=(each,)) for each in at])
     dirty = frozenset({Dirty(minute=START + 1, place=0, more=True), Dirty(minute=START + 3, place=0, more=True)})
     for spot in dirty:
         assert one_error(borders, dirty, spot, closed=True) == {spot}

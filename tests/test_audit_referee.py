@@ -28,14 +28,21 @@ Patch = tuple[str, str, str]
 
 BUGS: dict[str, tuple[Patch, ...]] = {
     "the old rule: a cut wherever both books are equal so far": (
-        ("gate.py", "low=tuple(d - b for", "low=tuple(d - b if any(difference) else 0 for"),
-        ("gate.py", "high=tuple(d + a for", "high=tuple(d + a if any(difference) else 0 for"),
+        (
+            "gate.py",
+            "        columns.append((difference, low, high))",
+            "        columns.append((difference, low, high))\n"
+            "    for each in range(until - start + 1):\n"
+            "        if not any(column[0][each] for column in columns):\n"
+            "            for _, low, high in columns:\n"
+            "                low[each] = high[each] = 0",
+        ),
     ),
     "errors counted, not their tokens": (
-        ("least.py", "return sum(abs(a - b) for a, b in zip(one, other, strict=True))", "return int(one != other)"),
+        ("least.py", "return sum(map(abs, map(sub, one, other)))", "return int(one != other)"),
     ),
     "a unit's fields tied: the largest error of any stands for all": (
-        ("least.py", "return sum(abs(a - b) for", "return max(abs(a - b) for"),
+        ("least.py", "return sum(map(abs, map(sub, one, other)))", "return max(map(abs, map(sub, one, other)))"),
     ),
     "free slack for unknown calls": (
         (
@@ -47,20 +54,20 @@ BUGS: dict[str, tuple[Patch, ...]] = {
     "the least over all ends of a chain that goes on": (
         (
             "least.py",
-            "_dirty_boxes(borders, borders.gates, last.low) | _dirty_boxes(borders, borders.gates, last.high)",
-            "_dirty_boxes(borders, borders.gates, "
-            "tuple(_reach(borders, p, (), more=True).apex for p in (0, 1, 2, 3)[: len(last.low)]))",
+            "_dirty_boxes(start, low, high, end) | _dirty_boxes(start, low, high, other_end)",
+            "_dirty_boxes(start, low, high, "
+            "tuple(_reach(borders, p, (), more=True).apex for p in (0, 1, 2, 3)[: len(end)]))",
         ),
     ),
     "the end of a chain that goes on taken for its end": (
         (
             "least.py",
-            "    last = borders.gates[-1]\n    if not closed",
-            "    last = Gate(low=borders.differences[-1], high=borders.differences[-1])\n    if not closed",
+            "    end, other_end = borders.lowest_end, borders.highest_end",
+            "    end = other_end = borders.differences[-1]",
         ),
     ),
     "settling not waited for": (
-        ("history.py", "(minute + 1) * US_PER_MINUTE + waiting.settle_us", "(minute + 1) * US_PER_MINUTE"),
+        ("history.py", "(read.asked_us - waiting.settle_us) // US_PER_MINUTE", "read.asked_us // US_PER_MINUTE"),
     ),
     "one read taken for confirmed": (("history.py", "if len(found) == waiting.stable_reads:", "if found:"),),
     "batch work added to the bill": (("pair.py", "        if row.batch:", "        if False:"),),
@@ -75,15 +82,15 @@ BUGS: dict[str, tuple[Patch, ...]] = {
     "calls billed before their end forgotten": (
         (
             "gate.py",
-            "before = _bounds(early.get(border), so_far, start, border, known, late=False)",
-            "before = nothing",
+            "low[border] -= _most(calls, place, so_far, border, until - start, late=False)",
+            "pass",
         ),
     ),
     "calls billed after their end forgotten": (
-        ("gate.py", "after = _bounds(late.get(border), so_far, start, border, known, late=True)", "after = nothing"),
+        ("gate.py", "high[border] += _most(calls, place, so_far, border, until - start, late=True)", "pass"),
     ),
     "a minute fits a call only if it bills nothing else": (
-        ("gate.py", "have >= need for have, need in", "have == need for have, need in"),
+        ("gate.py", "all(map(ge, have, item.amounts))", "have == item.amounts"),
     ),
     "booked in the minute of the call's start": (
         (
@@ -206,5 +213,5 @@ def test_a_planted_bug_is_seen(bug: str, tmp_path: Path) -> None:
 
 
 def test_gates_cut_without_a_path_of_one_sign_are_seen_where_errors_have_two(tmp_path: Path) -> None:
-    patch = ("least.py", "    if least != [abs(amount) for amount in end]:", "    if False:")
+    patch = ("least.py", "    if least_amounts(borders) != tuple(map(abs, end)):", "    if False:")
     assert first_seen((patch,), tmp_path, Bounds(one_sign=False)) is not None

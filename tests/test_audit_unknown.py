@@ -77,6 +77,13 @@ def test_a_call_of_another_usage_endpoint_explains_nothing_here() -> None:
     assert not explains(unknown(usage_endpoint="embeddings"), MODEL, counted={MODEL}, billed={MODEL})
 
 
+def test_an_unknown_call_for_images_may_be_billed_in_tokens_of_its_own_model_alone() -> None:
+    drawing = unknown(usage_endpoint="images", model="gpt-image-1", models=frozenset({"gpt-image-1"}))
+    assert explains(drawing, "gpt-image-1", counted={MODEL}, billed={MODEL, "gpt-image-1"})
+    assert not explains(drawing, MODEL, counted={MODEL}, billed={MODEL, "gpt-image-1"})
+    assert not explains(drawing, "other", counted={MODEL}, billed={MODEL, "other"})
+
+
 def test_a_gap_in_a_journal_is_a_call_that_may_be_anything() -> None:
     (able,) = able_calls([], [Gap(first_minute=1000, last_minute=1002, calls=3)])
     assert (able.because, able.models, able.calls, able.run) == (Because.GAP, frozenset(), 3, None)

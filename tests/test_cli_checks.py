@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ledger_play import Play
 
 from submeter.cli.checks import (
     Finding,
@@ -20,6 +21,7 @@ from submeter.cli.checks import (
     check_upstream,
     exit_code_of,
 )
+from submeter.cli.token_checks import check_tokens
 from submeter.data.clock import FixedClock
 from submeter.data.keys import read_keys
 from submeter.data.paths import lock_path
@@ -63,6 +65,23 @@ def test_a_key_without_an_id_is_wrong() -> None:
 def test_an_id_that_is_no_id_is_wrong_and_not_shown_since_it_may_be_the_secret() -> None:
     findings = check_keys(read_keys(GOOD | {"OPENAI_API_KEY_CHATDEV_ID": SECRET}))
     assert wrong(findings) == ["key ids"]
+
+
+def test_ids_alone_are_the_keys_of_frameworks_whose_tokens_change() -> None:
+    assert wrong(check_keys(read_keys({"OPENAI_API_KEY_BAES_ID": "key_baes1"}))) == []
+
+
+def test_calls_with_keys_that_no_variable_holds_say_how_to_give_the_id_of_tokens_that_change(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    assert check_tokens(tmp_path / "none.duckdb", read_keys({}), play.clock) == []
+    for number in range(2):
+        play.call(framework="baes", key=f"fp-{number}", api_key_id=None)
+    play.ledger.ingest()
+    (found,) = check_tokens(play.ledger.path, read_keys({}), play.clock)
+    assert (found.state, found.said) == (State.WRONG, "Calls of baes carry 2 keys that no variable holds.")
+    assert "OPENAI_API_KEY_BAES_ID" in (found.next_step or "")
+    for given in ({"OPENAI_API_KEY_BAES_ID": "key_baes1"}, {"OPENAI_API_KEY_BAES": SECRET}):
+        assert check_tokens(play.ledger.path, read_keys(given), play.clock) == []
 
 
 def test_one_secret_under_two_frameworks_is_wrong() -> None:

@@ -131,7 +131,7 @@ def test_one_key_under_two_frameworks_is_said_at_a_step_s_begin_and_the_mark_is_
     assert result.exit_code == 0
     assert "Note: One key is used for baes and chatdev." in result.stderr
     assert [line["edge"] for line in lines(ledger) if line["kind"] == "step"] == ["begin"]
-    assert "Note" not in run(ledger, "step", "begin", "1", "--run", "ghspec/r-1").stderr
+    assert "One key" not in run(ledger, "step", "begin", "1", "--run", "ghspec/r-1").stderr
 
 
 @pytest.mark.parametrize("framework", ["a/b", "", "/", "a\nb"])
@@ -140,3 +140,34 @@ def test_what_can_be_no_framework_is_refused_and_leaves_no_mark(framework: str, 
         result = run(tmp_path / "l.duckdb", "step", edge, "1", "--run", "r-1", "--framework", framework)
         assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_a_step_that_never_began_or_had_ended_is_said_and_kept(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.duckdb"
+    never = run(ledger, "step", "end", "1", "--run", "chatdev/r-1")
+    assert "Note: step 1 of chatdev/r-1 is ended, but it never began" in never.stderr
+    ledger = tmp_path / "other" / "l.duckdb"
+    for run_named in ("chatdev/r-1", "r-2"):
+        run(ledger, "step", "begin", "1", "--run", run_named)
+    assert "Note" not in run(ledger, "step", "end", "1", "--run", "chatdev/r-1").stderr
+    assert "Note" not in run(ledger, "step", "end", "1", "--run", "baes/r-2").stderr
+    for words in (["1", "--run", "baes/r-1"], ["2", "--run", "chatdev/r-1"], ["1", "--run", "chatdev/r-9"]):
+        assert "it never began" in run(ledger, "step", "end", *words).stderr
+    run(ledger, "step", "begin", "3", "--run", "baes/r-3")
+    later = Invocation(ledger=ledger, clock=FixedClock(NOW_US + 1))
+    ends = [CliRunner().invoke(cli, ["step", "end", "3", "--run", "baes/r-3"], obj=later) for _ in range(2)]
+    assert ["had ended already" in end.stderr for end in ends] == [False, True]
+    assert [end.exit_code for end in ends] == [0, 0]
+
+
+def test_a_mark_of_a_framework_that_has_no_key_is_said_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ledger = tmp_path / "l.duckdb"
+    assert "Note" not in run(ledger, "step", "begin", "1", "--run", "chtdev/r-1").stderr, "no key tells of any"
+    monkeypatch.setenv("OPENAI_API_KEY_CHATDEV", "sk-one")
+    assert "Note" not in run(ledger, "step", "begin", "1", "--run", "ChatDev/r-1").stderr
+    assert "Note" not in run(ledger, "step", "begin", "1", "--run", "r-1").stderr
+    odd = run(ledger, "step", "begin", "1", "--run", "chtdev/r-1")
+    assert (odd.exit_code, "no key is set for framework chtdev; there are keys for chatdev" in odd.stderr) == (0, True)

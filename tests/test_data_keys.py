@@ -40,6 +40,22 @@ def test_a_key_without_an_id_has_none() -> None:
     assert key.api_key_id is None
 
 
+def test_an_id_without_its_key_is_that_of_a_framework_whose_tokens_change() -> None:
+    ring = read_keys(
+        {
+            "OPENAI_API_KEY_BAES_ID": "key_x",
+            "OPENAI_API_KEY_CHATDEV": SECRET,
+            "OPENAI_API_KEY_CHATDEV_ID": "key_y",
+            "OPENAI_API_KEY_GHSPEC_ID": SECRET,
+            "OPENAI_API_KEY_USAGE_TRACKING_ID": "key_z",
+            "OPENAI_API_KEY_ID": "key_w",
+            "OTHER_ID": "key_v",
+        }
+    )
+    assert ring.token_ids == {"baes": "key_x"}
+    assert [ring.id_of_tokens(name) for name in ("BAES", "chatdev", None)] == ["key_x", None, None]
+
+
 def test_an_empty_key_is_not_configured() -> None:
     assert read_keys({"OPENAI_API_KEY_BAES": "  "}).keys == ()
 

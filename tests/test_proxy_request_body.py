@@ -70,6 +70,19 @@ def test_a_chat_request_says_what_it_asks_for() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "searches"),
+    [
+        ({"model": "gpt-4o", "web_search_options": {}}, True),
+        ({"model": "gpt-5-search-api-2025-10-14"}, True),
+        ({"model": "gpt-4o", "web_search_options": None}, False),
+        ({"model": "gpt-4o", "messages": [{"content": "web_search_options"}]}, False),
+    ],
+)
+def test_a_chat_that_searches_says_so_by_its_options_or_its_model(body: dict[str, Any], searches: bool) -> None:
+    assert facts(json.dumps(body).encode()).searches is searches
+
+
 def test_absent_is_not_false() -> None:
     read = facts(b'{"model":"m","stream":null,"stream_options":null}')
     assert (read.stream, read.stream_options_include_usage, read.background, read.n) == (None, None, None, None)

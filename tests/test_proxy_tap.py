@@ -426,6 +426,19 @@ def test_a_proxy_started_again_in_the_middle_of_a_run_goes_on_labelling(
     assert [(c["framework"], c["run_id"], c["step"]) for c in calls(ledger)] == [("baes", "r-1", "3")]
 
 
+def test_a_chat_that_searches_the_web_is_hosted_work_and_an_embedding_of_a_search_model_is_none(
+    tmp_path: Path,
+) -> None:
+    with proxied(tmp_path, always(framed(200, JSON, CHAT_BODY))) as (port, _, ledger):
+        for target, body in (
+            ("/v1/chat/completions", {**CHAT, "web_search_options": {}}),
+            ("/v1/chat/completions", CHAT),
+            ("/v1/embeddings", {"model": "text-search-ada-doc-001", "input": "x"}),
+        ):
+            assert exchange(port, chat(target, body)).status == 200
+    assert ["hosted_tool" in call["flags"] for call in calls(ledger)] == [True, False, False]
+
+
 def test_an_answer_that_breaks_the_protocol_leaves_none_of_itself_in_the_row(tmp_path: Path) -> None:
     broken = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"THE-COMPLETION-THAT-MUST-NOT-STAY\r\n"]
     with proxied(tmp_path, always(broken, keep=False)) as (port, _, ledger):
