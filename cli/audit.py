@@ -5,6 +5,7 @@ Here a request is read, and a report shown; who is read, when and what it means 
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 from dataclasses import replace
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = 300
 """Pause before another look at a run that must end first."""
+COLLECT_EVERY = 100_000
+"""Objects between two searches for garbage: a look at a ledger makes many that live as long as it does."""
 SOONEST_S = 60
 """Least pause between two looks, so that a Usage API in trouble is not pressed; 1 s where the rules are off."""
 
@@ -211,6 +214,7 @@ def run_audit(
     from ..audit.audits import audit_runs
     from ..audit.usage_api import UsageApi
 
+    gc.set_threshold(COLLECT_EVERY)
     clock, asked = invocation.clock, request
     with (
         UsageApi(settings, clock=clock) as client,
@@ -284,6 +288,7 @@ def show_pending(invocation: Invocation, ledger: Ledger, framework: str | None, 
     from ..audit.reads import PageStore
     from ..audit.settings import read_settings
 
+    gc.set_threshold(COLLECT_EVERY)
     framework = framework.lower() if framework else None
     settings = read_settings(named_environment())
     found = pending(

@@ -23,10 +23,12 @@ proxy where the engine cannot be imported beside the program's libraries, `envir
 pointed here.
 
 `intercept` is the second door, for programs that hard-code their URL: `forwarding` says what may pass it, `authority`
-keeps its certificates. `listen` says where the doors are; `control_client` asks a proxy from outside.
+keeps its key and bundles, `certificates` says whom it may sign for. `listen` says where the doors are;
+`control_client` asks a proxy from outside.
 
-`refusal` is what submeter answers by itself. Only `tap`, `held`, `socket_tap`, `intercept` and `serve` know the engine;
-`engine_changes` and `engine_refusals` are what we change in it.
+`refusal` is what submeter answers by itself, `guesses` who is not heard at all, `call_log` what is said of a call that
+has ended. Only `tap`, `held`, `socket_tap`, `intercept` and `serve` know the engine; `engine_changes` and
+`engine_refusals` are what we change in it.
 Nothing here knows DuckDB or the Usage API.
 """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ..data.clock import utc
 from .authority import authority_pem, prepare_authority
 from .forwarding import METERED_HOST
 
@@ -49,7 +50,7 @@ def keep_authority(folder: Path, hosts: Iterable[str], now_us: int) -> str | Non
 
     Who has the old certificate goes on with it until its end, as the key is the same.
     """
-    now = datetime.fromtimestamp(now_us // 1_000_000, UTC)
+    now = utc(now_us).replace(microsecond=0)
     before = read_authority(authority_pem(folder))
     if not prepare_authority(folder, fresh_authority(hosts, now)) or before is None:
         return None

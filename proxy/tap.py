@@ -140,7 +140,7 @@ class Tap:
             # The engine refused it (smuggling); its `error` hook follows.
             flow.metadata[_REFUSED] = True
             return
-        if refused := self._why_refused(request, path.token or headers.get(TOKEN_HEADER)):
+        if refused := self._why_refused(flow, path.token or headers.get(TOKEN_HEADER)):
             status_code, why = refused
             attempt.refuse(status_code, why)
             self._answer_here(flow, refusal(status_code, f"submeter: {why}"))
@@ -298,24 +298,23 @@ class Tap:
     def _begin_control(self, flow: http.HTTPFlow) -> None:
         flow.metadata[_LOCAL] = True
         headers = flow.request.headers
-        refused = self._control.refused(headers)
+        refused = self._control.refused(headers, _address(flow))
         body_bytes = headers.get("content-length", "0")
         if refused is not None:
             self._answer_here(flow, refused)
         elif "transfer-encoding" in headers or not body_bytes.isdigit() or int(body_bytes) > BODY_BYTES_MAX:
             self._answer_here(flow, refusal(413, f"A control request tells its length, at most {BODY_BYTES_MAX}."))
 
-    def _why_refused(self, request: http.Request, token: str | None) -> tuple[int, str] | None:
+    def _why_refused(self, flow: http.HTTPFlow, token: str | None) -> tuple[int, str] | None:
         """Why a request does not go upstream, as (status code, reason), or None."""
+        request = flow.request
         if not request.path.startswith("/"):
             return 400, "the request target does not start with a slash"
         fields = request.headers.fields
         head_bytes = len(request.data.path) + sum(map(len, chain.from_iterable(fields))) + 4 * len(fields)
         if head_bytes > HEAD_BYTES_MAX:
             return 431, f"the request head is over {HEAD_BYTES_MAX} bytes"
-        if self._control.token is not None and not token_matches(self._control.token, token):
-            return 401, "this listener asks for its token, in X-Submeter-Token or /token/<token>/v1"
-        return None
+        return self._control.token_refused(token, _address(flow))
 
     def _answer_here(self, flow: http.HTTPFlow, answer: Answer) -> None:
         """Answer without asking upstream; at once, also where the client is still to send a body."""
@@ -381,6 +380,10 @@ class Tap:
             return kept or []
 
         return passed
+
+
+def _address(flow: http.HTTPFlow) -> str:
+    return str(flow.client_conn.peername[0])
 
 
 def _whole_response(answer: OwnAnswer) -> http.Response:
