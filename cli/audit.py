@@ -5,7 +5,6 @@ Here a request is read, and a report shown; who is read, when and what it means 
 
 from __future__ import annotations
 
-import gc
 import os
 import shlex
 from dataclasses import replace
@@ -19,6 +18,7 @@ from ..data.journal import Journal
 from ..data.keys import KEY_ID, KeyRing, read_keys
 from ..data.paths import reads_folder
 from .certificate_file import WrittenCertificate, refuse_early, write_certificate
+from .garbage import seldom_collected
 from .gate import Astray, calls_astray, gate_lines, gate_summary, is_open
 from .invocation import (
     CANNOT_TELL,
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = 300
 """Pause before another look at a run that must end first."""
-COLLECT_EVERY = 100_000
-"""Objects between two searches for garbage: a look at a ledger makes many that live as long as it does."""
 SOONEST_S = 60
 """Least pause between two looks, so that a Usage API in trouble is not pressed; 1 s where the rules are off."""
 
@@ -214,9 +212,9 @@ def run_audit(
     from ..audit.audits import audit_runs
     from ..audit.usage_api import UsageApi
 
-    gc.set_threshold(COLLECT_EVERY)
     clock, asked = invocation.clock, request
     with (
+        seldom_collected(),
         UsageApi(settings, clock=clock) as client,
         Journal.open(invocation.ledger, mode="audit", clock=clock) as journal,
     ):
@@ -288,16 +286,16 @@ def show_pending(invocation: Invocation, ledger: Ledger, framework: str | None, 
     from ..audit.reads import PageStore
     from ..audit.settings import read_settings
 
-    gc.set_threshold(COLLECT_EVERY)
     framework = framework.lower() if framework else None
     settings = read_settings(named_environment())
-    found = pending(
-        ledger,
-        request=AuditRequest(framework=framework, pending=True),
-        settings=settings,
-        clock=invocation.clock,
-        reads_folder=PageStore(reads_folder(invocation.ledger)),
-    )
+    with seldom_collected():
+        found = pending(
+            ledger,
+            request=AuditRequest(framework=framework, pending=True),
+            settings=settings,
+            clock=invocation.clock,
+            reads_folder=PageStore(reads_folder(invocation.ledger)),
+        )
     standings = found.standings
     astray = calls_astray(ledger, framework) if found.unlabelled else Astray()
     if as_json:
