@@ -126,8 +126,10 @@ def test_a_class_of_optional_amounts_is_a_fact_after_three_whole_chains_of_disti
 def drawn(amount: int, *others: BookRow) -> Chain:
     """A chain with a call for images that told its tokens, which are billed."""
     told = pictured(1002, input_tokens=amount, output_tokens=4160)
-    images = {"usage_endpoint": IMAGES, "model": "gpt-image-1", "input_tokens": 0, "output_tokens": 0}
-    bill = [billed(minute, images=1, **images) for minute in (1002, *(row.end_minute for row in others))]
+    bill = [
+        billed(minute, (0, 0, 0), usage_endpoint=IMAGES, model="gpt-image-1", images=1)
+        for minute in (1002, *(row.end_minute for row in others))
+    ]
     return chained([told, *others], [*bill, billed(1002, (amount, 0, 4160), model="gpt-image-1")])
 
 

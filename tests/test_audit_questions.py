@@ -69,8 +69,7 @@ def test_alike_calls_are_one_row_and_apart_only_those_of_equal_counts(here: Worl
 def test_images_whose_tokens_were_told_are_summed_apart_from_those_that_told_none(here: World) -> None:
     for told in ((50, 4160), (60, 4160), (None, None)):
         counts = Usage(input_tokens=told[0], output_tokens=told[1], images=1)
-        image = {"usage_endpoint": "images", "endpoint": "images/generations", "usage_counts": counts}
-        here.call(lasts=1.0, tokens=None, model="gpt-image-1", **image)
+        here.call(lasts=1.0, tokens=None, usage_endpoint="images", usage_counts=counts)
     rows = book(here)
     assert sorted((row.calls, row.images, row.input_tokens or -1) for row in rows) == [(1, 1, -1), (2, 2, 110)]
 
