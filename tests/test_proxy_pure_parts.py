@@ -47,6 +47,13 @@ def test_an_upstream_that_is_no_plain_url_is_refused_with_the_reason(url: str) -
         parse_upstream(url)
 
 
+@pytest.mark.parametrize("url", ["https://me:hunter2@h", "https://h/?key=hunter2", "https://h/#hunter2"])
+def test_what_may_be_a_secret_in_an_upstream_is_not_repeated(url: str) -> None:
+    with pytest.raises(SubmeterError) as refused:
+        parse_upstream(url)
+    assert "hunter2" not in str(refused.value)
+
+
 def test_a_base_url_carries_run_and_step_percent_encoded() -> None:
     assert base_url("http://127.0.0.1:8787") == "http://127.0.0.1:8787/v1"
     assert base_url("http://h:1", run_id="a/b c", step="4.7") == "http://h:1/run/a%2Fb%20c/step/4.7/v1"
