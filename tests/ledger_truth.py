@@ -7,13 +7,14 @@ the ledger can know; a run without a mark yet is nobody's run. All of it is from
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 from ledger_lines import Scribe
 from ledger_provider import Provider, asked_of
 from referee_calls import DAY, Call, Shown
+from referee_moment import Bills, bills_of
 from referee_world import World
 
 from submeter.audit.window import Window, touching
@@ -51,6 +52,12 @@ class Seen:
     asked: list[list[Any]]
     shares: list[tuple[int | None, Any]]
     renamed_paired: bool
+    truths: dict[int, Any] = field(default_factory=dict)
+    """Of each run, once it was asked for: what is true of it."""
+
+    def bills(self) -> Bills:
+        """What each usage endpoint told so far."""
+        return bills_of(self.world, self.key, self.asked)
 
     @property
     def windows(self) -> tuple[Window, ...]:
