@@ -51,7 +51,9 @@ def joint_of(finding: Any) -> tuple[int, ...]:
 
 def truth_of(moment: Moment, run: int | None, share: Any = None) -> Truth:
     """Of a run; or of a period, whose calls are those that began in it and whose excess is that billed in it."""
-    known = moment.truths.get(run)
+    if run is None:
+        return _truth_of(moment, run, share)
+    known: Truth | None = moment.truths.get(run)
     if known is None:
         known = moment.truths[run] = _truth_of(moment, run, share)
     return known
