@@ -20,7 +20,7 @@ from .finding import ChainFinding
 from .pair import ModelPair, PairedBy, pair_models, plain_name, same_model
 from .reconcile import judge_chain
 from .solve import Solved
-from .unit import BookRow
+from .unit import BookRow, Field
 
 PROOFS_MIN = 3
 """Calls (chains) of distinct tokens that make a guess a fact."""
@@ -155,7 +155,8 @@ def renaming_holds(found: Iterable[ChainFinding]) -> bool:
 
 
 def _one_call(row: BookRow, solved: Solved) -> tuple[int, ...]:
-    return tuple(row.amount(field) // row.calls for field in solved.fields)
+    """What one call used, cached tokens left out: a chain in which they are not told would make equal calls differ."""
+    return tuple(row.amount(field) // row.calls for field in solved.fields if field is not Field.CACHED)
 
 
 def optional_facts(chains: Sequence[Chain]) -> dict[str, bool]:

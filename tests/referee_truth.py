@@ -138,6 +138,8 @@ def _wrong_over(moment: Moment, finding: Any, truth: Truth, run: int | None, joi
     if finding.final and not finding.closed and moment.now < finding.share.window.end + DAY:
         return "over is final within a day"
     late = not (finding.final and not finding.closed)
+    if late and moment.world.trouble == "provider hours late":
+        return None  # the reads it rests on may be older than what is shown by now, and it is not final
     if not joint:
         return None if truth.unbilled or (late and truth.not_shown) else "over, and all of it was billed"
     each = [truth_of(moment, name) for name in joint]
