@@ -76,9 +76,12 @@ def key_facts(
     for endpoint in UsageEndpoint:
         here = [use for use in uses if use.usage_endpoint == endpoint]
         names = {model for each, model in billed if each is endpoint}
+        counted = {use.model for use in here if use.standing is Standing.COUNTED}
+        optional_only = {use.model for use in here if use.standing is Standing.OPTIONAL} - counted
         own = pair_models(
             endpoint,
-            counted={use.model for use in here if use.standing in (Standing.COUNTED, Standing.OPTIONAL)},
+            counted=counted | optional_only,
+            optional=optional_only,
             billed={
                 name for name in names if not (endpoint is UsageEndpoint.COMPLETIONS and plain_name(name) in elsewhere)
             },

@@ -69,11 +69,22 @@ def _truth_of(moment: Moment, run: int | None, share: Any) -> Truth:
     lost = any(_lost(moment, call) for call in more)
     return Truth(
         hidden=any(call.excess(moment.now) and call.standing == "hidden" for call in more) or lost,
-        unknown_billed=any(call.excess(moment.now) and call.standing != "hidden" for call in more),
+        unknown_billed=any(
+            call.excess(moment.now) and call.standing != "hidden" and (run is not None or _more_in(call, share.window))
+            for call in more
+        ),
         unbilled=any(call.deficit or _lost(moment, call) for call in own),
         not_shown=any(piece.seen_at > moment.now or _gone(moment, piece) for call in own for piece in call.pieces),
         active=any(call.begin < moment.now and not call.batch for call in own),
     )
+
+
+def _more_in(call: Call, window: Any) -> bool:
+    """Whether more of a call is billed in these minutes than it told: of one in parts the rest may be elsewhere."""
+    if not call.extra:
+        return True
+    inside = [piece.tokens for piece in call.pieces if piece.minute in window]
+    return any(sum(part) > told for part, told in zip(zip(*inside, strict=True), call.tokens, strict=True))
 
 
 def _lost(moment: Moment, call: Call) -> bool:
