@@ -26,7 +26,7 @@ FACTOR = 600
 SECONDS_MAX = 60.0
 WAITING = (
     r"Processed 1 run: pending 1, errors 0\. "
-    r"Waiting \d+ min \d\d s, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, for chatdev/r-1"
+    r"Waiting (\d+ min \d\d|\d+) s, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, for chatdev/r-1"
 )
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
