@@ -139,6 +139,7 @@ class Judgement:
         if wrong is not None and near.world.trouble == "renamed":
             # Whether a name that was never seen is taken for the old one is the audit's own affair.
             near.renamed_paired = True
+            near.truths.clear()
             wrong = why_false(near, finding, found)  # type: ignore[arg-type]
         if near.world.trouble == "provider hours late" and finding.verdict == "over" and not finding.final:
             # It may rest on reads of before: a run that was not asked for is judged along with its chain, not read.
