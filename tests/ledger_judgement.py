@@ -147,12 +147,13 @@ class Judgement:
         return wrong
 
     def _ambiguous(self, scribe: Scribe, run: int, known: frozenset[int], now: float) -> int:
-        """Calls that could be of a run or of another, by the marks that have been imported."""
+        """Calls with tokens that could be of a run or of another, by the marks that have been imported."""
         if scribe.style != "imports":
             return 0
         runs = scribe.world.runs
         return sum(
             is_seen(scribe, call, now)
+            and call.standing != "unbilled"
             and sum(runs[name].begin <= call.begin < runs[name].end for name in known) > 1
             and runs[run].begin <= call.begin < runs[run].end
             for call in scribe.world.calls
