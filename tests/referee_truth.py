@@ -157,7 +157,7 @@ def _wrong_over(moment: Moment, finding: Any, truth: Truth, run: int | None, joi
     strangers = any(call.run is None and (call.deficit or _lost(moment, call)) for call in moment.calls)
     named = any(one.unbilled or (late and one.not_shown) for one in each)
     # A call that could be of several runs names none of them; where it lacks, its runs say `unlabelled` themselves.
-    unlabelled = any(not call.labelled and (call.deficit or call.bill_model) for call in moment.calls)
+    unlabelled = any(not call.labelled and (call.deficit or _lost(moment, call)) for call in moment.calls)
     return None if named or strangers or unlabelled or run is None else f"over with {joint}, all of which was billed"
 
 
