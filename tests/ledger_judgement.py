@@ -110,7 +110,7 @@ class Judgement:
             closed=part.closed,
             joint=joint,
         )
-        wrong = self._why_false(near, finding, found)
+        wrong = self._why_false(near, finding, found) or self._overlooked(scribe, near, finding)
         truth = truth_of(near, run, share)  # type: ignore[arg-type]
         if wrong is None and world.trouble != "provider hours late" and run is not None:
             wrong = self._contradicted(scribe, part, run, now)
@@ -145,6 +145,18 @@ class Judgement:
             # It may rest on reads of before: a run that was not asked for is judged along with its chain, not read.
             return None
         return wrong
+
+    def _overlooked(self, scribe: Scribe, near: Seen, finding: Any) -> str | None:
+        """Whether a run agrees though a call of no run was billed in its window; nothing can have set it off here."""
+        billed_inside = any(
+            call.run is None
+            and call.excess(near.now)
+            and any(piece.minute in finding.share.window for piece in call.pieces)
+            for call in near.calls
+        )
+        if finding.verdict in AGREE and scribe.plus_only and billed_inside:
+            return f"{finding.verdict}, though a call of no run was billed in its window"
+        return None
 
     def _ambiguous(self, scribe: Scribe, run: int, known: frozenset[int], now: float) -> int:
         """Calls with tokens that could be of a run or of another, by the marks that have been imported."""

@@ -100,7 +100,7 @@ class Play:
             world.reads_at = [moment - later for moment in self.moments]
             world.audits = set()
             world.flap = None
-            world._plan_flap()
+            world._plan_flap(asked=self.named)
         return Scribe(world, self.journals, later=later, number=number)
 
     # Play

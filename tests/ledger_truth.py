@@ -117,8 +117,9 @@ def seen(scribe: Scribe, provider: Provider, key: int, *, last: bool, shares: Se
     calls: list[Call] = []
     lost: list[float] = []
     for call in world.calls:
-        run = call.run if call.run in runs else None
         visible = call.standing == "hidden" or (is_seen(scribe, call, now) or call.begin > now)
+        # What another host's journal will tell is of no run yet: nobody knows that the run went on there.
+        run = call.run if call.run in runs and visible else None
         hidden = not visible or (without_id and call.key == 0)
         if id(call) in scribe.lost:
             lost.append(call.begin)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from referee_calls import (
     ASKED,
@@ -464,8 +464,11 @@ class World:
             for _ in range(self.keys)
         ]
 
-    def _plan_flap(self) -> int | None:
-        """The read before the bill of some minutes is taken back; it showed them whole, as the next ones do not."""
+    def _plan_flap(self, *, asked: Collection[int] | None = None) -> int | None:
+        """The read before the bill of some minutes is taken back; it showed them whole, as the next ones do not.
+
+        `asked`: the reads that are made for certain; None: all. Nobody can know of what no read showed.
+        """
         rng = self.rng
         hidden = [piece.minute for call in self.calls for piece in call.pieces if call.standing == "hidden"]
         if hidden and rng.random() < 0.8:
@@ -476,7 +479,11 @@ class World:
             last = first + rng.randint(1, 20)
         taken = [piece for call in self.calls for piece in call.pieces if first <= piece.minute <= last]
         whole_at = max([last + 1.0, *(piece.seen_at for piece in taken)])
-        able = [number for number, at in enumerate(self.reads_at[:-4]) if at >= whole_at]
+        able = [
+            number
+            for number, at in enumerate(self.reads_at[:-4])
+            if at >= whole_at and (asked is None or number in asked)
+        ]
         if not able:
             return None
         number = rng.choice(able[:3])
