@@ -30,6 +30,7 @@ _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xf
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
 _LOOSE_REQUEST_LINE = re.compile(rb"([^\x00-\x20]+) +([^\x00-\x20]+) +HTTP/\d\.\d *\r?\n")
 _LOOSE_FIELD = re.compile(rb"([^:\x00-\x20]+)[ \t]*:[ \t]*([^\x00\r\n]*?)[ \t]*\r?\n")
+_ABSOLUTE = re.compile(rb"(?i)https?://[^/?#]*")
 _NAMES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
@@ -95,7 +96,7 @@ def head_end(received: bytes | bytearray, begin: int = 0) -> int | None:
     return None
 
 
-def without_empty_lines(received: bytes) -> bytes:
+def without_empty_lines(received: bytes | bytearray) -> bytes | bytearray:
     """The bytes of a connection without the empty lines that may stand before a request (RFC 9112 section 2.2)."""
     found = _EMPTY_LINES.match(received)
     return received[found.end() :] if found else received
@@ -120,6 +121,15 @@ def parse_response_head(raw: bytes) -> ResponseHead:
     # Whatever the status says of a body, the fields are judged as if one may follow.
     fields = _fields(raw[line.end() :], b"HTTP/1.%b 200 OK\r\n" % minor, httptools.HttpResponseParser)
     return ResponseHead(raw=raw, status_code=int(status_code), minor=int(minor), fields=fields)
+
+
+def origin_form(target: bytes) -> bytes:
+    """The path and query of a request target: one in absolute form loses its scheme and authority."""
+    found = _ABSOLUTE.match(target)
+    if found is None:
+        return target
+    path = target[found.end() :]
+    return path if path.startswith(b"/") else b"/" + path
 
 
 def read_loosely(received: bytes) -> LooseHead | None:

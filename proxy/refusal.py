@@ -45,14 +45,15 @@ def broken_call(status_code: int, says: str) -> Answer:
     return refusal(status_code, f"submeter: {what}{': ' if known else ''}{known}.")
 
 
-def on_the_wire(answer: Answer, *, method: str = "POST") -> bytes:
-    """The answer as a response after which the connection takes no further request."""
+def on_the_wire(answer: Answer, *, method: str = "POST", closes: bool = True) -> bytes:
+    """The answer as a response; `closes`: after which the connection takes no further request."""
     try:
         reason = HTTPStatus(answer.status_code).phrase
     except ValueError:
         reason = ""
+    ending = "Connection: close\r\n" if closes else ""
     head = (
         f"HTTP/1.1 {answer.status_code} {reason}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(answer.body)}\r\n{ending}\r\n"
     )
     return head.encode() + (b"" if method == "HEAD" else answer.body)

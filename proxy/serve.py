@@ -1,12 +1,13 @@
-"""Starting and stopping the engine. With `tap.py` and `intercept.py` all that knows mitmproxy.
+"""Starting and stopping a proxy: its lane, or where TLS comes from the client the engine.
 
     server = ProxyServer(ledger=Path("submeter.duckdb"), listen=Listen(port=0), upstream=..., clock=..., keys=...)
     server.start()        # bound and recording, or a SubmeterError
     server.url            # http://127.0.0.1:43817
     server.stop()         # closes the listener, waits for open calls, cuts and journals the rest
 
-Three threads are started here and nowhere else in this package: the engine's event loop, the journal's sync, the
-ledger's ingest. A failed start, a stop or a crash leave the host program's logging, signals and loops as they were.
+Three threads are started here and nowhere else in this package: the lane's event loop, the journal's sync, the
+ledger's ingest. The engine is imported only where it is needed. A failed start, a stop or a crash leave the host
+program's logging, signals and loops as they were.
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..data.cadence import Cadence
 from ..data.clock import Clock
@@ -29,41 +28,40 @@ from ..data.journal import Journal, submeter_version
 from ..data.keys import KeyRing
 from ..data.ledger import Ledger
 from ..data.marks import Mark, MarkBook
-from .authority import BASENAME, authority_folder, prepare_authority
+from .authority import authority_folder
 from .control import Control
 from .forking import let_go_of_sockets
-from .listen import INTERCEPT_HOST, Listen
+from .lane_server import LaneServer
+from .listen import Listen
 from .open_runs import take_up_open_runs
 from .outcome import STOPPED, Break
 from .recorder import Recorder
-from .rewrite_request import BODY_BYTES_MAX as HELD_BYTES_MAX
 from .upstream_url import Upstream
-
-with warnings.catch_warnings():
-    # The engine's own dependencies warn at import (passlib on crypt); a host that makes warnings errors must not fail.
-    warnings.simplefilter("ignore")
-    import mitmproxy.proxy.server
-    from mitmproxy.addons.core import Core
-    from mitmproxy.addons.next_layer import NextLayer
-    from mitmproxy.addons.proxyserver import Proxyserver
-    from mitmproxy.addons.tlsconfig import TlsConfig
-    from mitmproxy.certs import CertStore
-    from mitmproxy.master import Master
-    from mitmproxy.options import Options
-
-    from .engine_changes import LeanMaster, engine_changed, engine_logging_aside
-    from .intercept import Intercept
-    from .socket_tap import SocketTap
-    from .tap import Tap
 
 logger = logging.getLogger("submeter.proxy")
 
 DRAIN_S = 10.0
 SYNC_EVERY_S = 0.5
 START_S_MAX = 30.0
-KEY_BITS = 2048
 SILENCE_S_MAX = 24 * 3600
 """A connection without a byte for this long is closed. The engine's own 600 s would cut long generations."""
+
+
+class Engine(Protocol):
+    """What serves: the lane, or the doors."""
+
+    @property
+    def listeners(self) -> list[object]:
+        """Its listening sockets, as asyncio has them."""
+
+    async def run(self) -> None:
+        """Listen until `exit`."""
+
+    async def close(self) -> None:
+        """Take no more connections."""
+
+    def exit(self) -> None:
+        """Have `run` end; what is open is cut."""
 
 
 class ProxyServer:
@@ -103,8 +101,7 @@ class ProxyServer:
         self._problem: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._master: Master | None = None
-        self._proxyserver: Proxyserver | None = None
+        self._engine: Engine | None = None
         self._drain_s = DRAIN_S
 
     @property
@@ -203,8 +200,7 @@ class ProxyServer:
 
     def let_go_after_fork(self) -> None:
         """In a forked child: the proxy goes on in the parent, where `url` still leads, and nothing of it is ours."""
-        servers = self._proxyserver.servers if self._proxyserver is not None else ()
-        let_go_of_sockets(self._loop, [one for server in servers for one in getattr(server, "_servers", ())])
+        let_go_of_sockets(self._loop, self._engine.listeners if self._engine is not None else [])
         self._threads = []
         self._recorder = None
 
@@ -222,117 +218,81 @@ class ProxyServer:
                 loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._drain()))
 
     async def _drain(self) -> None:
-        if self._proxyserver is not None:
+        if self._engine is not None:
             with contextlib.suppress(Exception):
-                await self._proxyserver.servers.update([])
+                await self._engine.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_s
         while self._recorder is not None and self._recorder.open and loop.time() < deadline:
             await asyncio.sleep(0.02)
-        if self._master is not None:
-            self._master.should_exit.set()
+        if self._engine is not None:
+            self._engine.exit()
 
     def _run_engine(self) -> None:
-        with engine_logging_aside(), engine_changed():
-            try:
-                asyncio.run(self._engine())
-            except BaseException as error:
-                self._problem = error
-            finally:
-                self._started.set()
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._problem = error
+        finally:
+            self._started.set()
 
-    async def _engine(self) -> None:
+    async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         # Connections that a stop cuts would each be a traceback in the host's log (3.11); the rows tell of them.
         self._loop.set_exception_handler(lambda _loop, _context: None)
-        authority = self._authority = authority_folder()
-        prepare_authority(
-            authority,
-            lambda: CertStore.create_store(authority, BASENAME, KEY_BITS, organization="submeter", cn="submeter"),
-        )
-        timeout_before = getattr(mitmproxy.proxy.server, "TCP_TIMEOUT", None)
-        master = LeanMaster(self._options())
-        # The engine would hand every log record of the host program to its own loop.
-        master._legacy_log_events.uninstall()
-        self._master = master
-        self._proxyserver = Proxyserver()
-        intercept = Intercept(self._upstream) if self._listen.intercept_port is not None else None
-        tap = Tap(
+        self._authority = authority_folder()
+        self._engine = self._lane() if self._listen.intercept_port is None else self._doors(self._authority)
+        await self._engine.run()
+
+    def _lane(self) -> Engine:
+        return LaneServer(
             recorder=self.recorder,
-            control=Control(
-                clock=self._clock,
-                apply=self.mark,
-                follow=self.recorder.marks.apply,
-                health=self._health,
-                hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
-                token=self._listen.token if self._listen.remote else None,
-            ),
+            control=self._control(),
             upstream=self._upstream,
-            ready=self._on_bound,
+            listen=self._listen,
+            bound=self._on_bound,
             stopping=self._stopping.is_set,
             listener=lambda: self.url,
             receipts=self._receipts,
-            intercept=intercept,
-        )
-        sockets = SocketTap(self.recorder, stopping=self._stopping.is_set)
-        doors = [intercept] if intercept is not None else []
-        try:
-            master.addons.add(Core(), self._proxyserver, *doors, NextLayer(), TlsConfig(), tap, sockets)
-            master.options.update(**self._addon_options(master))
-            if timeout_before is not None:
-                mitmproxy.proxy.server.TCP_TIMEOUT = self._silence_s_max
-            await master.run()
-        except BaseException:
-            await master.done()
-            raise
-        finally:
-            if timeout_before is not None:
-                mitmproxy.proxy.server.TCP_TIMEOUT = timeout_before
-
-    def _options(self) -> Options:
-        address = self._upstream
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        modes = [f"reverse:{address.scheme}://{host}:{address.port}"]
-        if self._listen.intercept_port is not None:
-            modes.append(f"regular@{INTERCEPT_HOST}:{self._listen.intercept_port or _free_port(INTERCEPT_HOST)}")
-        return Options(
-            confdir=str(self._authority),
-            mode=modes,
-            listen_host=self._listen.host,
-            listen_port=self._listen.port,
+            silence_s_max=self._silence_s_max,
         )
 
-    def _addon_options(self, master: Master) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "connection_strategy": "lazy",
-            "keep_host_header": True,
-            # Only what the tap holds back is ever buffered; a longer body is streamed unchanged.
-            "stream_large_bodies": str(HELD_BYTES_MAX),
-            # What goes to a metered host over the intercept is HTTP/1.1, or refused: never relayed unread.
-            "http2": False,
-            "rawtcp": False,
-        }
-        if "tcp_timeout" in master.options:
-            options["tcp_timeout"] = self._silence_s_max
-        if trusted := os.environ.get("SSL_CERT_FILE"):
-            options["ssl_verify_upstream_trusted_ca"] = trusted
-        return options
+    def _doors(self, authority: Path) -> Engine:
+        from .engine import Engine as Doors
 
-    def _on_bound(self) -> None:
-        """Called by the engine once it has tried to bind, and again before each request; acts once."""
-        if self._started.is_set() or self._proxyserver is None:
-            return
-        for server in self._proxyserver.servers:
-            if server.last_exception is not None or not server.is_running:
-                self._problem = server.last_exception or OSError("the listener did not start")
-                self._started.set()
-                return
-        bound = {server.mode.type_name: server.listen_addrs for server in self._proxyserver.servers}
-        urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port, *_ in bound["reverse"]]
+        return Doors(
+            recorder=self.recorder,
+            control=self._control(),
+            upstream=self._upstream,
+            listen=self._listen,
+            authority=authority,
+            bound=self._on_bound,
+            failed=self._on_failed,
+            stopping=self._stopping.is_set,
+            listener=lambda: self.url,
+            receipts=self._receipts,
+            silence_s_max=self._silence_s_max,
+        )
+
+    def _control(self) -> Control:
+        return Control(
+            clock=self._clock,
+            apply=self.mark,
+            follow=self.recorder.marks.apply,
+            health=self._health,
+            hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
+            token=self._listen.token if self._listen.remote else None,
+        )
+
+    def _on_bound(self, urls: list[str], intercept_url: str | None) -> None:
+        """The listeners are there: the journal begins."""
         self._url = next((url for url in urls if self._listen.host in url), urls[0])
-        for host, port, *_ in bound.get("regular", ()):
-            self._intercept_url = f"http://{host}:{port}"
+        self._intercept_url = intercept_url
         self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
+        self._started.set()
+
+    def _on_failed(self, problem: BaseException) -> None:
+        self._problem = problem
         self._started.set()
 
     def _start_error(self, problem: BaseException) -> SubmeterError:
@@ -382,12 +342,6 @@ class ProxyServer:
         thread = threading.Thread(target=repeat, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
-
-
-def _free_port(host: str) -> int:
-    """A port that is free now. The engine takes two listeners on port 0 of one host for the same address."""
-    with socket.create_server((host, 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _leave_to_parent() -> None:
