@@ -77,6 +77,11 @@ class Lane:
         self.clients.append(client)
         return client
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Let everybody else go on until this holds."""
+        while not holds():
+            await asyncio.sleep(0)
+
     def lines(self, kind: str = "settle") -> list[dict[str, Any]]:
         """The journal's lines of this kind, as they are now."""
         lines = [json.loads(line) for line in self.journal.read_bytes().splitlines()]
