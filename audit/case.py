@@ -61,7 +61,7 @@ class Case:
 
     def ends(self, solved: Solved) -> frozenset[int]:
         """The minutes in which the run's own calls of a model ended: a deficit there may be theirs."""
-        return frozenset([row.end_minute for row in self.booked(solved)])
+        return frozenset(row.end_minute for row in self.booked(solved))
 
     @cached_property
     def reached(self) -> tuple[tuple[Solved, Spot], ...]:

@@ -18,6 +18,7 @@ from .certificate_facts import answers_record, facts_record
 from .certificate_pages import read_record
 from .certified import CALLS_MAX, CertifiedCall, call_record, certified_calls
 from .chain import Chain, Share
+from .drawn import IMAGE_TOKENS, tells_tokens
 from .finding import ChainFinding
 from .history import Read
 from .judge import Judge
@@ -64,6 +65,7 @@ class Gathering:
             for row in rows
         )
         classes = {call.optional_class for call in calls}
+        classes |= {IMAGE_TOKENS for call in calls if tells_tokens(call)}
         facts = facts_record(self._judge.uses(key), self._judge.billed(key), chain.facts)
         facts["optional"] = {name: billed for name, billed in facts["optional"].items() if name in classes}
         return {

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
+from .drawn import IMAGE_TOKENS, tells_tokens
 from .history import History, Waiting
 from .pair import ModelPair
 from .unit import BookRow, RunName
@@ -80,8 +81,14 @@ class Chain:
     @property
     def optional_classes(self) -> tuple[str, ...]:
         """Classes of optional amounts in this chain of which it is not known whether they are billed."""
-        found = {row.optional_class for row in self.rows if row.standing is Standing.OPTIONAL}
-        return tuple(sorted(name for name in found if name is not None and name not in self.facts.optional))
+        return tuple(sorted(classes_of(self.rows) - set(self.facts.optional)))
+
+
+def classes_of(rows: Iterable[BookRow]) -> frozenset[str]:
+    """The classes of optional amounts that some calls have."""
+    found = {row.optional_class for row in rows if row.standing is Standing.OPTIONAL}
+    found |= {IMAGE_TOKENS for row in rows if tells_tokens(row)}
+    return frozenset(name for name in found if name is not None)
 
 
 def run_window(

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
-from .chain import Chain, KeyFacts
+from .chain import Chain, KeyFacts, classes_of
+from .drawn import tells_tokens
 from .finding import ChainFinding
-from .pair import ModelPair, PairedBy, pair_models, plain_name
+from .pair import ModelPair, PairedBy, pair_models, plain_name, same_model
 from .reconcile import judge_chain
 from .solve import Solved
 from .unit import BookRow
@@ -91,8 +92,13 @@ def key_facts(
             },
         )
         pairs += own
+        taken = {name for pair in own for name in (*pair.bill_models, *pair.book_models)}
+        left = names - taken
+        if endpoint is UsageEndpoint.COMPLETIONS:
+            drawn = _drawn_pairs({use.model for use in uses if draws(use)} - taken, left)
+            pairs += drawn
+            left -= {name for pair in drawn for name in pair.bill_models}
         # A name of a model that another endpoint serves pairs with nothing: it is set aside, or it is an excess.
-        taken = {name for pair in own for name in pair.bill_models}
         pairs += [
             ModelPair(
                 usage_endpoint=endpoint,
@@ -100,11 +106,36 @@ def key_facts(
                 bill_models=frozenset({name}),
                 paired_by=PairedBy.BILL_ONLY,
             )
-            for name in sorted(names - taken)
+            for name in sorted(left)
         ]
     return KeyFacts(
         pairs=tuple(pairs), renamed_holds=renamed_holds, serves=serves, proven=proven, optional=dict(optional or {})
     )
+
+
+def draws(use: ModelUse) -> bool:
+    """Whether a name is that of counted calls for images, whose tokens may be billed as completions."""
+    return use.usage_endpoint == UsageEndpoint.IMAGES and use.standing is Standing.COUNTED
+
+
+def _drawn_pairs(drawn: Iterable[str | None], billed: Iterable[str]) -> list[ModelPair]:
+    """The names of image models, whose tokens may be billed as completions; by equal and alias names alone."""
+    pairs: list[ModelPair] = []
+    groups: dict[str, set[str]] = {}
+    for model in drawn:
+        if model is not None:
+            groups.setdefault(plain_name(model), set()).add(model)
+    for models in (groups[name] for name in sorted(groups)):
+        theirs = {name for name in billed if any(same_model(name, model) for model in models)}
+        pairs.append(
+            ModelPair(
+                usage_endpoint=UsageEndpoint.COMPLETIONS,
+                book_models=frozenset(models),
+                bill_models=frozenset(theirs),
+                paired_by=PairedBy.BOOK_ONLY if not theirs else PairedBy.EQUAL if theirs == models else PairedBy.ALIAS,
+            )
+        )
+    return pairs
 
 
 def guesses(facts: KeyFacts) -> bool:
@@ -131,17 +162,17 @@ def optional_facts(chains: Sequence[Chain]) -> dict[str, bool]:
     """What whole known chains say of each class of optional amounts; a class that they leave open is not here."""
     votes: dict[str, dict[bool, set[tuple[int, ...]]]] = {}
     for chain in chains:
-        classes = {row.optional_class for row in chain.rows if row.standing is Standing.OPTIONAL}
-        if len(classes) != 1 or None in classes:
+        classes = classes_of(chain.rows)
+        if len(classes) != 1:
             continue
-        name = str(next(iter(classes)))
+        (name,) = classes
         clean = {billed: _clean_if(chain, name, billed=billed) for billed in (False, True)}
         if clean[False] != clean[True]:
             tokens = tuple(
                 sorted(
                     sum(count or 0 for count in (row.input_tokens, row.output_tokens, row.images))
                     for row in chain.rows
-                    if row.standing is Standing.OPTIONAL
+                    if row.standing is Standing.OPTIONAL or tells_tokens(row)
                 )
             )
             votes.setdefault(name, {True: set(), False: set()})[clean[True]].add(tokens)

@@ -16,7 +16,7 @@ from ..data.call import Standing
 from . import questions
 from .bucket import Problem, UsageEndpoint
 from .chain import Chain, KeyFacts, Share
-from .facts import ModelUse, guesses, key_facts, optional_facts, renaming_holds
+from .facts import ModelUse, draws, guesses, key_facts, optional_facts, renaming_holds
 from .finding import ChainFinding, Finding
 from .history import History, Read, rows_by_minute
 from .latest_reads import LatestReads
@@ -145,7 +145,7 @@ class Judge:
     def _learn(self, key: str) -> KeyFacts:
         uses = self.uses(key)
         facts = key_facts(uses=uses, billed=self.billed(key), proven=bool(self._billed.get(key)))
-        if any(use.standing is Standing.OPTIONAL for use in uses):
+        if any(use.standing is Standing.OPTIONAL or draws(use) for use in uses):
             facts = replace(facts, optional=optional_facts(self._proving(key, facts)))
         if guesses(facts):
             facts = replace(facts, renamed_holds=renaming_holds(map(judge_chain, self._proving(key, facts))))

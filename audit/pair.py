@@ -17,7 +17,8 @@ from functools import lru_cache
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
-from .unit import BillRow, BookRow, Field
+from .drawn import tells_tokens
+from .unit import BillRow, BookRow
 
 
 class PairedBy(StrEnum):
@@ -45,8 +46,6 @@ class ModelPair:
 
     def names(self, model: str) -> bool:
         """Whether a name may stand for this model."""
-        if model in self.book_models or model in self.bill_models:
-            return True
         return any(name is not None and same_model(model, name) for name in self.book_models | self.bill_models)
 
 
@@ -55,9 +54,9 @@ class AsideBecause(StrEnum):
     UNCOVERED_MODEL = "uncovered_model"
     """A model that only an endpoint without a token total serves, in minutes in which such a call is active."""
     IMAGE_TOKENS = "image_tokens"
-    """Tokens of an image model, in minutes in which a counted call of its images is active. The images are compared.
+    """Tokens of an image model, in minutes in which a counted call of its images is active that told none.
 
-    Of tokens that those calls told no more is set aside than they told.
+    The images are compared, and so are tokens that were told.
     """
 
 
@@ -164,11 +163,13 @@ def set_aside(
     speech = _minutes_by_model(
         row for row in rows if row.standing is Standing.UNCOVERED and row.usage_endpoint in _UNCOVERED_BILLED_AS_TOKENS
     )
-    drawn = [row for row in rows if row.standing is Standing.COUNTED and row.usage_endpoint == UsageEndpoint.IMAGES]
-    pictures = _minutes_by_model(drawn)
+    pictures = _minutes_by_model(
+        row
+        for row in rows
+        if row.standing is Standing.COUNTED and row.usage_endpoint == UsageEndpoint.IMAGES and not tells_tokens(row)
+    )
     compared: list[BillRow] = []
     aside: list[tuple[AsideBecause, BillRow]] = []
-    drawings: list[BillRow] = []
     for row in bill:
         served = (row.usage_endpoint, plain_name(row.model)) in key_serves
         if row.batch:
@@ -176,29 +177,12 @@ def set_aside(
         elif row.usage_endpoint is not UsageEndpoint.COMPLETIONS or served:
             compared.append(row)
         elif _active(pictures, row):
-            drawings.append(row)
+            aside.append((AsideBecause.IMAGE_TOKENS, row))
         elif _active(speech, row):
             aside.append((AsideBecause.UNCOVERED_MODEL, row))
         else:
             compared.append(row)
-    for model in dict.fromkeys(row.model for row in drawings):
-        of_model = [row for row in drawings if row.model == model]
-        told = [row for row in drawn if row.model is not None and same_model(row.model, model)]
-        if _within(of_model, told):
-            aside += [(AsideBecause.IMAGE_TOKENS, row) for row in of_model]
-        else:
-            compared += of_model
     return compared, aside
-
-
-def _within(bill: Sequence[BillRow], told: Sequence[BookRow]) -> bool:
-    """Whether a bill has no more tokens than calls told; also where one of them told none, for then nobody knows."""
-    if any(row.input_tokens is None or row.output_tokens is None for row in told):
-        return True
-    return all(
-        sum(row.amount(field) for row in bill) <= sum(row.amount(field) for row in told)
-        for field in (Field.INPUT, Field.OUTPUT)
-    )
 
 
 def _minutes_by_model(rows: Iterable[BookRow]) -> dict[str, list[tuple[int, int]]]:

@@ -122,7 +122,7 @@ def gaps_digest(gaps: Iterable[Gap], window: Window) -> str:
         for gap in gaps
         if window.meets(gap.first_minute, gap.last_minute)
     ]
-    return _digest(sorted(told))
+    return _digest(sorted(told)) if told else _NO_GAPS
 
 
 def bill_digest(rows: Iterable[BillRow], until: int) -> str:
@@ -135,6 +135,8 @@ class FactDigests:
 
     def __init__(self, facts: KeyFacts) -> None:
         self._optional = sorted(facts.optional.items())
+        self._told: dict[tuple[str, ...], str] = {}
+        """What was said before: most verdicts of a key rest on the same few names."""
         self._pairs: dict[str, str] = {}
         for pair in facts.pairs:
             told = f"{sorted(str(name) for name in pair.book_models)} {sorted(pair.bill_models)} {pair.paired_by}"
@@ -143,7 +145,11 @@ class FactDigests:
 
     def of(self, models: Iterable[str]) -> str:
         """Of what some names are paired with, and of what is known of optional amounts."""
-        return _digest([*(f"{name}: {self._pairs.get(name)}" for name in sorted(models)), repr(self._optional)])
+        names = tuple(models)
+        if names not in self._told:
+            lines = [f"{name}: {self._pairs.get(name)}" for name in sorted(names)]
+            self._told[names] = _digest([*lines, repr(self._optional)])
+        return self._told[names]
 
 
 def models_of(found: ChainFinding) -> tuple[str, ...]:
@@ -161,3 +167,6 @@ def models_of(found: ChainFinding) -> tuple[str, ...]:
 
 def _digest(lines: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+_NO_GAPS = _digest(())

@@ -18,6 +18,7 @@ from typing import TypeVar
 from ..data.call import Standing
 from .bucket import UsageEndpoint
 from .chain import Chain
+from .drawn import IMAGE_TOKENS, as_completions, tells_tokens
 from .gate import Borders, Item, Vector, make_borders
 from .least import Dirty, dirty_of, in_every_least, least_without, one_error
 from .pair import ModelPair, PairedBy
@@ -179,12 +180,15 @@ def rows_by_run(rows: Iterable[BookRow]) -> dict[RunName | None, list[BookRow]]:
 def counted_rows(chain: Chain, billed: Mapping[str, bool]) -> list[BookRow]:
     """The rows that the book counts, if these classes of optional amounts are billed."""
     facts = {**chain.facts.optional, **billed}
-    return [
+    counted = [
         row
         for row in chain.rows
         if row.standing is Standing.COUNTED
         or (row.standing is Standing.OPTIONAL and row.told and facts.get(row.optional_class or "", False))
     ]
+    if facts.get(IMAGE_TOKENS, False):
+        counted += [as_completions(row) for row in chain.rows if tells_tokens(row)]
+    return counted
 
 
 def billed_by_minute(rows: Iterable[BillRow], fields: Sequence[Field], until: int) -> dict[int, Vector]:

@@ -11,12 +11,13 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
+from .drawn import IMAGE_TOKENS, as_completions, tells_tokens
 from .pair import ModelPair, is_dated
 from .unit import BookRow, RunName
 
@@ -90,7 +91,12 @@ def able_calls(
     `optional`: the classes of optional amounts of which it is known whether they are billed: of those no doubt is left.
     """
     found: list[Able] = []
-    for row in book:
+    rows = [*book]
+    if optional.get(IMAGE_TOKENS) is None:
+        # Tokens that image calls told are optional amounts of completions, beside the images.
+        told = [as_completions(row) for row in rows if tells_tokens(row)]
+        rows += [replace(row, standing=Standing.OPTIONAL, optional_class=IMAGE_TOKENS) for row in told]
+    for row in rows:
         because = _because(row)
         if because is None or (because is Because.OPTIONAL and _settled(row, optional)):
             continue

@@ -22,8 +22,8 @@ import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import httpx
 import orjson
 
 from ..data.clock import US_PER_S, Clock
@@ -31,6 +31,9 @@ from ..data.journal import submeter_version
 from ..data.usage_pages import GROUP_BY, BadRead, Problem, UsageEndpoint, UsageRow
 from ..data.usage_reader import PageReader, check_window
 from .settings import AuditSettings
+
+if TYPE_CHECKING:
+    import httpx
 
 LIMIT = 1440
 """Most minute buckets of one page (openai-usage.md C.1)."""
@@ -104,14 +107,9 @@ class UsageApi:
         self._admin_key = settings.admin_key
         self._clock = clock
         self._page_s_max = page_s_max
-        secure = self._url.startswith("https:")
-        self._http = httpx.Client(
-            follow_redirects=False,
-            trust_env=False,
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-            headers={"User-Agent": f"submeter/{submeter_version()}", "Accept": "application/json"},
-            verify=ssl.create_default_context() if secure else False,  # nothing to verify without TLS
-        )
+        self._timeout_s = timeout_s
+        self._opened: httpx.Client | None = None
+        """None until something is asked: most audits find nothing due, and httpx costs more to import than they do."""
 
     def __repr__(self) -> str:
         return f"UsageApi({self._url!r})"
@@ -125,7 +123,22 @@ class UsageApi:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    def _http(self) -> httpx.Client:
+        import httpx
+
+        if self._opened is None:
+            secure = self._url.startswith("https:")
+            self._opened = httpx.Client(
+                follow_redirects=False,
+                trust_env=False,
+                timeout=httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, CONNECT_TIMEOUT_S)),
+                headers={"User-Agent": f"submeter/{submeter_version()}", "Accept": "application/json"},
+                verify=ssl.create_default_context() if secure else False,  # nothing to verify without TLS
+            )
+        return self._opened
 
     def read(self, endpoint: UsageEndpoint, *, api_key_id: str, window_start: int, window_end: int) -> UsageRead:
         """Every page of one key's minute buckets in `[window_start, window_end)`, whole minutes in microseconds.
@@ -241,12 +254,14 @@ class UsageApi:
         return answer
 
     def _ask(self, path: str, query: Query) -> _Answer:
+        import httpx
+
         status_code: int | None = None
         request_id = retry_after = None
         body = bytearray()
         until_s = time.monotonic() + self._page_s_max
         try:
-            with self._http.stream(
+            with self._http().stream(
                 "GET",
                 f"{self._url}{path}",
                 params=httpx.QueryParams(query),

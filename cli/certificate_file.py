@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..data.error import SubmeterError
 from ..data.paths import reads_folder
-from ..data.system import words
+from ..data.system import read_file, words
 from .invocation import CANNOT_TELL, FINE, Invocation
 
 if TYPE_CHECKING:
@@ -45,6 +45,21 @@ def refuse_early(path: Path, request: AuditRequest) -> None:
             "It is a folder." if path.is_dir() else f"{path.parent} is not a folder that can be written to.",
             "Name a file in a folder that there is, such as: --certificate r-1.certificate.json",
         )
+    if path.exists() and not _is_certificate(path):
+        raise SubmeterError(
+            f"No certificate is written to {path}",
+            "What is there is none, so it is left alone.",
+            "Name another file, such as: --certificate r-1.certificate.json",
+        )
+
+
+def _is_certificate(path: Path) -> bool:
+    """Whether a file holds nothing, or a certificate of whatever version, which a newer one may replace."""
+    try:
+        data = read_file(path)
+    except OSError:
+        return False
+    return not data or b'"submeter certificate ' in data
 
 
 def write_certificate(

@@ -22,7 +22,7 @@ from ..data.clock import US_PER_MINUTE, Clock, minute_floor
 from ..data.error import SubmeterError
 from ..data.keys import KEY_ID, KeyRing
 from ..data.paths import journal_folder, lock_path
-from ..data.system import words
+from ..data.system import no_locks, words
 from .locks import holders
 from .running import RunningProxy
 
@@ -203,8 +203,12 @@ def check_lock(ledger: Path, clock: Clock) -> Finding:
     for look in range(LOCK_LOOKS):
         if look:
             clock.sleep(LOCK_LOOK_EVERY_S)
-        if _is_free(lock_path(ledger)) and not holders(ledger):
-            return _fine("lock", "Nobody holds the ledger.")
+        try:
+            if _is_free(lock_path(ledger)) and not holders(ledger):
+                return _fine("lock", "Nobody holds the ledger.")
+        except OSError as error:
+            told = no_locks(ledger.parent, error)
+            return _wrong("lock", f"{told.what}. {told.why}", told.next_step)
     names = ", ".join(str(holder) for holder in [*holders(lock_path(ledger)), *holders(ledger)])
     return _wrong(
         "lock",
@@ -217,6 +221,8 @@ def check_ingest(ledger: Path, clock: Clock) -> Finding:
     """How far the ledger is behind its journals, and whether it catches up when asked to."""
     from ..data.ledger import Ledger
 
+    if not ledger.exists() and not journal_folder(ledger).is_dir():
+        return _fine("ingest", "There is no ledger and no journal yet, so nothing waits.")
     opened = Ledger(ledger, clock=clock)
     try:
         behind = _bytes_behind(opened)
@@ -294,6 +300,30 @@ def check_proxies(proxies: list[RunningProxy]) -> Finding:
     return _fine("proxy", f"Running: {said}.")
 
 
+def check_authority() -> Finding:
+    """Until when the certificate authority of `--intercept` and of TLS listeners is good, and for which hosts."""
+    from ..proxy.authority import authority_pem, authority_place
+    from ..proxy.certificates import RENEWED_DAYS_BEFORE, read_authority
+
+    place = authority_place()
+    held = read_authority(authority_pem(place))
+    if held is None:
+        return _fine("authority", f"There is none in {place} yet; the first proxy makes it.")
+    if held.names is None:
+        return _wrong(
+            "authority",
+            f"The one in {place} may sign for any host: an older submeter made it.",
+            "Start a proxy of this submeter, which replaces it: submeter proxy",
+        )
+    ends = f"{held.ends_at:%Y-%m-%d}"
+    finding = _fine(
+        "authority",
+        f"The one in {place} is good until {ends}, for {', '.join(held.names)}; a proxy renews it "
+        f"{RENEWED_DAYS_BEFORE} days before.",
+    )
+    return replace(finding, numbers={"ends_at": held.ends_at.isoformat(), "names": list(held.names)})
+
+
 def exit_code_of(findings: list[Finding]) -> int:
     """1 where something is to be mended, else 3 where something could not be told, else 0."""
     states = {finding.state for finding in findings}
@@ -303,7 +333,7 @@ def exit_code_of(findings: list[Finding]) -> int:
 
 
 def _is_free(lock: Path) -> bool:
-    """Whether the sidecar lock is free to readers at this instant."""
+    """Whether the sidecar lock is free to readers at this instant; raises `OSError` where there are no locks."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -312,7 +342,7 @@ def _is_free(lock: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     finally:
         os.close(descriptor)

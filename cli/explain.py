@@ -63,7 +63,7 @@ def explain(invocation: Invocation, run: str, as_json: bool) -> None:
         submeter explain chatdev/r-1
         submeter explain chatdev/r-1 --json
     """
-    ledger = invocation.open_ledger()
+    ledger = invocation.open_ledger(as_it_is=True)
     found = find_run(ledger, run)
     last = _last_audit(ledger, found)
     explanation = _explained(invocation, ledger, found, last)

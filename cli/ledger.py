@@ -14,7 +14,7 @@ from ..data.error import SubmeterError
 from ..data.system import words
 from .invocation import CANNOT_TELL, DIFFER, FINE, Invocation, json_option, ledger_option, pass_invocation
 from .output import print_csv, print_json, print_pairs, say
-from .sql import copy_answer
+from .sql import copy_answer, not_for_spreadsheets
 
 if TYPE_CHECKING:
     from ..data.ledger import CheckReport, Ledger
@@ -154,6 +154,8 @@ def export(invocation: Invocation, folder: Path, form: str, force: bool, spreads
     Example:
         submeter ledger export exported --format csv
     """
+    if spreadsheet and form != "csv":
+        raise not_for_spreadsheets(form)
     there = [path for view in EXPORTED if (path := folder / f"{view}.{form}").exists()]
     if there and not force:
         raise SubmeterError(
@@ -161,7 +163,7 @@ def export(invocation: Invocation, folder: Path, form: str, force: bool, spreads
             f"{there[0].name} is there{f', and {len(there) - 1} more' if there[1:] else ''}.",
             "Choose another folder, or replace them: submeter ledger export DIR --force",
         )
-    opened = invocation.open_ledger()
+    opened = invocation.open_ledger(as_it_is=True)
     with opened.reading():
         pass  # It answers; only then is a folder made.
     try:
@@ -220,7 +222,7 @@ def _show(report: CheckReport) -> None:
     for problem in report.repaired:
         click.echo(f"repaired    {problem.path}, byte {problem.offset}: {problem.reason}")
     for path in report.unended:
-        click.echo(f"unended     {path}: no stop line; its process was killed, or stopped on a full disk")
+        click.echo(f"unended     {path}: no stop line: killed, stopped on a full disk, or running on another host")
     if report.clean:
         say("The ledger is what its journals say, and they are whole.")
     elif report.only_record:

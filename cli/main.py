@@ -10,36 +10,49 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
 from ..data.error import SubmeterError
 from ..data.system import refused
-from .audit import audit
-from .demo import demo
-from .doctor import doctor
-from .explain import explain
 from .invocation import ledger_option
-from .ledger import ledger
-from .metrics import metrics
 from .output import say
-from .proxy import proxy
-from .run import run
-from .runs import runs, steps
-from .sql import sql
-from .step import step
 from .streams import guard_streams
-from .verify import verify
 
 SIGPIPE_EXIT = 128 + 13
 """What a shell reports for a program that wrote to a closed pipe."""
 SIGINT_EXIT = 128 + 2
+MODULES = {
+    "audit": "audit",
+    "demo": "demo",
+    "doctor": "doctor",
+    "explain": "explain",
+    "ledger": "ledger",
+    "metrics": "metrics",
+    "proxy": "proxy",
+    "run": "run",
+    "runs": "runs",
+    "sql": "sql",
+    "step": "step",
+    "steps": "runs",
+    "verify": "verify",
+}
+"""Every command, and the file it is in, which is imported when the command is asked for: starting is most of what many
+of them cost."""
 
 
 class Commands(click.Group):
     """The group of all commands, which knows how each of them may end."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*MODULES, *self.commands})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in MODULES and cmd_name not in self.commands:
+            self.add_command(getattr(import_module(f".{MODULES[cmd_name]}", __package__), cmd_name))
+        return super().get_command(ctx, cmd_name)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -76,7 +89,7 @@ def _tell(error: SubmeterError) -> int:
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110})
 @ledger_option
-@click.version_option(version("submeter"), prog_name="submeter")
+@click.version_option(package_name="submeter", prog_name="submeter")
 def cli() -> None:
     """The independent meter for OpenAI tokens.
 
@@ -93,8 +106,11 @@ def cli() -> None:
     """
 
 
-for command in (demo, proxy, run, step, runs, steps, audit, explain, verify, sql, metrics, ledger, doctor):
-    cli.add_command(command)
+def whole() -> click.Group:
+    """The group with every command imported."""
+    for name in MODULES:
+        cli.get_command(click.Context(cli), name)
+    return cli
 
 
 def main() -> None:

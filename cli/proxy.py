@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 import orjson
@@ -25,6 +27,10 @@ from ..proxy.control_client import TOKEN_VARIABLE
 from ..proxy.listen import Listen
 from .invocation import CANNOT_TELL, ENV_FILE, Invocation, ledger_option, pass_invocation
 from .output import say
+from .proxy_log import LogFormat, Logged, ProxyLog
+
+if TYPE_CHECKING:
+    from ..proxy.serve import ProxyServer
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
 WATCH_EVERY_S = 0.25
@@ -72,6 +78,22 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     is_flag=True,
     help="Look a stored response up once, with the caller's key, where its client left before the usage came.",
 )
+@click.option(
+    "--log",
+    "logged",
+    type=click.Choice([one.value for one in Logged]),
+    default=Logged.PROBLEMS.value,
+    show_default=True,
+    help="Calls that have a line on stderr: those not plainly metered (refused, failed, aborted, ...), all, or none.",
+)
+@click.option(
+    "--log-format",
+    "form",
+    type=click.Choice([one.value for one in LogFormat]),
+    default=LogFormat.TEXT.value,
+    show_default=True,
+    help="What stderr holds: text for people, or one JSON object a line, the start and the stop too.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as one line of JSON, once it does.")
 @click.option("--until-eof", is_flag=True, help="Stop when stdin ends too, so with the program that started it.")
 @ledger_option
@@ -84,6 +106,8 @@ def proxy(
     allow_remote: bool,
     drain_s: float,
     receipts: bool,
+    logged: str,
+    form: str,
     as_json: bool,
     until_eof: bool,
 ) -> None:
@@ -102,28 +126,27 @@ def proxy(
     host, port = parse_listen(listen)
     keys = read_keys(os.environ, ENV_FILE)
     keys.check_apart()
+    listening = Listen(
+        host=host,
+        port=port,
+        remote=allow_remote,
+        token=os.environ.get(TOKEN_VARIABLE),
+        intercept_port=intercept_port,
+    )
+    log = ProxyLog(Logged(logged), LogFormat(form), invocation.clock)
     server = ProxyServer(
         ledger=invocation.ledger,
-        listen=Listen(
-            host=host,
-            port=port,
-            remote=allow_remote,
-            token=os.environ.get(TOKEN_VARIABLE),
-            intercept_port=intercept_port,
-        ),
+        listen=listening,
         upstream=parse_upstream(upstream),
         clock=invocation.clock,
         keys=keys,
         receipts=receipts,
+        settled=log.call,
     )
-    with _stop_signals() as told_to_stop:
+    with closing(log), _stop_signals() as told_to_stop:
         server.start()
         try:
-            _greet(server.url, upstream, invocation, keys)
-            if server.intercept_url is not None and server.authority is not None:
-                say("A program that hard-codes https://api.openai.com is metered with:")
-                say(f"  submeter run --intercept --framework F -- CMD   (or HTTPS_PROXY={server.intercept_url},")
-                say(f"  trusting {authority_certificate(server.authority)})")
+            _tell_start(server, upstream, invocation, keys, listening, log)
             if as_json:
                 told = {"url": server.url, "intercept": server.intercept_url, "authority": server.authority}
                 sys.stdout.write(orjson.dumps({**told, "pid": os.getpid()}, default=str).decode() + "\n")
@@ -138,9 +161,12 @@ def proxy(
                         "Start it again: submeter proxy; and see: submeter ledger check",
                         exit_code=CANNOT_TELL,
                     )
-            say(f"Stopping; open calls have up to {drain_s:g} s to end." if drain_s else "Stopping.")
+            stopping = f"Stopping; open calls have up to {drain_s:g} s to end." if drain_s else "Stopping."
+            log.event("stopping", stopping, drain_s=drain_s, calls_open=len(server.recorder.open))
         finally:
             server.stop(drain_s)
+            summary = f"Stopped: {log.calls:,} calls, {log.problems:,} of them not plainly metered."
+            log.event("stop", summary, calls=log.calls, problems=log.problems)
     if (unwritten := server.recorder.journal.unwritten) is not None:
         raise unwritten
 
@@ -158,6 +184,30 @@ def parse_listen(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def _tell_start(
+    server: ProxyServer, upstream: str, invocation: Invocation, keys: KeyRing, listening: Listen, log: ProxyLog
+) -> None:
+    """Where it listens and how it is reached: words for people, or one record."""
+    log.event(
+        "start",
+        version=submeter_version(),
+        url=server.url,
+        upstream=upstream,
+        ledger=str(invocation.ledger.absolute()),
+        intercept=server.intercept_url,
+        frameworks=[key.framework for key in keys.keys],
+        pid=os.getpid(),
+    )
+    if not log.talks:
+        return
+    _greet(server.url, upstream, invocation, keys)
+    _greet_others(server.url, listening)
+    if server.intercept_url is not None and server.authority is not None:
+        say("A program that hard-codes https://api.openai.com is metered with:")
+        say(f"  submeter run --intercept --framework F -- CMD   (or HTTPS_PROXY={server.intercept_url},")
+        say(f"  trusting {authority_certificate(server.authority)})")
+
+
 def _greet(url: str, upstream: str, invocation: Invocation, keys: KeyRing) -> None:
     say(f"submeter {submeter_version()}: {url} -> {upstream}, into {invocation.ledger}")
     for key in keys.keys:
@@ -166,6 +216,17 @@ def _greet(url: str, upstream: str, invocation: Invocation, keys: KeyRing) -> No
         say("  no OPENAI_API_KEY_<FRAMEWORK> is set: calls are metered, but no framework is told from its key")
     say("Point a framework at it with:")
     say(f"  export OPENAI_BASE_URL={url}/v1")
+
+
+def _greet_others(url: str, listen: Listen) -> None:
+    """How another machine is pointed at a listener that is open to it."""
+    if not listen.remote:
+        return
+    name = socket.gethostname() if listen.everywhere else listen.host
+    say("Another machine, or a container, gives the token, as X-Submeter-Token or in its base URL:")
+    say(f"  export OPENAI_BASE_URL=http://{name}:{url.rpartition(':')[2]}/token/$SUBMETER_TOKEN/v1")
+    if advice := listen.advice():
+        say(advice)
 
 
 def _wait_for_eof(told_to_stop: threading.Event) -> None:

@@ -27,6 +27,7 @@ from ..proxy.control_client import read_health, tell
 from ..proxy.listen import Listen
 from ..proxy.upstream_url import DEFAULT_UPSTREAM, parse_upstream
 from .invocation import CANNOT_TELL, ENV_FILE, Invocation, ledger_option, pass_invocation
+from .no_calls import what_to_try
 from .output import records, say
 from .run_environment import (
     PROFILES,
@@ -60,7 +61,13 @@ class Meter:
 @click.option("--framework", required=True, metavar="F", help="The framework that the command runs.")
 @click.option("--run", "run_id", metavar="ID", help="The run's id. Default: a new one.")
 @click.option("--step", metavar="S", help="The step that all of the command's calls belong to.")
-@click.option("--env", "extra", multiple=True, metavar="NAME", help="A further variable to hold the base URL.")
+@click.option(
+    "--env",
+    "extra",
+    multiple=True,
+    metavar="NAME",
+    help="A further variable to hold the base URL; with --intercept the only kind.",
+)
 @click.option(
     "--pass",
     "passed",
@@ -76,7 +83,7 @@ class Meter:
 @click.option(
     "--intercept",
     is_flag=True,
-    help="Also meter calls to a hard-coded https://api.openai.com, as a proxy with a certificate authority of its own.",
+    help="Meter calls to https://api.openai.com as a proxy with a certificate authority of its own; set no base URL.",
 )
 @click.option(
     "--upstream",
@@ -103,9 +110,10 @@ def run(
     """Run a command and meter its calls as one run.
 
     Its exit code is passed on (128 + the signal, where one ended it). It finds the proxy in OPENAI_BASE_URL,
-    OPENAI_API_BASE and BASE_URL, its key in OPENAI_API_KEY (from OPENAI_API_KEY_<FRAMEWORK> where that is all there
-    is), the ledger in SUBMETER_LEDGER and the run's name in SUBMETER_RUN. The admin key and the keys of other
-    frameworks are taken out of its environment; --pass NAME hands one on.
+    OPENAI_API_BASE and BASE_URL, with --intercept in HTTPS_PROXY; its key in OPENAI_API_KEY (from
+    OPENAI_API_KEY_<FRAMEWORK> where that is all there is), the ledger in SUBMETER_LEDGER and the run's name in
+    SUBMETER_RUN. The admin key and the keys of other frameworks are taken out of its environment; --pass NAME hands
+    one on.
 
     \b
     Example:
@@ -141,7 +149,7 @@ def run(
         environment["SUBMETER_LEDGER"] = str(invocation.ledger.absolute())
         say(f"Metering {label.name} at {meter.at.url}{'' if meter.own else ', which was running'}.")
         code = _run_marked(invocation, meter, label, lambda: run_command(program, command, environment))
-    _say_used(invocation, label)
+    _say_used(invocation, label, intercept=intercept)
     if (unwritten := meter.unwritten()) is not None:
         say(str(unwritten))
         code = code or CANNOT_TELL
@@ -227,7 +235,7 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-def _say_used(invocation: Invocation, label: Label) -> None:
+def _say_used(invocation: Invocation, label: Label, *, intercept: bool) -> None:
     """What the run used so far, and each step of it where there are any."""
     try:
         ledger = invocation.open_ledger()
@@ -240,7 +248,8 @@ def _say_used(invocation: Invocation, label: Label) -> None:
             step = NO_STEP if row["step"] is None else f"step {row['step']}"
             say(f"  {step}: {_used([row])}")
     if not any(row["calls"] for row in rows):
-        say("Note: no call of this run came by. What hard-codes its URL needs --intercept; all else OPENAI_BASE_URL.")
+        for line in what_to_try(intercept=intercept):
+            say(line)
     say(f"{label.name}: {_used(rows)}. See: submeter steps {run_name(label.framework, label.run_id)}")
 
 

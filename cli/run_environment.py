@@ -15,7 +15,7 @@ from ..data.env_file import read_env_file
 from ..data.error import SubmeterError
 from ..data.keys import ID_SUFFIX, PREFIX, KeyRing, fingerprint
 from ..data.marks import run_name
-from ..proxy.environment import base_url, client_environment, intercept_environment
+from ..proxy.environment import BASE_URL_VARIABLES, base_url, client_environment, intercept_environment
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 
@@ -76,20 +76,27 @@ def child_environment(
     """A copy of `before`, pointed at the proxy for this label, with its framework's key, without what is withheld."""
     base = base_url(at.url, framework=label.framework, run_id=label.run_id, step=label.step)
     authority = Path(at.authority) if at.authority is not None else None
-    environment = client_environment(before, base, extra, authority=authority)
+    intercepted = at.intercept_url is not None and authority is not None
+    named = () if intercepted else BASE_URL_VARIABLES
+    environment = client_environment(before, base, extra, authority=authority, named=named)
+    if intercepted:
+        # Frameworks ask for less as soon as they see one: openai-agents leaves out `store` and a stream's usage.
+        gone = [name for name in BASE_URL_VARIABLES if name not in extra and environment.pop(name, "")]
+        if gone:
+            say(f"Note: {', '.join(gone)} is taken out for the command, as --intercept meters the API's own name.")
     environment["SUBMETER_RUN"] = label.name
     taken = [name for name in withheld if environment.pop(name, None) is not None]
     if taken:
         say(f"Kept from the command: {', '.join(taken)}; hand one on with --pass NAME.")
     environment.update(_keys_of(before, env_file, label.framework, keys, profile, say))
-    if at.intercept_url is not None and at.authority is not None:
+    if at.intercept_url is not None and authority is not None:
         environment, notes = intercept_environment(
             environment,
             at.intercept_url,
             framework=label.framework,
             run_id=label.run_id,
             step=label.step,
-            authority=Path(at.authority),
+            authority=authority,
         )
         for note in notes:
             say(note)

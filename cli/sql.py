@@ -72,6 +72,8 @@ def sql(
         submeter sql list_steps -p framework chatdev -p run_id r-1
         submeter sql "FROM calls" --format parquet > calls.parquet
     """
+    if spreadsheet and (as_json or form != "csv"):
+        raise not_for_spreadsheets("json" if as_json else form)
     if query is None:
         _print_names("json" if as_json else form)
         return
@@ -99,6 +101,15 @@ def parameters_of(text: str, given: dict[str, str]) -> dict[str, str | None]:
             "Name one of them with: submeter sql QUERY -p NAME VALUE",
         )
     return {name: given.get(name) for name in sorted(wanted)}
+
+
+def not_for_spreadsheets(form: str) -> SubmeterError:
+    """What `--spreadsheet` is told beside any other form than CSV."""
+    return SubmeterError(
+        f"--spreadsheet goes with CSV, not with {form}.",
+        "No other form has cells that a spreadsheet takes for formulas.",
+        "Add: --format csv",
+    )
 
 
 def _print_names(form: str) -> None:

@@ -2,21 +2,38 @@
 -- (run_id NULL: of none) are active without a minute between them. api_key_id NULL: keys without an id.
 -- Minutes are whole minutes since 1970-01-01 UTC, first and last active one. keyless: creates on a key without an id
 -- (a refused one without any key is not counted: it used none). $shift_min INTEGER. Read by the audit.
-WITH reached AS (
+WITH minutes AS (
+    -- Calls of one minute are of one stretch, so that less is put in order.
     SELECT
         api_key_id,
         framework,
         run_id,
         first_minute,
-        end_minute + 1 + $shift_min AS last_minute,
-        standing,
+        max(end_minute) + 1 + $shift_min AS last_minute,
+        count(*) AS creates,
+        count(*) FILTER (standing = 'counted') AS counted,
+        count(*) FILTER (open) AS open,
+        count(*) FILTER (api_key_id IS NULL AND standing <> 'unbilled') AS keyless
+    FROM audit_creates
+    GROUP BY api_key_id, framework, run_id, first_minute
+),
+reached AS (
+    SELECT
+        api_key_id,
+        framework,
+        run_id,
+        first_minute,
+        last_minute,
+        creates,
+        counted,
         open,
-        max(end_minute + 1 + $shift_min) OVER (
+        keyless,
+        max(last_minute) OVER (
             PARTITION BY api_key_id, framework, run_id
-            ORDER BY first_minute, end_minute
+            ORDER BY first_minute
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS before
-    FROM audit_creates
+    FROM minutes
 ),
 numbered AS (
     SELECT
@@ -25,11 +42,13 @@ numbered AS (
         run_id,
         first_minute,
         last_minute,
-        standing,
+        creates,
+        counted,
         open,
+        keyless,
         count(*) FILTER (before IS NULL OR first_minute > before + 1) OVER (
             PARTITION BY api_key_id, framework, run_id
-            ORDER BY first_minute, last_minute
+            ORDER BY first_minute
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS stretch
     FROM reached
@@ -40,10 +59,10 @@ SELECT
     run_id,
     min(first_minute) AS first_minute,
     max(last_minute) AS last_minute,
-    count(*) AS creates,
-    count(*) FILTER (standing = 'counted') AS counted,
-    count(*) FILTER (open) AS open,
-    count(*) FILTER (api_key_id IS NULL AND standing <> 'unbilled') AS keyless
+    CAST(sum(creates) AS BIGINT) AS creates,
+    CAST(sum(counted) AS BIGINT) AS counted,
+    CAST(sum(open) AS BIGINT) AS open,
+    CAST(sum(keyless) AS BIGINT) AS keyless
 FROM numbered
 GROUP BY api_key_id, framework, run_id, stretch
 ORDER BY api_key_id, first_minute, last_minute, framework, run_id, stretch;

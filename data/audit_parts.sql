@@ -2,7 +2,7 @@
 -- NULL: a period), key id and window begin. Times in microseconds UTC, minutes since 1970-01-01 UTC. rests_on: what it
 -- rested on, as JSON; calls_now: how many creates of the key now begin between the chain's begin and the minute to which
 -- it was known then, and a digest of them. final_*: the latest final one of the same part.
--- joint: the runs that its error reaches, by name, as JSON. Read by the audit.
+-- joint: the runs that its error reaches, by name, as JSON; a verdict that agrees has none. Read by the audit.
 WITH said AS (
     SELECT
         framework,
@@ -19,7 +19,7 @@ WITH said AS (
                 'final': final,
                 'timing': timing,
                 'proof': proof,
-                'joint': CAST(detail -> '$.joint' AS VARCHAR),
+                'joint': CASE WHEN verdict NOT IN ('verified', 'no_activity') THEN CAST(detail -> '$.joint' AS VARCHAR) END,
                 'rests_on': rests_on,
                 'next_read_us': epoch_us(next_read_at)
             },
@@ -61,7 +61,9 @@ so_far AS (
         sum(calls) OVER before_it AS calls,
         bit_xor(digest) OVER before_it AS digest
     FROM by_minute
-    WINDOW before_it AS (PARTITION BY api_key_id ORDER BY first_minute)
+    WINDOW before_it AS (
+        PARTITION BY api_key_id ORDER BY first_minute ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    )
 )
 SELECT
     r.framework,

@@ -131,6 +131,8 @@ class Flag(StrEnum):
     """A stream of completions that does not tell its usage, and could not be changed to do so."""
     USAGE_NOT_HIDDEN = "usage_not_hidden"
     """We asked for the usage, and the answer came compressed all the same: the client saw it too."""
+    CLOCK_STEPPED = "clock_stepped"
+    """Our clock went back during the call, so its times say when it began, not how long it took."""
 
 
 DISTRUSTED = (
@@ -278,6 +280,13 @@ def settle_line(start: Start, result: Result, *, begun: Mapping[str, Any] | None
     }
     if result.flags and start.flags:
         line["flags"] = tuple(dict.fromkeys((*start.flags, *result.flags)))
+    began, first, ended = start.started_at, result.first_byte_at, result.ended_at
+    if ended < began or (first is not None and not began <= first <= ended):
+        # The clock was set back in between. No time of a call is before its start, or after its end.
+        line["ended_at"] = max(began, ended)
+        if first is not None:
+            line["first_byte_at"] = min(max(began, first), line["ended_at"])
+        line["flags"] = (*line.get("flags", ()), Flag.CLOCK_STEPPED)
     return line
 
 

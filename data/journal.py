@@ -36,14 +36,13 @@ from typing import Any
 
 from .clock import Clock
 from .error import SubmeterError
-from .journal_line import FORMAT, encode_line
+from .journal_line import FORMAT, LINE_BYTES_MAX, encode_line
 from .paths import journal_folder
-from .rescue import Unwritten, call_id_of, rescue, written_at
+from .rescue import Unwritten, call_id_of, kind_of, rescue, written_at
+from .reserve import give_up_reserve, keep_reserve
 from .system import exit_code_of, no_locks, words
 
 WAITING_LINES_MAX = 10_000
-RESERVE_BYTES = 4 * 1024 * 1024
-RESERVE_NAME = "reserve"
 _GAP_CALLS_MAX = 100_000
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
@@ -112,7 +111,7 @@ class Journal:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
             raise no_locks(folder, error) from error
-        _keep_reserve(folder)
+        keep_reserve(folder)
         journal = cls(path, descriptor, mode=mode, clock=clock, write=write)
         _open_journals.add(journal)
         return journal
@@ -208,11 +207,18 @@ class Journal:
             lines=len(waiting) + self._gap_lines,
             rescued=rescue(self.path.stem, waiting, process=process, gap=gap, now_us=self._clock.now_us()),
         )
+        if waiting and kind_of(waiting[0]) == "process":
+            # Nothing of this process is here, so that nobody would know whose gap it is.
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            return unwritten
         self._gap_calls |= {call_id for line in waiting if (call_id := call_id_of(line)) is not None}
         self._gap_from_us = min([*map(written_at, waiting[:1]), *([self._gap_from_us] if self._gap_lines else [])])
         self._gap_to_us = self._clock.now_us()
         self._gap_lines = unwritten.lines
         self._waiting.clear()
+        give_up_reserve(self.path.parent, kept_bytes=0)
+        self._drop_torn()
         if self._flush_waiting():
             with contextlib.suppress(OSError):
                 os.fdatasync(self._descriptor)
@@ -281,7 +287,7 @@ class Journal:
             if written:
                 self._torn = True
                 data = b"\n" + line
-            if not self._give_up_reserve():
+            if not give_up_reserve(self.path.parent):
                 return False
         return False
 
@@ -318,12 +324,16 @@ class Journal:
         if call_id is not None and len(self._gap_calls) < _GAP_CALLS_MAX:
             self._gap_calls.add(call_id)
 
-    def _give_up_reserve(self) -> bool:
-        try:
-            os.unlink(self.path.parent / RESERVE_NAME)
-        except OSError:
-            return False
-        return True
+    def _drop_torn(self) -> None:
+        """Take the part of a line that stands at the end away: it is kept whole elsewhere, and its room is wanted."""
+        if not self._torn:
+            return
+        with contextlib.suppress(OSError):
+            size = os.fstat(self._descriptor).st_size
+            tail = os.pread(self._descriptor, LINE_BYTES_MAX, max(0, size - LINE_BYTES_MAX))
+            if whole := tail.rfind(b"\n") + 1:
+                os.ftruncate(self._descriptor, size - len(tail) + whole)
+                self._torn = False
 
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
@@ -338,16 +348,6 @@ def _let_go_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_let_go_after_fork)
-
-
-def _keep_reserve(folder: Path) -> None:
-    """Hold 4 MiB back in the journal folder, to be given up when the disk is full."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder / RESERVE_NAME, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
-        finally:
-            os.close(descriptor)
 
 
 def new_call_id(now_us: int) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from . import replay
 from .clock import utc
 from .error import SubmeterError
 from .questions import read_sql
-from .replay import Problem
 from .staging import Connection
+from .usage_pages import Problem
 
 IDENTITY = {
     "readings": ("call_id",),
@@ -41,7 +42,7 @@ class Rebuilt:
     """Lines decoded, of every kind."""
     rows: int
     """Readings in it."""
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[replay.Problem, ...] = ()
     """Lines that could not be carried; `check` finds them all again."""
     kept: int = 0
     """Rows of all tables that were carried over from the old ledger, as no journal tells of them."""
@@ -183,8 +184,10 @@ def _is_missing(table: str) -> str:
     """The condition under which the row `b` of `before` is not in this ledger; names of columns and tables are ours."""
     same = " AND ".join(f"f.{name} = b.{name}" for name in IDENTITY[table])
     if table == "usage_reads":
-        # A read whose pages are gone comes in as one that is not good, and without its buckets.
-        same += " AND (f.good OR NOT b.good)"
+        # A read with a page that is gone (`page_body` says so) comes in as one that is not good, without its buckets. A
+        # read that is not good by what its pages say stays so, whatever was believed before.
+        gone = f"f.problem = '{Problem.NOT_KEPT}' AND starts_with(f.message, 'page ')"
+        same += f" AND (f.good OR NOT b.good OR ({gone}) IS NOT TRUE)"
     missing = f"NOT EXISTS (SELECT 1 FROM {table} AS f WHERE {same})"
     if table == "open_calls":
         missing += " AND NOT EXISTS (SELECT 1 FROM readings AS r WHERE r.call_id = b.call_id)"

@@ -259,7 +259,7 @@ def decode(text: bytes, offset: int) -> Line | str:
         return "not a JSON object"
     version = fields.get("v")
     if type(version) is int and version > FORMAT:
-        return f"{NEWER} (format {version}): update with pipx upgrade submeter"
+        return f"{NEWER} (format {version}): pipx upgrade submeter"
     if version != FORMAT:
         return f"format {version!r} is not known to this version"
     named = fields.get("kind")

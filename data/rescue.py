@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Unwritten:
             next_step = f"Make room, and put those lines into a file of {self.journal.parent}"
         else:
             where = f"They are kept in {self.rescued}"
-            next_step = f"Make room, then: mv {self.rescued} {self.journal.parent}"
+            next_step = f"Make room, then: mv {shlex.quote(str(self.rescued))} {shlex.quote(str(self.journal.parent))}"
         return SubmeterError(
             f"{self.lines:,} lines could not be written to {self.journal}", where, next_step, exit_code=CANNOT_TELL
         )
@@ -73,6 +74,11 @@ def call_id_of(line: bytes) -> str | None:
     """The call that a waiting line is of."""
     call_id = orjson.loads(line).get("call_id")
     return call_id if isinstance(call_id, str) else None
+
+
+def kind_of(line: bytes) -> str:
+    """The kind of a waiting line."""
+    return str(orjson.loads(line)["kind"])
 
 
 def written_at(line: bytes) -> int:

@@ -86,7 +86,7 @@ def sidecar(ledger: Path, *, exclusive: bool, patience: Patience) -> Iterator[No
             descriptor = _open_lock(path, exclusive=exclusive)
         except OSError as error:
             raise SubmeterError(
-                f"The ledger cannot be opened: {ledger}",
+                f"The ledger cannot be {'written' if exclusive else 'opened'}: {ledger}",
                 f"Its lock {path.name} cannot be made: {words(error)}.",
                 "Choose a place you can write to, with --ledger PATH or SUBMETER_LEDGER.",
                 exit_code=exit_code_of(error),

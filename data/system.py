@@ -62,7 +62,7 @@ def refused(error: OSError) -> SubmeterError:
 def no_locks(place: Path, error: OSError) -> SubmeterError:
     """Where a file cannot be locked, so that two programs would write at once."""
     return SubmeterError(
-        f"Nothing can be kept in {place}",
+        f"Nothing can be kept in {place.absolute()}",
         f"{words(error)[0].upper()}{words(error)[1:]}, and without them two programs would write at once.",
         "Name a ledger on a local disk, with --ledger PATH or SUBMETER_LEDGER; hosts are merged by copying journals.",
     )

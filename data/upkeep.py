@@ -91,7 +91,7 @@ class CheckReport:
     repaired: tuple[Problem, ...] = ()
     """Torn lines that the same process wrote again, whole, once its disk took them: nothing is missing there."""
     unended: tuple[Path, ...] = ()
-    """Journals of processes that are gone and wrote no stop line: killed, or stopped on a full disk."""
+    """Journals without a stop line that nobody here writes: killed, stopped on a full disk, or of another host."""
     only_record: bool = False
     """Whether journals or pages that the ledger was built from are gone or cut short: it alone has their rows."""
 

@@ -222,7 +222,7 @@ class Attempt:
         overhead_us = (self.overhead_ns + perf_counter_ns() - began_ns) // 1000
         line = settle_line(self.start, result, begun=self.start_line)
         line["overhead_us"] = overhead_us
-        recorder.journal.append("settle", line)
+        recorder.settle(line)
 
     def _result(
         self, reading: Reading, broke: Break | None, now_us: int, error: str | None, flags: tuple[Flag, ...]

@@ -2,7 +2,7 @@
 
 It lies in the user's data folder, the key readable by its owner alone, and is made once: two proxies that start
 together use the same one. Only programs that are given a bundle trust it; no system store is ever touched. Never
-here: how a certificate is made (the engine's own affair), and any other secret.
+here: what its certificate says (`certificates`), and any other secret.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import certifi
 
 BASENAME = "mitmproxy"
 """What the engine calls its files."""
-SECRET_FILES = (f"{BASENAME}-ca.pem", f"{BASENAME}-ca.p12")
+SECRET_FILES = (f"{BASENAME}-ca.pem",)
+_OLD_FILES = (f"{BASENAME}-ca.p12", f"{BASENAME}-ca-cert.p12", f"{BASENAME}-ca-cert.cer")
+"""What the engine wrote beside it for an older submeter: the same key, and a certificate for any host."""
 _CERTIFICATE = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.+?-----END (?:TRUSTED )?CERTIFICATE-----", re.S)
 _SYSTEM_ROOTS = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -31,10 +33,14 @@ _SYSTEM_ROOTS = (
 )
 
 
+def authority_place() -> Path:
+    """Where the authority lies, if there is one: in the user's data folder."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "submeter" / "ca"
+
+
 def authority_folder() -> Path:
-    """The folder of the authority: the user's data folder, else a temporary one. Made where it is not there."""
-    base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    folder = base / "submeter" / "ca"
+    """The folder of the authority: the user's, else a temporary one. Made where it is not there."""
+    folder = authority_place()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
@@ -44,24 +50,43 @@ def authority_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="submeter-ca-"))
 
 
-def prepare_authority(folder: Path, create: Callable[[], None]) -> None:
-    """Have the authority made by `create` where there is none yet; keep folder and keys the owner's alone."""
+def prepare_authority(folder: Path, fresh: Callable[[bytes | None], bytes | None]) -> bool:
+    """Have the authority made, where `fresh` says so; keep folder and key the owner's alone. True: it is a new one.
+
+    `fresh` is given key and certificate as they are, in PEM (None: there are none), and answers what they are to be,
+    or None where they stay. Whoever holds a certificate that was replaced goes on with it: the key is the same.
+    """
     folder.chmod(0o700)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if not (folder / SECRET_FILES[0]).exists():
-            create()
-        for name in SECRET_FILES:
-            with contextlib.suppress(FileNotFoundError):
-                (folder / name).chmod(0o600)
+        secret = folder / SECRET_FILES[0]
+        made = fresh(secret.read_bytes() if secret.exists() else None)
+        if made is not None:
+            _replace(secret, made, mode=0o600)
+            for name in _OLD_FILES:
+                (folder / name).unlink(missing_ok=True)
+        certificate = _CERTIFICATE.search(secret.read_bytes())
+        public = b"" if certificate is None else certificate[0] + b"\n"
+        if not authority_certificate(folder).exists() or authority_certificate(folder).read_bytes() != public:
+            _replace(authority_certificate(folder), public, mode=0o644)
+        secret.chmod(0o600)
     finally:
         os.close(descriptor)
+    return made is not None
 
 
 def authority_certificate(folder: Path) -> Path:
     """The authority's certificate, in PEM: public."""
     return folder / f"{BASENAME}-ca-cert.pem"
+
+
+def authority_pem(folder: Path) -> bytes:
+    """That certificate's bytes; none where there is no authority yet."""
+    try:
+        return authority_certificate(folder).read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def write_bundle(folder: Path, others: Iterable[str]) -> Path:
@@ -78,8 +103,14 @@ def write_bundle(folder: Path, others: Iterable[str]) -> Path:
     content = b"\n".join(found) + b"\n"
     bundle = folder / f"roots-{hashlib.sha256(content).hexdigest()[:16]}.pem"
     if not bundle.exists():
-        descriptor, name = tempfile.mkstemp(dir=folder)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(name, bundle)
+        _replace(bundle, content, mode=0o600)
     return bundle
+
+
+def _replace(path: Path, content: bytes, *, mode: int) -> None:
+    """Write a file whole or not at all."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    Path(name).chmod(mode)
+    os.replace(name, path)

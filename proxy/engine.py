@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .authority import BASENAME, prepare_authority
 from .control import Control
 from .listen import INTERCEPT_HOST, Listen
 from .recorder import Recorder
@@ -31,7 +30,6 @@ with warnings.catch_warnings():
     from mitmproxy.addons.next_layer import NextLayer
     from mitmproxy.addons.proxyserver import Proxyserver
     from mitmproxy.addons.tlsconfig import TlsConfig
-    from mitmproxy.certs import CertStore
     from mitmproxy.master import Master
     from mitmproxy.options import Options
 
@@ -39,15 +37,6 @@ with warnings.catch_warnings():
     from .intercept import Intercept
     from .socket_tap import SocketTap
     from .tap import Tap
-
-KEY_BITS = 2048
-
-
-def make_authority(folder: Path) -> None:
-    """Make our certificate authority in this folder, where there is none yet."""
-    prepare_authority(
-        folder, lambda: CertStore.create_store(folder, BASENAME, KEY_BITS, organization="submeter", cn="submeter")
-    )
 
 
 class Engine:
@@ -105,7 +94,6 @@ class Engine:
             self._master.should_exit.set()
 
     async def _run(self) -> None:
-        make_authority(self._authority)
         timeout_before = getattr(mitmproxy.proxy.server, "TCP_TIMEOUT", None)
         master = LeanMaster(self._options())
         # The engine would hand every log record of the host program to its own loop.
@@ -159,6 +147,8 @@ class Engine:
             "stream_large_bodies": str(HELD_BYTES_MAX),
             # What goes to a metered host over the intercept is HTTP/1.1, or refused: never relayed unread.
             "http2": False,
+            # A certificate of ours is for the host that was asked for, not for all that the upstream's is for.
+            "upstream_cert": False,
             "rawtcp": False,
         }
         if "tcp_timeout" in master.options:

@@ -10,6 +10,9 @@ TLS works in a host program that makes warnings errors. On 11.0.2 the engine's o
 middle of a handshake, which then fails. pyOpenSSL is kept from warning, as long as the engine runs: the list of what
 is to be warned of is the host program's, and cannot be changed for one thread.
 
+A server's certificate has its hosts as alternative names alone. The engine repeats the first as common name, where
+OpenSSL takes an address for a host name and finds it outside of what our authority may sign for.
+
 The rest is CPU that a call need not cost; `bench/bench_proxy.py` measures against the engine without it.
 
 - A hook is asked of the addons that listen to it. The engine looks through all of them at every hook, and once more at
@@ -35,7 +38,7 @@ from typing import Any
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from mitmproxy import http
+    from mitmproxy import certs, http
     from mitmproxy.addonmanager import AddonManager, safecall
     from mitmproxy.connection import Connection
     from mitmproxy.exceptions import AddonHalt
@@ -227,6 +230,13 @@ class _Handler(mode_servers.ProxyConnectionHandler):
         await super().handle_client()
 
 
+_engine_certificate = certs.dummy_cert
+
+
+def _certificate(key: Any, authority: Any, _common_name: str | None, *rest: Any, **named: Any) -> certs.Cert:
+    return _engine_certificate(key, authority, "submeter proxy", *rest, **named)
+
+
 def _unchecked(_message: http.MessageData) -> None:
     """In the place of a check of types."""
 
@@ -247,6 +257,7 @@ def _has(headers: http.Headers, name: object) -> bool:
 
 _CHANGES: tuple[tuple[Any, str, Any], ...] = (
     (SSL, "warnings", _Quiet),
+    (certs, "dummy_cert", _certificate),
     (websocket, "WebsocketConnection", _Connection),
     (mode_servers, "ProxyConnectionHandler", _Handler),
     (http.MessageData, "__post_init__", _unchecked),

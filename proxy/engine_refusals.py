@@ -39,10 +39,23 @@ class Linger(CloseTcpConnection):
         super().__init__(connection, half_close=True)
 
 
-def refuse(flow: http.HTTPFlow, answer: Answer) -> None:
-    """Answer a request whose body is still to come. To be said in `requestheaders`."""
-    vars(flow.request)[_OWED] = answer
-    flow.kill()  # type: ignore[no-untyped-call]
+def response_of(answer: Answer) -> http.Response:
+    """An answer of ours as the engine sends it."""
+    return http.Response.make(answer.status_code, answer.body, {"Content-Type": "application/json"})
+
+
+def answer_at_once(flow: http.HTTPFlow, answer: Answer) -> None:
+    """Answer a request without asking upstream, also where its body is still to come. To be said in `requestheaders`.
+
+    A response that is set there is sent by the engine once the body is whole.
+    """
+    headers = flow.request.headers
+    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+        vars(flow.request)[_OWED] = answer
+        flow.kill()  # type: ignore[no-untyped-call]
+    else:
+        flow.response = response_of(answer)
+        flow.response.headers["Connection"] = "close"
 
 
 def _send(server: _http1.Http1Server, event: HttpEvent) -> Iterator[Command]:

@@ -34,9 +34,14 @@ def base_url(
 
 
 def client_environment(
-    before: Mapping[str, str], base: str, extra: Iterable[str] = (), *, authority: Path | None = None
+    before: Mapping[str, str],
+    base: str,
+    extra: Iterable[str] = (),
+    *,
+    authority: Path | None = None,
+    named: Iterable[str] = BASE_URL_VARIABLES,
 ) -> dict[str, str]:
-    """A copy of `before` in which every base URL variable, and each of `extra`, is `base`.
+    """A copy of `before` in which every base URL variable (`named`), and each of `extra`, is `base`.
 
     With the folder of the proxy's `authority` node trusts it besides all others: its SDK opens Realtime sockets over
     TLS alone, also where the base URL says http.
@@ -44,7 +49,7 @@ def client_environment(
     environment = dict(before)
     if authority is not None:
         environment[_NODE_ROOTS] = _node_roots(before, authority)
-    for variable in (*BASE_URL_VARIABLES, *extra):
+    for variable in (*named, *extra):
         environment[variable] = base
     host = urlsplit(base).hostname or ""
     for variable in _NO_PROXY_VARIABLES:

@@ -1,6 +1,7 @@
 """What may pass the intercept port, and how: pure rules over hosts, ports and one header.
 
     CONNECT api.openai.com:443       decrypted and metered, whatever `--upstream` maps it to
+    CONNECT eu.api.openai.com:443    the same, and goes to its own host
     CONNECT <upstream's host:port>   the same
     CONNECT any other host           tunnelled untouched, to the ports of the web and those above 1023
     http://api.openai.com/...        metered
@@ -13,13 +14,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from .labels import PathLabels, split_path
 from .upstream_url import Upstream
 
 METERED_HOST = "api.openai.com"
+_REGION = re.compile(r"(?!mtls)[a-z0-9-]+\.|")
 METERED_PORTS = (443, 80)
 INTERCEPT_USER = "submeter"
 """User name in the proxy URL of a labelled program; its password is the label as it stands in a base URL, such as
@@ -59,10 +62,50 @@ def connect_target(head: bytes) -> Target | None:
 
 def is_metered(target: Target, upstream: Upstream) -> bool:
     """Whether calls to this place are read."""
-    host = target.host.lower().removesuffix(".")
-    return (host == METERED_HOST and target.port in METERED_PORTS) or (
-        (host, target.port) == (upstream.host.lower(), upstream.port)
-    )
+    if is_api_host(target.host):
+        return target.port in METERED_PORTS
+    return same_host(target.host, upstream.host) and target.port == upstream.port
+
+
+def is_api_host(host: str) -> bool:
+    """Whether this is the API's own name or that of one of its regions, such as `eu.api.openai.com`.
+
+    Those for which a client shows a certificate of its own (`mtls.`, `mtls-us.`) are not: nobody else can show it.
+    The regions known to openai-python 3.57.0 (November 2026) are us, eu, ae, au, in and jp.
+    """
+    region, _, rest = _bare(host).rpartition(METERED_HOST)
+    return not rest and _bare(host).endswith(METERED_HOST) and _REGION.fullmatch(region) is not None
+
+
+def is_unmetered_api_host(host: str) -> bool:
+    """Whether calls to this host are the API's work and go past the meter."""
+    return _bare(host).endswith("." + METERED_HOST) and not is_api_host(host)
+
+
+def same_host(one: str, other: str) -> bool:
+    """Whether two names are of one host, as DNS compares them."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(host: str) -> str:
+    return host.lower().removesuffix(".")
+
+
+def regional(host: str, upstream: Upstream) -> Upstream | None:
+    """The region's own upstream, for a call to its host; None: it goes to the proxy's upstream.
+
+    A region's data stay in it, so its calls are never sent to another. A proxy in front of something else than the
+    API (`--upstream`, a gateway) stands for every host of the API.
+    """
+    bare = _bare(host)
+    if (
+        bare == METERED_HOST
+        or not is_api_host(bare)
+        or not is_api_host(upstream.host)
+        or same_host(bare, upstream.host)
+    ):
+        return None
+    return replace(upstream, host=bare)
 
 
 def may_tunnel(target: Target) -> bool:

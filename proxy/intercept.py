@@ -9,18 +9,32 @@ given to `tap` as if they had come by the base URL. What may pass is decided in
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
-from mitmproxy import connection, http
+from mitmproxy import connection, http, tls
+from mitmproxy.exceptions import AddonHalt
 from mitmproxy.proxy import commands, events, layer, layers
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 
-from .engine_refusals import Linger, refuse
-from .forwarding import Target, connect_target, is_metered, labels_of, may_tunnel, path_at_upstream
+from .engine_refusals import Linger, answer_at_once
+from .forwarding import (
+    Target,
+    connect_target,
+    is_metered,
+    is_unmetered_api_host,
+    labels_of,
+    may_tunnel,
+    path_at_upstream,
+    regional,
+    same_host,
+)
 from .labels import PathLabels
 from .refusal import Answer, on_the_wire, refusal
 from .upstream_url import Upstream
+
+logger = logging.getLogger("submeter.proxy")
 
 HEAD_BYTES_MAX = 256 * 1024
 _ENDS_OF_HEAD = (b"\r\n\r\n", b"\n\n")
@@ -52,9 +66,16 @@ class Intercept:
         if not is_intercepted(flow.client_conn):
             return
         if not is_metered(Target(host=flow.request.host, port=flow.request.port), self._upstream):
-            flow.response = _refusal()
+            answer_at_once(flow, _NOT_METERED)
             return
         self._labels[flow.client_conn.id] = labels_of(flow.request.headers.get("proxy-authorization"))
+
+    def tls_start_client(self, data: tls.TlsData) -> None:
+        """Inside a tunnel there is no host but the one that it was opened for: another name gets no certificate."""
+        named, address = data.context.client.sni, data.context.server.address
+        if is_intercepted(data.context.client) and named and (address is None or not same_host(named, address[0])):
+            logger.warning("a tunnel to %s asked for another host inside, and was closed", address and address[0])
+            raise AddonHalt
 
     def client_disconnected(self, client: connection.Client) -> None:
         self._labels.pop(client.id, None)
@@ -64,19 +85,19 @@ class Intercept:
         request = flow.request
         target = Target(host=request.host, port=request.port)
         if not is_metered(target, self._upstream):
-            if "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0":
-                refuse(flow, _NOT_METERED)
-            else:
-                flow.response = _refusal()
+            answer_at_once(flow, _NOT_METERED)
             return None
         given = request.headers.pop("proxy-authorization", None)
         request.headers.pop("proxy-connection", None)
         label = self._labels.get(flow.client_conn.id) or labels_of(given)
         # The engine's own setters would change the Host header too, which is the tap's to set.
-        request.data.scheme = self._upstream.scheme.encode()
-        request.data.host = self._upstream.host
-        request.data.port = self._upstream.port
-        return replace(label, path=path_at_upstream(request.path, target, self._upstream), token=None)
+        region = regional(target.host, self._upstream)
+        upstream = region or self._upstream
+        request.data.scheme = upstream.scheme.encode()
+        request.data.host = upstream.host
+        request.data.port = upstream.port
+        path = path_at_upstream(request.path, target, self._upstream)
+        return replace(label, path=path, token=None, upstream=region)
 
 
 class Door(layer.Layer):
@@ -116,6 +137,8 @@ class Door(layer.Layer):
         if problem:
             yield from self._answer(_NO_CONNECTION)
             return
+        if is_unmetered_api_host(target.host):
+            logger.warning("calls to %s go past the meter: it asks for the client's own certificate", target.host)
         yield commands.SendData(self.context.client, b"HTTP/1.1 200 Connection established\r\n\r\n")
         yield from self._go_on(layers.TCPLayer(self.context, ignore=True), rest)
 
@@ -135,8 +158,3 @@ def _end_of_head(data: bytes) -> int | None:
     """Where a request head that is complete ends, its last empty line included."""
     ends = [at + len(end) for end in _ENDS_OF_HEAD if (at := data.find(end)) >= 0]
     return min(ends) if ends else None
-
-
-def _refusal() -> http.Response:
-    headers = {"Content-Type": "application/json", "Connection": "close"}
-    return http.Response.make(_NOT_METERED.status_code, _NOT_METERED.body, headers)

@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote
 
 from ..data.call import FRAMEWORK_CHARS_MAX, RUN_ID_CHARS_MAX, STEP_CHARS_MAX, Flag, Labels, LabelSource
 from ..data.marks import MarkBook
+from .upstream_url import Upstream
 
 RUN_HEADER = "x-submeter-run"
 STEP_HEADER = "x-submeter-step"
@@ -42,6 +43,8 @@ class PathLabels:
     step: str | None = None
     token: str | None = None
     """Given as `/token/<token>` where a listener beyond loopback asks for one."""
+    upstream: Upstream | None = None
+    """Where this call goes, as its client named a region of the API; None: to the proxy's upstream."""
 
 
 def split_path(path: str) -> PathLabels:

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
+from asyncio import sslproto
+from collections.abc import Callable
 from typing import cast
 
 from ..data.call import Flag
@@ -42,6 +45,7 @@ from .splice import Splice
 from .upstream import OwnAnswer, OwnRequest
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TLS_HANDSHAKE = b"\x16"
 _RESET = struct.pack("ii", 1, 0)
 _BROKE = "the upstream ended the connection before its answer was whole"
 _LEFT = "the client left"
@@ -50,7 +54,10 @@ _LEFT = "the client left"
 class NearSide(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, desk: Desk, roads: Roads, open_: set[NearSide]) -> None:
+    def __init__(
+        self, desk: Desk, roads: Roads, open_: set[NearSide], tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
+        """`tls`: what a client that begins with a TLS handshake is met with; None: it is refused."""
         self._desk = desk
         self._roads = roads
         self._open = open_
@@ -65,6 +72,8 @@ class NearSide(asyncio.Protocol):
         self._splice: Splice | None = None
         self._stopped_by: set[str] = set()
         """Why this connection is not read: what waits for the upstream, or what was sent ahead."""
+        self._tls = tls
+        """None once the first byte has come."""
         self._deaf = False
         """Whether what the client sends is dropped: it was answered, and may finish."""
         self._gone = False
@@ -83,6 +92,10 @@ class NearSide(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.moved_at = self._loop.time()
         if self._deaf or self._gone:
+            return
+        tls, self._tls = self._tls, None
+        if tls is not None and data.startswith(_TLS_HANDSHAKE):
+            self._begin_tls(tls(), data)
             return
         if self._splice is not None:
             self._splice.passing(data, from_client=True)
@@ -197,6 +210,21 @@ class NearSide(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _begin_tls(self, context: ssl.SSLContext, data: bytes) -> None:
+        """Put TLS between the client and this; what came is the beginning of its handshake.
+
+        `loop.start_tls` would do the same, but for bytes that have come already.
+        """
+        plain = self._transport
+        assert plain is not None
+        # `connection_made` is called once more, with what is inside the TLS.
+        between = sslproto.SSLProtocol(self._loop, self, context, None, server_side=True)  # type: ignore[arg-type]
+        plain.set_protocol(between)
+        between.connection_made(plain)
+        buffer = between.get_buffer(len(data))
+        buffer[: len(data)] = data
+        between.buffer_updated(len(data))
+
     # The client's requests, one after the other.
 
     def _turn(self) -> None:
@@ -250,7 +278,7 @@ class NearSide(asyncio.Protocol):
     def _begin_exchange(self, exchange: Exchange) -> None:
         if exchange.refused is not None:
             status_code, why = exchange.refused
-            self._answer_here(exchange.head, refusal(status_code, f"submeter: {why}"), whole=exchange.request_whole)
+            self._answer_here(exchange.head, refusal(status_code, f"submeter: {why}"), refused=True)
             return
         self._exchange = exchange
         if exchange.continues:
@@ -313,7 +341,7 @@ class NearSide(asyncio.Protocol):
         if refused is None and ("transfer-encoding" in headers or int(length) > BODY_BYTES_MAX):
             refused = refusal(413, f"A control request tells its length, at most {BODY_BYTES_MAX}.")
         if refused is not None:
-            self._answer_here(head, refused, whole=body.ended)
+            self._answer_here(head, refused, refused=True)
             return
         if "expect" in headers and not body.ended:
             self._write(_CONTINUE)
@@ -326,11 +354,11 @@ class NearSide(asyncio.Protocol):
             answer = self._desk.control.answer(
                 control.head.method, control.path.path.partition("?")[0], bytes(control.content)
             )
-            self._answer_here(control.head, answer, whole=True)
+            self._answer_here(control.head, answer)
 
-    def _answer_here(self, head: RequestHead, answer: Answer, *, whole: bool) -> None:
-        """Answer without asking upstream; at once, also where the client is still to send a body."""
-        closes = not whole or says_close(head.fields, head.minor)
+    def _answer_here(self, head: RequestHead, answer: Answer, *, refused: bool = False) -> None:
+        """Answer without asking upstream. What is refused is answered at once, its body may still be to come."""
+        closes = refused or says_close(head.fields, head.minor)
         raw = on_the_wire(answer, method=head.method, closes=closes)
         if closes:
             self._linger(raw)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 from .control import Control
 from .desk import Desk
@@ -19,6 +20,7 @@ from .far_side import Roads, trusting_context
 from .lane import NearSide
 from .listen import Listen
 from .recorder import Recorder
+from .server_certificate import ServerCertificate
 from .upstream_url import Upstream
 
 BACKLOG = 1024
@@ -40,8 +42,12 @@ class LaneServer:
         listener: Callable[[], str],
         receipts: bool,
         silence_s_max: int,
+        authority: Path | None = None,
     ) -> None:
-        """`bound` gets the URLs of the listener; `silence_s_max`: a connection without a byte for so long is closed."""
+        """`bound` gets the URLs of the listener; `authority`: the folder of the one whose certificate TLS clients see.
+
+        `silence_s_max`: a connection without a byte for so long is closed.
+        """
         self._desk = Desk(
             recorder=recorder,
             control=control,
@@ -53,6 +59,8 @@ class LaneServer:
         https = upstream.scheme == "https"
         self._roads = Roads(host=upstream.host, port=upstream.port, trusting=trusting_context if https else None)
         self._listen = listen
+        hosts = (upstream.host, *(() if listen.everywhere else (listen.host,)))
+        self._tls = ServerCertificate(authority, hosts).context if authority is not None else None
         self._bound = bound
         self._silence_s_max = silence_s_max
         self._open: set[NearSide] = set()
@@ -67,7 +75,7 @@ class LaneServer:
         """Listen until `exit`, then cut what is open."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: NearSide(self._desk, self._roads, self._open),
+            lambda: NearSide(self._desk, self._roads, self._open, self._tls),
             self._listen.host,
             self._listen.port,
             backlog=BACKLOG,

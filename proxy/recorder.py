@@ -5,7 +5,7 @@ Here a call gets its start line: key, labels and endpoint, as far as its head te
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ..data.call import Flag, Labels, Start
@@ -36,7 +36,18 @@ class OpenCall(Protocol):
 class Recorder:
     """What all calls of one proxy share: its journal, clock, keys, marks, and the calls that are open."""
 
-    def __init__(self, *, journal: Journal, clock: Clock, keys: KeyRing, marks: MarkBook, upstream: str) -> None:
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        clock: Clock,
+        keys: KeyRing,
+        marks: MarkBook,
+        upstream: str,
+        settled: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        """`settled`: is told each settle line once it is written; may neither wait nor raise."""
+        self._settled = settled
         self.journal = journal
         self.clock = clock
         self.keys = keys
@@ -88,7 +99,7 @@ class Recorder:
             retry_count=_whole_number(headers.get("x-stainless-retry-count")),
             organization=as_text(headers.get("openai-organization")),
             project=as_text(headers.get("openai-project")),
-            upstream=self.upstream,
+            upstream=path.upstream.url if path.upstream else self.upstream,
             flags=labels.flags + endpoint.flags + flags,
         )
         return start, labels
@@ -125,6 +136,12 @@ class Recorder:
         if labels.run_id is not None:
             self.marks.call_ended(labels.framework, labels.run_id, now_us)
         return now_us
+
+    def settle(self, line: dict[str, Any]) -> None:
+        """Write a call's settle line, and tell whoever watches."""
+        self.journal.append("settle", line)
+        if self._settled is not None:
+            self._settled(line)
 
     def mark(self, mark: Mark) -> Mark:
         """Follow and journal a mark; answers it as journaled.

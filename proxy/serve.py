@@ -17,22 +17,23 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..data.cadence import Cadence
-from ..data.clock import Clock
+from ..data.clock import Clock, SystemClock
 from ..data.error import SubmeterError
 from ..data.journal import Journal, submeter_version
 from ..data.keys import KeyRing
 from ..data.ledger import Ledger
 from ..data.marks import Mark, MarkBook
 from .authority import authority_folder
+from .certificates import keep_authority
 from .control import Control
 from .forking import let_go_of_sockets
 from .lane_server import LaneServer
-from .listen import Listen
+from .listen import Listen, start_error
 from .open_runs import take_up_open_runs
 from .outcome import STOPPED, Break
 from .recorder import Recorder
@@ -43,6 +44,7 @@ logger = logging.getLogger("submeter.proxy")
 DRAIN_S = 10.0
 SYNC_EVERY_S = 0.5
 START_S_MAX = 30.0
+AUTHORITY_LOOK_S = 12 * 3600.0
 SILENCE_S_MAX = 24 * 3600
 """A connection without a byte for this long is closed. The engine's own 600 s would cut long generations."""
 
@@ -81,7 +83,9 @@ class ProxyServer:
         mode: str = "proxy",
         silence_s_max: int = SILENCE_S_MAX,
         receipts: bool = False,
+        settled: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
+        """`settled`: is told the settle line of each call that has ended."""
         # A relative path means the place it meant when it was given, whatever the host program does with its folder.
         self._ledger_path = ledger.absolute()
         self._ledger = Ledger(self._ledger_path, clock=clock)
@@ -92,6 +96,7 @@ class ProxyServer:
         self._mode = mode
         self._silence_s_max = silence_s_max
         self._receipts = receipts
+        self._settled = settled
         self._url: str | None = None
         self._intercept_url: str | None = None
         self._authority: Path | None = None
@@ -134,6 +139,7 @@ class ProxyServer:
     def start(self) -> None:
         """Bind and begin to record. Raises `SubmeterError` for a taken port, an unwritable ledger, a second proxy."""
         self._listen.check()
+        self._listen.check_upstream(self._upstream)
         with self._one_at_a_time:
             if ProxyServer._running is not None:
                 raise SubmeterError(
@@ -158,8 +164,9 @@ class ProxyServer:
             journal.close(stop=False)
             journal.path.unlink(missing_ok=True)
             raise
+        clock, keys, upstream = self._clock, self._keys, self._upstream.url
         self._recorder = Recorder(
-            journal=journal, clock=self._clock, keys=self._keys, marks=marks, upstream=self._upstream.url
+            journal=journal, clock=clock, keys=keys, marks=marks, upstream=upstream, settled=self._settled
         )
         engine = threading.Thread(target=self._run_engine, name="submeter-proxy", daemon=True)
         engine.start()
@@ -171,7 +178,7 @@ class ProxyServer:
             journal.close(stop=False)
             if not journal.begun:
                 journal.path.unlink(missing_ok=True)
-            raise self._start_error(self._problem) from self._problem
+            raise start_error(self._listen, self._problem) from self._problem
         self._threads = [engine]
         carrying = Cadence(self._ledger.ingest)
         self._repeat("submeter-sync", journal.sync, wait_s=lambda: SYNC_EVERY_S)
@@ -241,10 +248,21 @@ class ProxyServer:
         # Connections that a stop cuts would each be a traceback in the host's log (3.11); the rows tell of them.
         self._loop.set_exception_handler(lambda _loop, _context: None)
         self._authority = authority_folder()
-        self._engine = self._lane() if self._listen.intercept_port is None else self._doors(self._authority)
+        self._keep_authority(self._authority)
+        self._engine = (
+            self._lane(self._authority) if self._listen.intercept_port is None else self._doors(self._authority)
+        )
         await self._engine.run()
 
-    def _lane(self) -> Engine:
+    def _keep_authority(self, folder: Path) -> None:
+        """Have an authority for our hosts that is good for a month at least; look again in half a day."""
+        # TLS clients judge it by the machine's clock, whatever clock the calls have.
+        renewed = keep_authority(folder, (self._upstream.host, self._listen.host), SystemClock().now_us())
+        if renewed is not None:
+            logger.warning("%s", renewed)
+        asyncio.get_running_loop().call_later(AUTHORITY_LOOK_S, self._keep_authority, folder)
+
+    def _lane(self, authority: Path) -> Engine:
         return LaneServer(
             recorder=self.recorder,
             control=self._control(),
@@ -255,6 +273,7 @@ class ProxyServer:
             listener=lambda: self.url,
             receipts=self._receipts,
             silence_s_max=self._silence_s_max,
+            authority=authority,
         )
 
     def _doors(self, authority: Path) -> Engine:
@@ -287,6 +306,10 @@ class ProxyServer:
     def _on_bound(self, urls: list[str], intercept_url: str | None) -> None:
         """The listeners are there: the journal begins."""
         self._url = next((url for url in urls if self._listen.host in url), urls[0])
+        if self._listen.everywhere:
+            # For this machine's own clients, and for us; another machine knows this one by a name of its own.
+            here = "[::1]" if ":" in self._listen.host else "127.0.0.1"
+            self._url = f"http://{here}:{urls[0].rsplit(':', 1)[1]}"
         self._intercept_url = intercept_url
         self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
         self._started.set()
@@ -294,22 +317,6 @@ class ProxyServer:
     def _on_failed(self, problem: BaseException) -> None:
         self._problem = problem
         self._started.set()
-
-    def _start_error(self, problem: BaseException) -> SubmeterError:
-        listen = f"{self._listen.host}:{self._listen.port}"
-        if isinstance(problem, OSError):
-            # The engine adds advice of its own, about options that are not ours, on further lines.
-            why = str(problem.strerror or problem).splitlines()[0].rstrip(".")
-            return SubmeterError(
-                f"The proxy cannot listen on {listen}.",
-                f"{why}.",
-                "Take another port: submeter proxy --listen 127.0.0.1:0 takes any free one.",
-            )
-        return SubmeterError(
-            "The proxy did not start.",
-            f"{type(problem).__name__}: {problem}",
-            "Run: submeter doctor",
-        )
 
     def _health(self) -> dict[str, Any]:
         recorder = self.recorder

@@ -213,7 +213,7 @@ class SocketCall:
         line = settle_line(start, _result(ended, now_us, broke, error, flags, socket.request_id), begun=begun)
         line["overhead_us"] = socket.overhead_ns // 1000
         socket.overhead_ns = 0
-        recorder.journal.append("settle", line)
+        recorder.settle(line)
 
 
 def _result(

@@ -25,7 +25,7 @@ from ..data.call import Flag
 from .asking import Asking, Way, is_mute
 from .attempt import Attempt, begin_attempt
 from .control import BODY_BYTES_MAX, PREFIX, Control, token_matches
-from .engine_refusals import refuse
+from .engine_refusals import answer_at_once, response_of
 from .head import REQUEST_NAMES, RESPONSE_NAMES, body_bytes, plain_headers
 from .held import Passing, hold
 from .intercept import Intercept, is_intercepted
@@ -38,7 +38,7 @@ from .rewrite_request import may_ask
 from .rewrite_stream import UsageHider
 from .socket_tap import note_handshake
 from .upstream import Fields, OwnAnswer, OwnRequest, send_again
-from .upstream_url import Upstream
+from .upstream_url import Upstream, parse_upstream
 
 logger = logging.getLogger("submeter.proxy")
 
@@ -94,7 +94,6 @@ class Tap:
         self._recorder = recorder
         self._control = control
         self._upstream = upstream
-        self._host = upstream.authority.encode()
         self._ready = ready
         self._stopping = stopping
         self._listener = listener
@@ -122,7 +121,11 @@ class Tap:
             return
         fields = request.headers.fields
         headers = plain_headers(fields, REQUEST_NAMES)
-        plain = PLAIN_HEADER in headers and token_matches(self._plain, headers[PLAIN_HEADER])
+        secret, _, region = headers.get(PLAIN_HEADER, "").partition(" ")
+        plain = token_matches(self._plain, secret)
+        if plain and region:
+            path = replace(path, upstream=replace(self._upstream, host=region))
+            request.data.host = region
         ours = Flag.RECEIPT if request.method == "GET" else Flag.RETRIED_BY_US
         flags = (ours,) if plain else ()
         try:
@@ -156,7 +159,7 @@ class Tap:
             if flow.response is None:
                 path = flow.request.path.partition("?")[0]
                 content = flow.request.raw_content or b""
-                flow.response = _response(self._control.answer(flow.request.method, path, content))
+                flow.response = response_of(self._control.answer(flow.request.method, path, content))
         elif attempt := flow.metadata.get(_ATTEMPT):
             self._request_whole(flow, attempt)
 
@@ -210,15 +213,14 @@ class Tap:
         broke, flags = self._why_broke(flow)
         attempt.break_off(broke, error=STOPPED if broke is Break.STOPPED else says, flags=flags)
         if self._receipts and not self._stopping() and (path := receipt_path(attempt)):
-            self._look_up(path, flow.request.headers.fields)
+            self._look_up(attempt, path, flow.request.headers.fields)
 
-    def _look_up(self, path: str, fields: Fields) -> None:
+    def _look_up(self, attempt: Attempt, path: str, fields: Fields) -> None:
         """Ask, once, what became of a call whose client left; with the key that its request still holds."""
         target = join_labels(PathLabels(path=path, token=self._control.token))
         carried = tuple((name, value) for name, value in fields if name.lower() in CARRIED)
         own = OwnRequest(method="GET", target=target, fields=carried, body=b"")
-        secret = (PLAIN_HEADER.encode(), self._plain.encode())
-        task = asyncio.ensure_future(send_again(self._listener(), own, secret=secret))
+        task = asyncio.ensure_future(send_again(self._listener(), own, secret=self._ours(attempt)))
         self._lookups.add(task)
         task.add_done_callback(self._lookups.discard)
 
@@ -247,9 +249,8 @@ class Tap:
     async def _send_plain(self, asking: Asking, flow: http.HTTPFlow) -> None:
         if asking.request is None:
             return
-        secret = (PLAIN_HEADER.encode(), self._plain.encode())
         try:
-            answer = await send_again(self._listener(), asking.request, secret=secret)
+            answer = await send_again(self._listener(), asking.request, secret=self._ours(asking.attempt))
         except Exception as error:
             _log_failure("sending again", error)
             return
@@ -261,9 +262,10 @@ class Tap:
     def _rewrite_head(self, flow: http.HTTPFlow, path: PathLabels) -> None:
         """Make the head that of a request to our upstream: without labels, under its path, with its name."""
         request = flow.request
-        request.data.path = self._upstream.join(path.path).encode("utf-8", "surrogateescape")
+        upstream = path.upstream or self._upstream
+        request.data.path = upstream.join(path.path).encode("utf-8", "surrogateescape")
         request.data.authority = b""
-        host = self._host
+        host = upstream.authority.encode()
         # In their order, without ours, and with the upstream's own `Host`, also where HTTP/1.0 did without one.
         fields = [
             (name, host if lower == b"host" else value)
@@ -272,8 +274,14 @@ class Tap:
         ]
         named = any(value is host for _, value in fields)
         request.headers.fields = tuple(fields) if named else ((b"Host", host), *fields)
-        if self._upstream.scheme == "https":
-            flow.server_conn.sni = self._upstream.host
+        if upstream.scheme == "https":
+            flow.server_conn.sni = upstream.host
+
+    def _ours(self, attempt: Attempt) -> tuple[bytes, bytes]:
+        """The header that marks a request as ours: one that goes where that attempt went."""
+        upstream = attempt.start.upstream
+        region = "" if upstream == self._upstream.url else f" {parse_upstream(upstream).host}"
+        return PLAIN_HEADER.encode(), (self._plain + region).encode()
 
     def _admitted(self, flow: http.HTTPFlow) -> PathLabels | None:
         """The path and labels of a call; None: a control request, or one that the intercept refused."""
@@ -312,11 +320,7 @@ class Tap:
     def _answer_here(self, flow: http.HTTPFlow, answer: Answer) -> None:
         """Answer without asking upstream; at once, also where the client is still to send a body."""
         flow.metadata[_LOCAL] = True
-        headers = flow.request.headers
-        if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
-            refuse(flow, answer)
-        else:
-            flow.response = _response(answer)
+        answer_at_once(flow, answer)
 
     def _why_broke(self, flow: http.HTTPFlow) -> tuple[Break, tuple[Flag, ...]]:
         """From the state of both connections, not from the engine's words for it."""
@@ -377,10 +381,6 @@ class Tap:
             return kept or []
 
         return passed
-
-
-def _response(answer: Answer) -> http.Response:
-    return http.Response.make(answer.status_code, answer.body, {"Content-Type": "application/json"})
 
 
 def _whole_response(answer: OwnAnswer) -> http.Response:

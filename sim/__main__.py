@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--script",
         type=Path,
         metavar="FILE",
-        help='answers to give, a JSON list: [{"when": "text in the request", "say": "text or JSON"}, '
-        '{"call": {"name": "f", "arguments": {}}, "times": 2}]; the first that fits is used up, 0 times: never',
+        help='answers to give, a JSON list: [{"when": "a text in the request", "say": "text or JSON"}, '
+        '{"call": {"name": "f", "arguments": {}}, "times": 2}]; the first that fits is used up ("times": 0: never)',
     )
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input is closed")
     options = parser.parse_args(arguments)

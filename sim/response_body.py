@@ -13,9 +13,10 @@ from .echo import repeated
 from .frame import Frame, Json, Part, Request
 from .logprobs import logprobs, top_of
 from .talk import Called, Talk
-from .words import chance, hexadecimal, identifier
+from .words import chance, hexadecimal, identifier, tokens
 
 Event = tuple[str, Json]
+SEARCH = "web_search_call"
 PROBABLE = "message.output_text.logprobs"
 
 
@@ -54,7 +55,7 @@ def completed(request: Request, echoed: Json, model: str, said: Talk, name: str,
         "error": None,
         "incomplete_details": {"reason": "max_output_tokens"} if said.cut else None,
         "model": model,
-        "output": _output(request, said, name, status),
+        "output": _output(request, said, name, status, searches),
         "service_tier": tier,
         "store": request.body.get("store") is not False,
         **echoed,
@@ -79,7 +80,7 @@ def echo_of(request: Request) -> Json:
     return repeated(request)
 
 
-def _output(request: Request, said: Talk, name: str, status: str) -> list[Json]:
+def _output(request: Request, said: Talk, name: str, status: str, searches: int) -> list[Json]:
     rng = chance("items", name)
     (one,) = said.choices
     content: Json = {"type": "output_text", "annotations": [], "logprobs": [], "text": one.text}
@@ -88,6 +89,10 @@ def _output(request: Request, said: Talk, name: str, status: str) -> list[Json]:
         content["logprobs"] = logprobs(one.pieces, top_of(request), chance("logprobs", name))
     message = {"id": hexadecimal(rng, "msg_", 50), "type": "message", "status": status, "content": [content]}
     output: list[Json] = [{**message, "role": "assistant"}] if one.pieces or not one.calls else []
+    for _ in range(searches):
+        action = {"type": "search", "query": tokens(rng, 1)[0], "sources": None}
+        item = {"id": hexadecimal(rng, "ws_", 50), "type": SEARCH, "status": "completed", "action": action}
+        output.insert(0, item)
     if said.counts.reasoning:
         output.insert(0, {"id": hexadecimal(rng, "rs_", 50), "type": "reasoning", "content": [], "summary": []})
     for call in one.calls:
@@ -122,6 +127,10 @@ def events(body: Json, said: Talk, *, background: bool = False, padded: bool = T
                 begun: Json = {**item, "status": "in_progress", "content": []}
             case "reasoning":
                 inner, begun = [], {**item, "summary": []}
+            case "web_search_call":
+                place = {"item_id": item["id"], "output_index": index}
+                inner = [(f"response.{SEARCH}.{step}", place) for step in ("in_progress", "searching", "completed")]
+                begun = {**item, "status": "in_progress"}
             case _:
                 call = next(calls)
                 inner = [

@@ -68,6 +68,8 @@ class State:
         self.responses: OrderedDict[str, Stored] = OrderedDict()
         self.chats: OrderedDict[str, Stored] = OrderedDict()
         self.script = Script(settings.script)
+        self.minted: dict[str, Key] = {}
+        """Short-lived secrets, each with the key that made it: its calls are that key's."""
         self.shelves: defaultdict[str, OrderedDict[str, Kept]] = defaultdict(OrderedDict)
         """Everything else that can be made and read again, by its kind: files, conversations, vector stores ..."""
         self._seen: Counter[bytes] = Counter()
@@ -79,8 +81,8 @@ class State:
         return self.settings.now()
 
     def key_of(self, secret: str) -> Key | None:
-        """The configured key with this secret."""
-        return next((key for key in self.settings.keys if key.secret == secret), None)
+        """The configured key with this secret, or the one that minted it."""
+        return next((key for key in self.settings.keys if key.secret == secret), self.minted.get(secret))
 
     def next_request_id(self) -> str:
         """`req_` and 32 hexadecimal digits, never twice."""

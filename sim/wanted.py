@@ -56,6 +56,8 @@ class Wanted:
     calls: tuple[Call, ...] = ()
     stops: tuple[str, ...] = ()
     """Texts before which the answer ends."""
+    told: bool = False
+    """Whether nothing may be added to it: a script says it, or nothing is to be said at all."""
 
 
 PLAIN = Wanted()
@@ -85,7 +87,7 @@ def of_response(state: State, request: Request) -> Wanted:
     """What a response shall say."""
     body = request.body
     if body.get("generate") is False:
-        return PLAIN
+        return Wanted(told=True)
     tools = _tools(request, "tools", body.get("tools"), inside=False)
     form = _object(_object(body.get("text")).get("format"))
     given = body.get("input")
@@ -125,7 +127,7 @@ def _wanted(
             )
             for name, arguments in scripted.calls
         )
-        return Wanted(text=scripted.say, calls=calls, stops=stops)
+        return Wanted(text=scripted.say, calls=calls, stops=stops, told=True)
     chosen = _chosen(request, tools, choice, answered)
     calls = tuple(
         Call(name=tool.name, text=tool.sample or "", custom=tool.custom, namespace=tool.namespace) for tool in chosen

@@ -12,10 +12,17 @@ from .counts import Counts
 from .frame import DONE, Answer, Frame, Json, Part, Refusal, Request, of_frames, of_json
 from .logprobs import logprobs, top_of
 from .models import Kind
+from .shelf import page, part
 from .state import State, Stored
 from .talk import Called, Said, Talk, limit_of, model_of, number_of, talk, tier_of
 from .wanted import of_chat
 from .words import chance, identifier
+
+KEPT = (
+    *("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed"),
+    *("tools", "tool_choice", "response_format"),
+)
+"""What a stored completion repeats of its request."""
 
 
 def create(state: State, request: Request) -> Answer:
@@ -61,8 +68,10 @@ def create(state: State, request: Request) -> Answer:
         "system_fingerprint": "fp_sim0000001",
     }
     if request.body.get("store") is True:
-        kept = {**body, "metadata": request.body.get("metadata") or {}}
-        stored = Stored(body=kept, entry=entry.number, started_at=request.at, ready_at=request.at)
+        kept = {**body, "request_id": request.request_id, "input_user": request.body.get("user")}
+        kept |= {name: request.body.get(name) for name in KEPT} | {"metadata": request.body.get("metadata") or {}}
+        asked = tuple({"id": f"{head['id']}-{at}", **one} for at, one in enumerate(messages) if isinstance(one, dict))
+        stored = Stored(body=kept, items=asked, entry=entry.number, started_at=request.at, ready_at=request.at)
         state.store(state.chats, str(entry.response_id), stored)
     if not request.streamed:
         return of_json(body, entry=entry.number)
@@ -116,12 +125,23 @@ def listing(state: State, request: Request) -> Answer:
     return of_json({"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": False})
 
 
+def messages_of(state: State, request: Request) -> Answer:
+    """GET /v1/chat/completions/{id}/messages: what was asked."""
+    stored = state.chats.get(part(request, 2))
+    if stored is None:
+        raise Refusal(404, f"Completion {part(request, 2)} not found", code="not_found")
+    return page(stored.items, request, newest_first=False)
+
+
 def retrieve(state: State, request: Request) -> Answer:
-    """GET /v1/chat/completions/{id}; POST there changes the metadata and tells the same usage again."""
+    """GET /v1/chat/completions/{id}; POST changes the metadata and tells the same usage again, DELETE forgets it."""
     identifier_ = request.path.rsplit("/", 1)[-1]
     stored = state.chats.get(identifier_)
     if stored is None:
         raise Refusal(404, f"Completion {identifier_} not found", code="not_found")
+    if request.method == "DELETE":
+        del state.chats[identifier_]
+        return of_json({"id": identifier_, "object": "chat.completion.deleted", "deleted": True})
     if request.method == "POST":
         stored.body["metadata"] = request.body.get("metadata") or {}
     return of_json(stored.body)

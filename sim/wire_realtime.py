@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .counts import Counts
-from .frame import Frame, Json, Part, Request
+from .frame import Answer, Frame, Json, Part, Refusal, Request, of_json
 from .models import Kind, find
 from .state import State
 from .talk import limit_of, model_of, talk
-from .words import identifier, tokens
+from .words import hexadecimal, identifier, tokens
 
+SECRET_S = 600
 LISTENER = "gpt-4o-transcribe"
 """The model that writes down what is heard; billed apart."""
 
@@ -29,6 +30,21 @@ def session(request: Request, model: str) -> Json:
         "model": model,
         "output_modalities": ["audio"],
     }
+
+
+def client_secret(state: State, request: Request) -> Answer:
+    """POST /v1/realtime/client_secrets: a secret for a browser, which calls as the key that asked for it."""
+    given = request.body.get("session")
+    told = given if isinstance(given, dict) else {}
+    model = told.get("model", "gpt-realtime")
+    if find(model, any_model=request.any_model) is None:
+        raise Refusal(
+            400, f"The model `{model}` does not exist or you do not have access to it.", param="session.model"
+        )
+    value = hexadecimal(request.rng, "ek_", 32)
+    state.minted[value] = request.key
+    shown = {**session(request, str(model)), "instructions": told.get("instructions", "")}
+    return of_json({"value": value, "expires_at": int(request.at) + SECRET_S, "session": shown})
 
 
 def respond(state: State, request: Request) -> tuple[list[Frame], int]:

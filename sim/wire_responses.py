@@ -58,6 +58,7 @@ def decide(state: State, request: Request, also: Container[str] = ()) -> tuple[J
     conversation = conversation_of(state, request)
     known = conversation.items if conversation is not None else before
     prompt = [request.body.get("input"), request.body.get("instructions"), request.body.get("tools"), known]
+    wanted = of_response(state, request)
     said = talk(
         request.rng,
         model,
@@ -66,7 +67,7 @@ def decide(state: State, request: Request, also: Container[str] = ()) -> tuple[J
         output_max=limit_of(request, "max_output_tokens"),
         words_max=state.settings.words_max,
         echo=request.echo,
-        wanted=of_response(state, request),
+        wanted=wanted,
     )
     tier = tier_of(request)
     entry = state.open_entry(
@@ -78,7 +79,7 @@ def decide(state: State, request: Request, also: Container[str] = ()) -> tuple[J
         service_tier=tier,
         background=request.body.get("background") is True,
     )
-    searches = request.rng.randint(1, 3) if _searches(request) else 0
+    searches = request.rng.randint(1, 3) if _searches(request) and not wanted.told else 0
     if searches:
         state.post_tool(entry, "web_search_calls", searches, request.at)
     name = str(entry.response_id)

@@ -16,6 +16,12 @@ from .state import State
 from .talk import model_of
 from .words import chance, identifier, weight
 
+CATEGORIES = (
+    *("harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent"),
+    *("self-harm", "self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors"),
+    *("violence", "violence/graphic"),
+)
+
 
 def embed(state: State, request: Request) -> Answer:
     """POST /v1/embeddings, as floats or as base64 of little-endian 32-bit floats."""
@@ -67,11 +73,11 @@ def moderate(state: State, request: Request) -> Answer:
         response_id=identifier(request.rng, "modr-"),
         usage_told=False,
     )
-    names = ("sexual", "hate", "violence", "self-harm", "sexual/minors", "hate/threatening", "violence/graphic")
     result = {
         "flagged": False,
-        "categories": dict.fromkeys(names, False),
-        "category_scores": dict.fromkeys(names, 1.5e-06),
+        "categories": dict.fromkeys(CATEGORIES, False),
+        "category_scores": dict.fromkeys(CATEGORIES, 1.5e-06),
+        "category_applied_input_types": {name: ["text"] for name in CATEGORIES},
     }
     return of_json({"id": entry.response_id, "model": model.name, "results": [result]}, entry=entry.number)
 

@@ -188,6 +188,26 @@ class World:
             self.journal.append("settle", {**line, "flags": [*line.get("flags", ()), *flags]} if flags else line)
         return call_id
 
+    def draw(self, run: str, tokens: tuple[int, int], *, billed_as_tokens: bool, hidden: int = 0) -> None:
+        """One call for an image that tells its tokens, input and output; it is billed by the image.
+
+        `billed_as_tokens`: and as completions too. `hidden`: output tokens of its model that no call told.
+        """
+        model = "gpt-image-1"
+        self.call(
+            run=run,
+            model=model,
+            tokens=None,
+            usage_endpoint="images",
+            endpoint="images/generations",
+            usage_counts=Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=1),
+        )
+        self.post("baes", Counts(images=1), ended=self.second, model=model, usage_endpoint="images")
+        if billed_as_tokens:
+            self.post("baes", Counts(input_text=tokens[0], output_image=tokens[1]), ended=self.second, model=model)
+        if hidden:
+            self.post("baes", Counts(output_image=hidden), ended=self.second, model=model)
+
     def start(
         self,
         call_id: str,

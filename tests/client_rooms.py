@@ -5,27 +5,31 @@ Made once, beside the checkout's own `.venv`, at the newest version the registry
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-INSTALL_S_MAX = 300
+INSTALL_S_MAX = 900
 
 
 def python_with(*packages: str) -> Path:
     """A Python interpreter that has these packages and nothing of ours."""
     room = ROOT / ".venv-clients" / f"{'-'.join(packages)}-{sys.version_info[0]}.{sys.version_info[1]}"
     python = room / "bin" / "python"
-    if not (room / "ready").exists():
-        shutil.rmtree(room, ignore_errors=True)
-        _install([sys.executable, "-m", "venv", str(room)])
-        _install([str(python), "-m", "pip", "install", "--quiet", *packages])
-        (room / "ready").touch()
+    with _alone(room):
+        if not (room / "ready").exists():
+            shutil.rmtree(room, ignore_errors=True)
+            _install([sys.executable, "-m", "venv", str(room)])
+            _install([str(python), "-m", "pip", "install", "--quiet", *packages])
+            (room / "ready").touch()
     return python
 
 
@@ -35,13 +39,23 @@ def node_with(*packages: str) -> tuple[str, Path]:
     if node is None or npm is None:
         pytest.skip("node and npm are not on this machine")
     room = ROOT / ".venv-clients" / f"node-{'-'.join(packages)}".replace("/", "+")
-    if not (room / "ready").exists():
-        shutil.rmtree(room, ignore_errors=True)
-        room.mkdir(parents=True)
-        (room / "package.json").write_text('{"private": true, "type": "module"}\n')
-        _install([npm, "install", "--no-audit", "--no-fund", "--silent", "--no-package-lock", *packages], cwd=room)
-        (room / "ready").touch()
+    with _alone(room):
+        if not (room / "ready").exists():
+            shutil.rmtree(room, ignore_errors=True)
+            room.mkdir(parents=True)
+            (room / "package.json").write_text('{"private": true, "type": "module"}\n')
+            _install([npm, "install", "--no-audit", "--no-fund", "--silent", "--no-package-lock", *packages], cwd=room)
+            (room / "ready").touch()
     return node, room
+
+
+@contextmanager
+def _alone(room: Path) -> Iterator[None]:
+    """One process at a time makes a room, or looks whether it is made."""
+    room.parent.mkdir(exist_ok=True)
+    with (room.parent / f"{room.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _install(command: list[str], cwd: Path | None = None) -> None:

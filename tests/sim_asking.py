@@ -15,9 +15,17 @@ NOON = 1_795_348_800.0
 SECRET = "sk-sim-0001"
 
 
-def asked(state: State, method: str, target: str, raw: bytes, content_type: str = "application/json") -> Answer:
+def asked(
+    state: State,
+    method: str,
+    target: str,
+    raw: bytes,
+    content_type: str = "application/json",
+    *,
+    secret: str = SECRET,
+) -> Answer:
     """The answer to one request; what it bills is completed, as a delivery would."""
-    headers = {"authorization": f"Bearer {SECRET}", "content-type": content_type}
+    headers = {"authorization": f"Bearer {secret}", "content-type": content_type}
     received = Received(
         method=method, target=target, headers=headers, raw=raw, at=state.now(), request_id=state.next_request_id()
     )

@@ -205,6 +205,25 @@ def test_amounts_that_may_not_be_billed_are_certified_by_what_the_key_shows_of_t
     assert "verdict is incomplete, not verified" in " ".join(verify_certificate(written(document)).problems)
 
 
+def test_tokens_that_image_calls_told_are_certified_by_what_the_key_shows_of_them(here: World) -> None:
+    runs = [f"r-{number}" for number in range(1, 4)]
+    for number, run in enumerate(runs):
+        here.mark(run, "begin")
+        here.draw(run, (50 + number, 4160), billed_as_tokens=True)
+        here.mark(run, "end")
+        here.at(here.second + 1800)
+    for _ in range(3):
+        here.at(here.second + 4200)
+        here.audit(*runs)
+    data = certified(here, "r-3")
+    assert holds(data) == ("verified", ())
+    document = orjson.loads(data)
+    assert document["chains"][0]["facts"]["optional"] == {"image_tokens": True}
+    document["chains"][0]["facts"]["optional"] = {"image_tokens": False}
+    document["seal"] = seal(document)
+    assert "not verified" in " ".join(verify_certificate(written(document)).problems)
+
+
 def test_a_verdict_that_was_closed_as_it_stands_is_certified_so(here: World) -> None:
     here.mark("r-1", "begin")
     here.at(here.second + 60)

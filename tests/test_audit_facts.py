@@ -53,7 +53,7 @@ def test_an_image_models_tokens_are_no_name_that_is_left_over() -> None:
     pairs = {(pair.usage_endpoint, pair.model): pair.paired_by for pair in facts_of(rows, shown).pairs}
     assert pairs == {
         (COMPLETIONS, NEW): PairedBy.RENAMED,
-        (COMPLETIONS, "gpt-image-1"): PairedBy.BILL_ONLY,
+        (COMPLETIONS, "gpt-image-1"): PairedBy.EQUAL,
         (IMAGES, "gpt-image-1"): PairedBy.EQUAL,
     }
 

@@ -200,6 +200,27 @@ def test_images_are_compared_and_their_tokens_are_set_aside_only_while_such_a_ca
 # What may or may not be billed
 
 
+def drawing(here: World, run: str, tokens: tuple[int, int], *, billed_as_tokens: bool, hidden: int = 0) -> None:
+    """A run of one call for an image, which tells its tokens, far from every other run."""
+    here.wait(30)
+    here.mark(run, "begin")
+    here.draw(run, tokens, billed_as_tokens=billed_as_tokens, hidden=hidden)
+    here.mark(run, "end")
+
+
+@pytest.mark.parametrize("billed_as_tokens", [True, False])
+def test_tokens_that_image_calls_told_are_optional_until_three_chains_have_shown_whether_they_are_billed(
+    here: World, billed_as_tokens: bool
+) -> None:
+    for number in (1, 2):
+        drawing(here, f"r-{number}", (50 + number, 4160), billed_as_tokens=billed_as_tokens)
+        assert said(here.judged(f"r-{number}"))[f"r-{number}"] == (Verdict.INCOMPLETE, Reason.OPTIONAL)
+    drawing(here, "r-3", (53, 4160), billed_as_tokens=billed_as_tokens)
+    assert said(here.judged("r-3"))["r-3"] == CLEAN
+    drawing(here, "r-4", (54, 4160), billed_as_tokens=billed_as_tokens, hidden=7)
+    assert said(here.judged("r-4"))["r-4"] == (Verdict.SHORT, None)
+
+
 def warm_up(here: World, run: str, tokens: tuple[int, int, int], *, billed: bool) -> None:
     """A run of one plain call and one warm-up, far from every other run."""
     here.wait(30)

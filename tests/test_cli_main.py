@@ -12,15 +12,17 @@ import pytest
 from click.testing import CliRunner
 
 from submeter.cli.invocation import Invocation
-from submeter.cli.main import cli
+from submeter.cli.main import cli, whole
 from submeter.data.error import SubmeterError
 
 HEAVY = ("mitmproxy", "duckdb", "httpx", "rich", "tornado", "asyncio")
 
 
-def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def commands(
+    group: click.Group | None = None, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command and group, with the words that call it."""
-    for name, command in group.commands.items():
+    for name, command in (group or whole()).commands.items():
         yield (*path, name), command
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from laws import assert_sums_agree
 
+from submeter.audit.settings import ADMIN_KEYS
+from submeter.cli.no_calls import what_to_try
 from submeter.cli.run_environment import (
     PROFILES,
     Label,
@@ -109,11 +111,19 @@ def table(place: dict[str, str], sql: str) -> list[tuple[Any, ...]]:
     return ledger.query(sql).rows
 
 
-def test_a_command_s_calls_are_one_run_with_its_step_its_key_and_a_summary(place: dict[str, str], sim: Sim) -> None:
-    python = [sys.executable, "-c", ONE_CALL]
-    done = submeter_run(place, "--run", "r 1/a", "--step", "4.7", "--upstream", sim.url, "--", *python)
+def test_a_command_s_calls_are_one_run_with_its_step_its_key_and_a_summary(
+    place: dict[str, str], sim: Sim, tmp_path: Path
+) -> None:
+    python = [sys.executable, "-c", f"{ONE_CALL}\nprint(json.dumps(dict(os.environ)))"]
+    others = {name: f"sk-kept-from-it-{name}" for name in (*ADMIN_KEYS, "OPENAI_API_KEY_GHSPEC")}
+    everywhere = {**place, **others}
+    done = submeter_run(everywhere, "--run", "r 1/a", "--step", "4.7", "--upstream", sim.url, "--", *python)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == b""
+    assert "sk-kept-from-it" not in done.stdout.decode()
+    assert json.loads(done.stdout)["OPENAI_API_KEY"] == SECRET
+    left = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()) + done.stderr
+    assert SECRET.encode() not in left
+    assert b"sk-kept-from-it" not in left
     assert table(place, "SELECT framework, run_id, step, label_source, api_key_id, standing FROM calls") == [
         ("chatdev", "r 1/a", "4.7", "url", "key_chatdev", "counted")
     ]
@@ -263,12 +273,18 @@ def test_a_step_marked_while_two_proxies_run_labels_the_calls_of_both_and_is_one
 
 
 def environment_for(
-    before: dict[str, str], profile: str, said: list[str], extra: tuple[str, ...] = (), passed: tuple[str, ...] = ()
+    before: dict[str, str],
+    profile: str,
+    said: list[str],
+    extra: tuple[str, ...] = (),
+    passed: tuple[str, ...] = (),
+    intercept: tuple[str, str] | None = None,
 ) -> dict[str, str]:
+    intercept_url, authority = intercept or (None, None)
     return child_environment(
         before,
         Path("no.env"),
-        Metered(url="http://127.0.0.1:8787"),
+        Metered(url="http://127.0.0.1:8787", intercept_url=intercept_url, authority=authority),
         label=Label(framework="chatdev", run_id="r 1", step="4/7"),
         keys=read_keys(before),
         profile=PROFILES[profile],
@@ -290,6 +306,30 @@ def test_every_base_url_variable_holds_the_labelled_url_and_the_key_goes_where_t
     assert made["OPENAI_API_KEY"] == made["API_KEY"] == SECRET
     assert made["SUBMETER_RUN"] == "chatdev/r 1"
     assert said == ["OPENAI_API_KEY is set to OPENAI_API_KEY_CHATDEV for the command."]
+
+
+def test_intercepting_sets_no_base_url_but_those_that_are_named(tmp_path: Path) -> None:
+    said: list[str] = []
+    before = {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_API_BASE": "", "OTHER": "stays"}
+    intercept = ("http://127.0.0.1:8788", str(tmp_path))
+    made = environment_for(before, "baes", said, ("CHAT_URL",), intercept=intercept)
+    assert not {"OPENAI_BASE_URL", "OPENAI_API_BASE", "BASE_URL"} & set(made)
+    assert made["CHAT_URL"] == "http://127.0.0.1:8787/framework/chatdev/run/r%201/step/4%2F7/v1"
+    assert made["HTTPS_PROXY"].endswith("@127.0.0.1:8788")
+    assert made["OTHER"] == "stays"
+    assert [line for line in said if "OPENAI_BASE_URL is taken out" in line] == said[:1]
+
+    named = environment_for(before, "baes", said, ("OPENAI_BASE_URL",), intercept=intercept)
+    assert named["OPENAI_BASE_URL"] == made["CHAT_URL"]
+
+
+@pytest.mark.parametrize(
+    ("intercept", "words"), [(True, ("aiohttp", "http.client", "--env")), (False, ("--intercept", "--env NAME"))]
+)
+def test_a_run_without_a_call_says_what_to_try(intercept: bool, words: tuple[str, ...]) -> None:
+    said = "\n".join(what_to_try(intercept=intercept))
+    assert "no call of this run came by" in said
+    assert [word for word in words if word not in said] == []
 
 
 def test_a_key_that_is_given_stays_and_a_different_one_of_the_framework_is_named() -> None:

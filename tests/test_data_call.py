@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
+
+import pytest
 
 from submeter.data.call import Flag, Operation, Outcome, Result, Start, Usage, settle_line, start_line
 from submeter.data.columns import LINES, Kind
@@ -49,6 +51,30 @@ def test_a_settle_line_has_all_of_its_start_and_the_answers_word_stands() -> Non
     assert line["input_tokens"] == 0
     assert "output_tokens" not in line
     assert list(line["flags"]) == ["background", "hosted_tool"]
+
+
+@pytest.mark.parametrize(
+    ("first_byte_at", "ended_at", "times", "stepped"),
+    [
+        (150, 200, (150, 200), False),
+        (100, 100, (100, 100), False),
+        (None, 200, (None, 200), False),
+        (None, 50, (None, 100), True),
+        (150, 50, (100, 100), True),
+        (40, 50, (100, 100), True),
+        (40, 120, (100, 120), True),
+        (190, 150, (150, 150), True),
+    ],
+)
+def test_no_call_ends_before_it_began_whatever_the_clock_did_meanwhile(
+    first_byte_at: int | None, ended_at: int, times: tuple[int | None, int], stepped: bool
+) -> None:
+    result = Result(outcome=Outcome.METERED, ended_at=ended_at, first_byte_at=first_byte_at)
+    line = settle_line(replace(START, started_at=100), result)
+    assert (line.get("first_byte_at"), line["ended_at"]) == times
+    assert line["started_at"] == 100
+    assert ("clock_stepped" in line["flags"]) is stepped
+    assert line["flags"][0] == "background"
 
 
 def test_every_field_of_a_call_is_carried_into_the_ledger() -> None:

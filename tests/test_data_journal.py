@@ -19,10 +19,11 @@ from submeter.data import journal as journal_module
 from submeter.data import rescue as rescue_module
 from submeter.data.clock import FixedClock
 from submeter.data.error import SubmeterError
-from submeter.data.journal import RESERVE_BYTES, RESERVE_NAME, Journal, new_call_id
+from submeter.data.journal import Journal, new_call_id
 from submeter.data.journal_line import LINE_BYTES_MAX
 from submeter.data.ledger import Ledger
 from submeter.data.paths import journal_folder
+from submeter.data.reserve import RESERVE_BYTES, RESERVE_LAST_BYTES, RESERVE_NAME
 
 START = {
     "started_at": NOON_US,
@@ -174,13 +175,13 @@ def test_a_full_disk_takes_the_reserve_first(journal: Journal, disk: Disk) -> No
     assert reserve.stat().st_blocks * 512 >= RESERVE_BYTES
 
     def write(descriptor: int, data: bytes) -> int:
-        if reserve.exists():
+        if reserve.stat().st_size > RESERVE_LAST_BYTES:
             raise OSError(errno.ENOSPC, "No space left on device")
         return os.write(descriptor, data)
 
     journal._write = write
     journal.append("key", {"key_fingerprint": "ab"})
-    assert not reserve.exists()
+    assert reserve.stat().st_blocks * 512 == RESERVE_LAST_BYTES, "the last piece is for the gap of an end"
     assert journal.lines_waiting == 0
     assert decodable(journal)[-1] == ("key", 1)
 
@@ -344,11 +345,17 @@ def test_lines_that_still_wait_at_the_end_are_a_journal_elsewhere_and_the_place_
     assert ledger.query("SELECT calls, lines FROM gaps").rows == [(0, 2)]
 
 
-def test_a_stop_on_a_full_disk_leaves_a_gap_and_no_stop_where_a_gap_still_fits(
+def test_a_stop_on_a_full_disk_leaves_a_gap_and_no_stop_in_the_last_room_there_is(
     journal: Journal, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FixedClock
 ) -> None:
+    reserve = journal.path.parent / RESERVE_NAME
+    torn: list[bytes] = []
+
     def write(descriptor: int, data: bytes) -> int:
-        if disk.full and b'"gap"' not in data:
+        if disk.full and not torn:
+            torn.append(data)
+            return os.write(descriptor, data[:20])
+        if disk.full and (reserve.exists() or not journal.path.read_bytes().endswith(b"\n")):
             raise OSError(errno.ENOSPC, "No space left on device")
         return os.write(descriptor, data)
 
@@ -362,6 +369,25 @@ def test_a_stop_on_a_full_disk_leaves_a_gap_and_no_stop_where_a_gap_still_fits(
     assert [(gap.calls, gap.lines) for gap in report.gaps] == [(1, 5)]
     assert [(hole.first_seq, hole.lines, hole.announced) for hole in report.holes] == [(1, 5, True)]
     assert not report.clean
+
+
+def test_of_a_process_that_could_not_write_a_line_all_is_elsewhere_and_nothing_here(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FixedClock
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    journal = Journal.open(tmp_path / "l.duckdb", mode="mark", clock=clock, write=disk.write)
+    disk.full = True
+    journal.begin()
+    journal.append("run", {"run_id": "r-1", "edge": "begin", "by": "cli", "marked_at": NOON_US})
+    journal.close()
+    assert not journal.path.exists()
+    (kept,) = elsewhere.iterdir()
+    kept.rename(journal.path)
+    ledger = Ledger(tmp_path / "l.duckdb", clock=clock)
+    assert ledger.ingest().problems == ()
+    assert ledger.query("SELECT run_id FROM marks").rows == [("r-1",)]
 
 
 def test_where_no_other_disk_takes_them_each_line_is_in_the_log(

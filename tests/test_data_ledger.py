@@ -177,7 +177,7 @@ def test_only_whole_lines_are_carried_and_the_rest_follows(play: Play) -> None:
 BAD_LINES = {
     b"not json": "not JSON: torn, or not written by submeter",
     b"[1]": "not a JSON object",
-    b'{"v":2,"kind":"start","seq":0,"at":0}': "format 2 is not known to this version",
+    b'{"v":2,"kind":"start","seq":0,"at":0}': "written by a newer submeter (format 2): pipx upgrade submeter",
     b'{"v":1,"kind":"dream","seq":0,"at":0}': "kind 'dream' is not known to this version",
     b'{"v":1,"kind":"stop","seq":-1,"at":0}': "seq is not a count",
     b'{"v":1,"kind":"stop","seq":0,"at":"now"}': "at is not a time",
@@ -452,7 +452,7 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_three_lines(tmp_path: Path) -> None:
-    with pytest.raises(SubmeterError, match="cannot be opened"):
+    with pytest.raises(SubmeterError, match="cannot be written"):
         Ledger(tmp_path / "no" / "such" / "l.duckdb", clock=SystemClock()).ingest()
 
 

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from click.testing import CliRunner, Result
 from laws import assert_calls_are_whole, assert_sums_agree
 from ledger_play import Play
 from test_data_upkeep import a_bit_of_everything, add_usage_read, contents
 
+from submeter.cli.main import cli
 from submeter.data.call import Operation, Outcome, Usage
 from submeter.data.error import SubmeterError
+from submeter.data.ledger import open_file
 from submeter.data.paths import journal_folder, reads_folder
+from submeter.data.sidecar import Patience
 
 
 @pytest.fixture
@@ -104,6 +108,15 @@ def test_a_good_read_whose_pages_are_gone_stays_good_where_its_rows_are_kept(pla
     assert contents(play.ledger) == before
 
 
+def test_a_read_that_is_not_good_by_its_pages_does_not_stay_good_because_it_once_was(play: Play) -> None:
+    add_usage_read(play, body=b"{}")
+    play.ledger.ingest()
+    with open_file(play.path, Patience(0), read_only=False) as connection:
+        connection.rows("UPDATE usage_reads SET good = true, problem = NULL")
+    assert play.ledger.rebuild(keep_rows=True).kept == 0
+    assert play.ledger.query("SELECT good FROM usage_reads").rows == [(False,)]
+
+
 def test_a_kept_create_is_told_by_a_read_in_a_journal_that_came_later(play: Play) -> None:
     play.call(response_id="completions", counts=Usage(), outcome=Outcome.NO_USAGE)
     play.ledger.ingest()
@@ -160,3 +173,22 @@ def test_a_snapshot_replaces_an_earlier_snapshot_alone(play: Play, tmp_path: Pat
                 play.ledger.snapshot(to, force=force)
     assert {path: path.read_bytes() for path in kept} == kept
     assert journal_folder(play.path).is_dir()
+
+
+def test_the_commands_advise_what_loses_nothing(play: Play) -> None:
+    play.call()
+    play.ledger.ingest()
+    play.journal.close()
+    play.ledger.ingest()
+    play.journal.path.unlink()
+
+    def submeter(*words: str) -> Result:
+        return CliRunner().invoke(cli, ["--ledger", str(play.path), "ledger", *words])
+
+    check = submeter("check")
+    assert (check.exit_code, check.stderr.startswith("Do not delete this ledger")) == (1, True)
+    refused = submeter("rebuild")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 3)
+    assert refused.stderr.splitlines()[-1].endswith("submeter ledger rebuild --keep-rows")
+    assert submeter("rebuild", "--keep-rows").exit_code == 0
+    assert play.ledger.query("SELECT count(*) FROM calls").rows == [(1,)]

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import duckdb
 import orjson
 import pytest
@@ -54,6 +55,9 @@ WRITERS: tuple[tuple[str, ...], ...] = (
     ("run", "--framework", "chatdev", "--upstream", "http://127.0.0.1:9", "--", "true"),
 )
 """All that make a journal, and so a ledger where there is none."""
+
+OF_A_FILE: tuple[tuple[str, ...], ...] = (("verify", "r-1.certificate.json"), ("metrics", "judge", "experiment"))
+"""All that need a file alone."""
 
 ASKING_KEYS = (
     WRITERS[0],
@@ -167,6 +171,18 @@ def no_room() -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
+def test_every_command_is_walked_through_the_edges() -> None:
+    """A new command goes into one of the lists above, by what it needs; the demo makes a folder and all in it."""
+
+    def named(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        for name, command in group.commands.items():
+            yield from named(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
+
+    walked = (*READERS, *WRITERS, *OF_A_FILE, *ASKING_KEYS)
+    left = [path for path in named(cli) if not any(words[: len(path)] == path for words in walked)]
+    assert left == [("demo",)]
+
+
 def test_without_a_ledger_every_command_that_needs_one_says_so_and_makes_none(here: Path) -> None:
     for words in READERS:
         assert_refused(submeter(*words), 2, words)
@@ -238,7 +254,7 @@ def test_a_ledger_that_is_read_alone_is_read_and_what_must_write_says_so(
     before = contents(ledger.parent)
     with read_only(ledger.parent, monkeypatch):
         for locked in (True, False):
-            for words in (READERS[0], READERS[2], READERS[6]):
+            for words in (READERS[0], READERS[2], READERS[6], ("ledger", "export", "../exported", "--force")):
                 result = submeter(*words)
                 assert result.exit_code == 0, (words, result.output)
                 assert result.stderr.startswith("Note: "), words
@@ -264,6 +280,22 @@ def test_a_full_disk_is_three_lines_or_the_ledger_as_it_is(ledger: Path) -> None
             assert_refused(result, result.exit_code, words)
     after = contents(ledger.parent)
     assert {name: after.get(name) for name in before} == before
+
+
+def test_an_id_that_looks_like_a_secret_is_refused_before_anything_is_written_and_is_not_repeated(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY_CHATDEV_ID", "sk-proj-in-the-wrong-place")
+    for words in ASKING_KEYS:
+        result = submeter(*words)
+        assert "sk-proj" not in result.output, words
+        if words[:2] == ("step", "begin"):  # The mark says nothing of a key, and is kept.
+            journals = [path.read_bytes() for path in journal_folder(here / "submeter.duckdb").glob("*.jsonl")]
+            assert b"sk-proj" not in b"".join(journals)
+            shutil.rmtree(journal_folder(here / "submeter.duckdb"))
+            continue
+        assert_refused(result, 2, words)
+    assert contents(here) == {}
 
 
 def test_an_environment_file_that_is_not_utf8_is_told_by_its_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,6 +339,50 @@ def test_what_is_no_journal_is_located_and_stops_nothing(ledger: Path) -> None:
         assert f"{name}, byte 0: " in check.stdout
         assert reason in check.stdout
     assert submeter(*WRITERS[0]).exit_code == 0
+
+
+def test_doctor_names_what_is_wrong_and_changes_nothing(
+    here: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_ADMIN_KEY")
+    late = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: late[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: late.__setitem__(0, late[0] + seconds))
+
+    def doctor() -> str:
+        before = contents(here)
+        result = submeter("doctor", "--upstream", "http://127.0.0.1:9")
+        assert_told(result, ("doctor",))
+        assert contents(here) == before
+        return " ".join(result.stdout.split())
+
+    assert "wrong journal" not in doctor()
+    ledger = here / "submeter.duckdb"
+    ledger.write_bytes(b"my notes\n")
+    assert "wrong ingest: The ledger cannot be opened" in doctor()
+    ledger.unlink()
+    shutil.copytree(made, here, dirs_exist_ok=True)
+    with lock_path(ledger).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "wrong lock: submeter.duckdb is held by" in doctor()
+    with read_only(here, monkeypatch):
+        assert "Read-only file system" in doctor()
+    os.mkfifo(journal_folder(ledger) / "pipe.jsonl")
+    assert "wrong ingest: The ledger was 0 bytes of journal behind; 1 places" in doctor()
+
+    def no_lock(_descriptor: int, _mode: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    assert f"wrong lock: Nothing can be kept in {here}. The file system gives no locks" in doctor()
+
+
+def test_a_certificate_takes_the_place_of_a_certificate_alone(ledger: Path) -> None:
+    notes = ledger.parent / "notes.txt"
+    notes.write_text("my notes")
+    words = ("audit", "chatdev/r-1", "--certificate", "notes.txt")
+    assert_refused(submeter(*words), 2, words)
+    assert notes.read_text() == "my notes"
 
 
 def test_a_certificate_that_is_no_file_is_not_read(here: Path) -> None:

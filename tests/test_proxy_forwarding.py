@@ -8,9 +8,19 @@ from pathlib import Path
 import certifi
 import pytest
 
-from submeter.proxy.authority import BASENAME, authority_certificate, prepare_authority, write_bundle
+from submeter.proxy.authority import SECRET_FILES, authority_certificate, prepare_authority, write_bundle
 from submeter.proxy.environment import intercept_environment
-from submeter.proxy.forwarding import Target, connect_target, is_metered, labels_of, may_tunnel, path_at_upstream
+from submeter.proxy.forwarding import (
+    Target,
+    connect_target,
+    is_api_host,
+    is_metered,
+    is_unmetered_api_host,
+    labels_of,
+    may_tunnel,
+    path_at_upstream,
+    regional,
+)
 from submeter.proxy.upstream_url import parse_upstream
 
 OURS = b"-----BEGIN CERTIFICATE-----\nb3Vycw==\n-----END CERTIFICATE-----"
@@ -44,14 +54,54 @@ def test_a_connect_says_where_it_goes_or_is_none(head: bytes, target: tuple[str,
         ("API.OpenAI.com.", 443, True),
         ("api.openai.com", 80, True),
         ("api.openai.com", 8443, False),
-        ("eu.api.openai.com", 443, False),
+        ("eu.api.openai.com", 443, True),
+        ("EU.api.openai.com.", 443, True),
+        ("eu.api.openai.com", 8443, False),
+        ("mtls.api.openai.com", 443, False),
+        ("mtls-eu.api.openai.com", 443, False),
+        ("a.eu.api.openai.com", 443, False),
+        ("evil-api.openai.com", 443, False),
+        ("chat.openai.com", 443, False),
         ("api.openai.com.evil.example", 443, False),
         ("gateway.example", 9443, True),
         ("gateway.example", 443, False),
     ],
 )
-def test_only_the_api_and_the_configured_upstream_are_metered(host: str, port: int, metered: bool) -> None:
+def test_only_the_api_its_regions_and_the_configured_upstream_are_metered(host: str, port: int, metered: bool) -> None:
     assert is_metered(Target(host=host, port=port), parse_upstream("https://gateway.example:9443/openai/v1")) is metered
+
+
+@pytest.mark.parametrize(
+    ("host", "upstream", "goes_to"),
+    [
+        ("eu.api.openai.com", "https://api.openai.com", "https://eu.api.openai.com"),
+        ("US.API.openai.com.", "https://api.openai.com/v1", "https://us.api.openai.com/v1"),
+        ("us.api.openai.com", "https://eu.api.openai.com", "https://us.api.openai.com"),
+        ("eu.api.openai.com", "https://eu.api.openai.com", None),
+        ("api.openai.com", "https://eu.api.openai.com", None),
+        ("api.openai.com", "https://api.openai.com", None),
+        ("eu.api.openai.com", "http://127.0.0.1:8080", None),
+        ("eu.api.openai.com", "https://gateway.example/openai", None),
+        ("gateway.example", "https://gateway.example", None),
+    ],
+)
+def test_a_call_to_a_region_goes_to_it_unless_something_else_stands_for_the_api(
+    host: str, upstream: str, goes_to: str | None
+) -> None:
+    found = regional(host, parse_upstream(upstream))
+    assert (found and found.url) == goes_to
+
+
+@pytest.mark.parametrize("region", ["us", "eu", "ae", "au", "in", "jp"])
+def test_the_regions_of_the_openai_sdk_are_known(region: str) -> None:
+    assert is_api_host(f"{region}.api.openai.com")
+    assert not is_unmetered_api_host(f"{region}.api.openai.com")
+
+
+def test_a_host_that_wants_the_client_s_own_certificate_is_known_to_go_past() -> None:
+    assert is_unmetered_api_host("mtls.api.openai.com")
+    assert not is_unmetered_api_host("api.openai.com")
+    assert not is_unmetered_api_host("mtls.auth.openai.com")
 
 
 @pytest.mark.parametrize(
@@ -107,25 +157,21 @@ def test_a_path_goes_where_the_client_meant_it(upstream: str, host: str, path: s
 
 
 def authority(folder: Path) -> Path:
-    def create() -> None:
-        for name in (f"{BASENAME}-ca.pem", f"{BASENAME}-ca.p12"):
-            (folder / name).write_bytes(b"secret")
-            (folder / name).chmod(0o644)
-        authority_certificate(folder).write_bytes(OURS)
-
-    prepare_authority(folder, create)
+    assert prepare_authority(folder, lambda before: b"secret\n" + OURS if before is None else None)
     return folder
 
 
-def test_the_authority_is_made_once_and_its_keys_are_the_owner_s_alone(tmp_path: Path) -> None:
+def test_the_authority_is_made_once_and_its_key_is_the_owner_s_alone(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     authority(tmp_path)
     assert tmp_path.stat().st_mode & 0o777 == 0o700
-    for name in (f"{BASENAME}-ca.pem", f"{BASENAME}-ca.p12"):
-        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
-    (tmp_path / f"{BASENAME}-ca.pem").chmod(0o644)
-    prepare_authority(tmp_path, lambda: pytest.fail("a second authority"))
-    assert (tmp_path / f"{BASENAME}-ca.pem").stat().st_mode & 0o777 == 0o600
+    secret = tmp_path / SECRET_FILES[0]
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert b"secret" not in authority_certificate(tmp_path).read_bytes()
+    secret.chmod(0o644)
+    assert not prepare_authority(tmp_path, lambda before: None)
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.read_bytes() == b"secret\n" + OURS
 
 
 def test_a_bundle_has_our_root_the_program_s_own_and_the_public_ones_each_once(tmp_path: Path) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from wire import RawResponse, read_response, request_bytes
 from submeter.data.clock import SystemClock
 from submeter.data.keys import read_keys
 from submeter.data.ledger import Ledger
-from submeter.proxy.authority import SECRET_FILES, authority_certificate, prepare_authority
+from submeter.proxy.authority import SECRET_FILES, authority_certificate
 from submeter.proxy.listen import Listen
 from submeter.proxy.serve import ProxyServer
 from submeter.proxy.upstream_url import parse_upstream
@@ -367,13 +366,19 @@ def test_the_authority_s_key_is_its_owner_s_and_no_secret_is_in_any_file(place: 
         assert private_key not in content, path
 
 
-def test_two_proxies_that_start_together_have_one_authority(tmp_path: Path) -> None:
-    made: list[int] = []
+def test_a_name_inside_a_tunnel_that_is_not_the_tunnel_s_own_gets_no_certificate(place: Place) -> None:
+    with closing(socket.create_connection(("127.0.0.1", place.port), ANSWER_S_MAX)) as plain:
+        plain.sendall(b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n")
+        assert b" 200 " in plain.recv(4096)
+        unchecked = ssl.create_default_context()
+        unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            unchecked.wrap_socket(plain, server_hostname="other.example")
+    assert place.sim.received == []
 
-    def create() -> None:
-        made.append(os.getpid())
-        (tmp_path / SECRET_FILES[0]).write_bytes(b"x")
 
-    for _ in range(2):
-        prepare_authority(tmp_path, create)
-    assert len(made) == 1
+@pytest.mark.parametrize("host", ["us.api.openai.com", "eu.api.openai.com"])
+def test_a_call_to_a_region_of_the_api_is_metered(place: Place, host: str) -> None:
+    """The upstream here is the simulator, which stands for every host of the API."""
+    asyncio.run(call_through(place, f"{host}:443", "/v1/chat/completions", headers=labelled("/run/r-1")))
+    assert place.rows("SELECT run_id, outcome FROM calls") == [("r-1", "metered")]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lane_play import Lane, Wire, lane_to, play
+from lane_play import Lane, Part, Wire, lane_to, play
+
+from submeter.proxy.lane import NearSide
 
 USAGE = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
 ANSWER = json.dumps({"id": "c-1", "object": "chat.completion", "model": "m", "choices": [], "usage": USAGE}).encode()
@@ -21,7 +24,7 @@ WHOLE = JSON + b"Content-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER
 CHUNKED = JSON + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-def answering(*answers: bytes) -> object:
+def answering(*answers: bytes) -> Part:
     """An upstream that gives these answers, one a request, and then hangs on."""
 
     async def part(wire: Wire) -> None:
@@ -227,7 +230,7 @@ def test_a_body_that_is_held_back_is_called_for_by_us(tmp_path: Path) -> None:
 )
 def test_an_answer_without_a_body_ends_with_its_head(tmp_path: Path, request_: bytes, answer: bytes) -> None:
     async def scene() -> None:
-        async with lane_to(tmp_path, answering(answer, WHOLE)) as lane:  # type: ignore[arg-type]
+        async with lane_to(tmp_path, answering(answer, WHOLE)) as lane:
             client = await lane.connect()
             client.say(request_)
             assert await client.hear_bytes(len(answer)) == answer
@@ -363,7 +366,7 @@ def test_what_an_upstream_sends_unasked_reaches_nobody(tmp_path: Path, extra: by
 )
 def test_an_answer_whose_end_is_in_doubt_is_a_502(tmp_path: Path, head: bytes) -> None:
     async def scene() -> None:
-        async with lane_to(tmp_path, answering(JSON + head + b"\r\nab")) as lane:  # type: ignore[arg-type]
+        async with lane_to(tmp_path, answering(JSON + head + b"\r\nab")) as lane:
             client = await lane.connect()
             client.say(POST)
             answer = await client.hear_all()
@@ -379,7 +382,7 @@ def test_chunks_that_break_their_framing_are_a_break(
     tmp_path: Path, chunk: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scene() -> None:
-        async with lane_to(tmp_path, answering(CHUNKED + chunk)) as lane:  # type: ignore[arg-type]
+        async with lane_to(tmp_path, answering(CHUNKED + chunk)) as lane:
             client = await lane.connect()
             client.say(POST)
             assert not (await client.hear_all()).endswith(b"0\r\n\r\n")
@@ -410,7 +413,7 @@ def test_a_request_whose_end_is_in_doubt_is_refused_is_a_row_and_goes_nowhere(
     tmp_path: Path, fields: bytes, status: bytes
 ) -> None:
     async def scene() -> None:
-        async with lane_to(tmp_path, answering(WHOLE)) as lane:  # type: ignore[arg-type]
+        async with lane_to(tmp_path, answering(WHOLE)) as lane:
             client = await lane.connect()
             client.say(CHAT + fields + b"\r\n" + POST)
             answer = await client.hear_all()
@@ -426,7 +429,7 @@ def test_a_request_whose_end_is_in_doubt_is_refused_is_a_row_and_goes_nowhere(
 @pytest.mark.parametrize("raw", [b"\x00\x01\x02\r\n\r\n", b"nonsense\r\n\r\n", b"GET /\r\n\r\n", b"\n\n"])
 def test_what_is_no_request_at_all_is_no_row(tmp_path: Path, raw: bytes) -> None:
     async def scene() -> None:
-        async with lane_to(tmp_path, answering(WHOLE)) as lane:  # type: ignore[arg-type]
+        async with lane_to(tmp_path, answering(WHOLE)) as lane:
             client = await lane.connect()
             client.say(raw)
             assert (await client.hear_all()).startswith(b"HTTP/1.1 400 ")
@@ -439,7 +442,7 @@ def test_a_request_that_breaks_its_chunks_is_cut_and_its_row_does_not_say_that_i
     tmp_path: Path,
 ) -> None:
     async def scene() -> None:
-        async with lane_to(tmp_path, answering(WHOLE)) as lane:  # type: ignore[arg-type]
+        async with lane_to(tmp_path, answering(WHOLE)) as lane:
             client = await lane.connect()
             client.say(b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
             client.say(b"2\r\n{}\r\n")
@@ -546,11 +549,11 @@ def test_a_stalled_upstream_costs_a_bounded_memory_and_stalls_its_client(tmp_pat
     play(scene())
 
 
-async def _still(lane: Lane, count: object) -> list[object]:
+async def _still(lane: Lane, count: Callable[[], int]) -> list[NearSide]:
     """The lane's connections once a count that has begun to rise rises no more."""
-    before = -1
-    while before <= 0 or before != count():  # type: ignore[operator]
-        before = count()  # type: ignore[operator]
+    before = 0
+    while before == 0 or before != count():
+        before = count()
         await asyncio.sleep(0.3)
     return list(lane.server._open)
 
@@ -559,7 +562,7 @@ def test_a_101_to_a_protocol_that_is_not_read_here_is_a_502(tmp_path: Path) -> N
     switch = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
 
     async def scene() -> None:
-        async with lane_to(tmp_path, answering(switch)) as lane:  # type: ignore[arg-type]
+        async with lane_to(tmp_path, answering(switch)) as lane:
             client = await lane.connect()
             client.say(GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"))
             assert (await client.hear_all()).startswith(b"HTTP/1.1 502 ")
@@ -570,7 +573,7 @@ def test_a_101_to_a_protocol_that_is_not_read_here_is_a_502(tmp_path: Path) -> N
 
 def test_control_requests_and_calls_follow_one_another_on_a_connection(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with lane_to(tmp_path, answering(WHOLE)) as lane:  # type: ignore[arg-type]
+        async with lane_to(tmp_path, answering(WHOLE)) as lane:
             client = await lane.connect()
             mark = b'{"run":"f/r-1","step":"1"}'
             control = b"POST /_submeter/step HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(mark)

@@ -9,6 +9,7 @@ import pytest
 from submeter.data.call import Outcome
 from submeter.data.error import SubmeterError
 from submeter.proxy.environment import base_url, client_environment
+from submeter.proxy.listen import Listen
 from submeter.proxy.outcome import Break, decide_outcome, without_quotes
 from submeter.proxy.upstream_url import parse_upstream
 
@@ -114,3 +115,33 @@ def test_an_outcome_says_what_happened_on_the_wire(
 )
 def test_the_engine_s_words_are_kept_up_to_where_they_quote_what_passed(said: str, kept: str) -> None:
     assert without_quotes(said) == kept
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream", "itself"),
+    [
+        (Listen(port=8787), "http://127.0.0.1:8787", True),
+        (Listen(port=8787), "http://localhost:8787/v1", True),
+        (Listen(host="0.0.0.0", port=8787, remote=True, token="t"), "http://127.0.0.2:8787", True),
+        (Listen(host="10.0.0.5", port=8787, remote=True, token="t"), "http://10.0.0.5:8787", True),
+        (Listen(port=8787, intercept_port=8788), "http://127.0.0.1:8788", True),
+        (Listen(port=8787), "http://127.0.0.1:8080", False),
+        (Listen(port=443), "https://api.openai.com", False),
+        (Listen(port=0), "http://127.0.0.1:8787", False),
+    ],
+)
+def test_a_proxy_is_not_its_own_upstream(listen: Listen, upstream: str, itself: bool) -> None:
+    if not itself:
+        listen.check_upstream(parse_upstream(upstream))
+        return
+    with pytest.raises(SubmeterError, match="is this proxy itself"):
+        listen.check_upstream(parse_upstream(upstream))
+
+
+def test_a_short_token_is_warned_of_where_others_can_use_it() -> None:
+    said = Listen(host="0.0.0.0", remote=True, token="abcde").advice()
+    assert said is not None
+    assert "5 characters" in said
+    assert "abcde" not in said
+    assert Listen(host="0.0.0.0", remote=True, token="a" * 16).advice() is None
+    assert Listen(token="abcde").advice() is None

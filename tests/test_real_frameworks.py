@@ -22,7 +22,8 @@ from test_real_clients import CLIENTS, KEYS, SECRET
 
 from submeter.proxy import Submeter
 from submeter.sim import Sim
-from submeter.sim.script import Scripted
+from submeter.sim.models import find
+from submeter.sim.script import Scripted, read_script
 
 DEEP = os.environ.get("SUBMETER_TESTS") == "deep"
 CLIENT_S_MAX = 240
@@ -93,6 +94,12 @@ FRAMEWORKS = (
         endpoints=frozenset({CHAT, RESPONSES, EMBEDDINGS}),
     ),
     Framework(
+        name="langchain-openai 0.1",
+        variable=API_BASE,
+        command=python("old_langchain_python.py", "langchain-openai<0.2"),
+        endpoints=frozenset({CHAT}),
+    ),
+    Framework(
         name="LlamaIndex",
         variable=API_BASE,
         command=python("llamaindex_python.py", "llama-index-llms-openai", "llama-index-embeddings-openai"),
@@ -104,7 +111,9 @@ FRAMEWORKS = (
         command=python("autogen_python.py", "autogen-agentchat", "autogen-ext[openai]"),
         endpoints=frozenset({CHAT}),
     ),
-    Framework(name="crewAI", variable=BASE_URL, command=python("crewai_python.py", "crewai"), endpoints=frozenset({CHAT})),
+    Framework(
+        name="crewAI", variable=BASE_URL, command=python("crewai_python.py", "crewai"), endpoints=frozenset({CHAT})
+    ),
     Framework(
         name="Vercel AI",
         variable=BASE_URL,
@@ -192,3 +201,42 @@ def test_a_codex_session_is_the_rows_and_the_books(tmp_path: Path) -> None:
     assert sorted((row["input_tokens"], row["output_tokens"]) for row in counted) == sorted(
         (entry.counts.input_tokens, entry.counts.output_tokens) for entry in billed
     )
+
+
+def page() -> dict[str, str]:
+    """The lines of the clients' page, by client."""
+    lines = [line for line in CLIENTS_PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    return {line.split("|")[1].strip(): line for line in lines}
+
+
+def test_the_clients_page_says_what_points_each_client_that_is_tried_here() -> None:
+    told = page()
+    assert [one.name for one in FRAMEWORKS if f"`{one.variable}`" not in told[one.name].split("|")[2]] == []
+    assert "-c openai_base_url=" in told["Codex"]
+
+
+def test_the_script_on_the_clients_page_is_one() -> None:
+    text = CLIENTS_PAGE.read_text(encoding="utf-8")
+    entries = read_script(text.partition("```json\n")[2].partition("```")[0])
+    assert (entries[0].when, entries[0].times) == ("which programming language", 0)
+    assert entries[1].calls == (("read_meter", '{"room": "kitchen"}'),)
+    assert entries[2].say == '{"rooms": 3}'
+
+
+@deep
+def test_every_model_that_the_newest_sdk_knows_is_served() -> None:
+    names = subprocess.run(
+        [str(python_with("openai")), str(CLIENTS / "model_names.py")], capture_output=True, text=True, timeout=60
+    )
+    assert names.returncode == 0, names.stderr
+    assert [name for name in json.loads(names.stdout) if find(name) is None] == []
+
+
+@deep
+def test_the_newest_sdk_finds_nothing_in_the_simulator_s_answers_that_its_types_do_not_allow(tmp_path: Path) -> None:
+    command = [str(python_with("openai")), str(CLIENTS / "strict_python.py")]
+    with Sim(keys=KEYS, seed=23) as sim:
+        environment = {**surroundings(tmp_path), "OPENAI_BASE_URL": sim.base_url, "OPENAI_API_KEY": SECRET}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=CLIENT_S_MAX)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []

@@ -7,17 +7,22 @@ from pathlib import Path
 import orjson
 import pytest
 
-from submeter.data.clock import FixedClock
+from submeter.data.clock import FixedClock, SystemClock
 from submeter.data.error import SubmeterError
 from submeter.data.journal import Journal
 from submeter.data.keys import KeyRing, read_keys
 from submeter.data.marks import MarkBook
 from submeter.data.masking import looks_secret, masked
+from submeter.proxy.control_client import TOKEN_VARIABLE, read_health
 from submeter.proxy.endpoint import find_endpoint
 from submeter.proxy.labels import split_path
+from submeter.proxy.listen import Listen
 from submeter.proxy.meter import Meter
 from submeter.proxy.recorder import Recorder
+from submeter.proxy.serve import ProxyServer
+from submeter.proxy.upstream_url import parse_upstream
 
+TOKEN = "a-token-of-more-than-a-few-letters"
 KEY = "sk-proj-0123456789_abcdefghijklmnop"
 
 
@@ -85,3 +90,23 @@ def test_a_key_in_an_error_s_code_is_not_in_the_reading() -> None:
     meter.feed(orjson.dumps({"error": {"type": "invalid_request_error", "code": KEY, "param": KEY, "message": KEY}}))
     meter.finish()
     assert meter.reading().error == "invalid_request_error: sk-*** (sk-***)"
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_other_machines_are_shown_no_key_ids(remote: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    server = ProxyServer(
+        ledger=tmp_path / "submeter.duckdb",
+        listen=Listen(host="0.0.0.0" if remote else "127.0.0.1", port=0, remote=remote, token=TOKEN),
+        upstream=parse_upstream("http://127.0.0.1:9"),
+        clock=SystemClock(),
+        keys=read_keys({"OPENAI_API_KEY_CHATDEV": "sk-another", "OPENAI_API_KEY_CHATDEV_ID": "key_chatdev"}),
+    )
+    server.start()
+    try:
+        health = read_health(server.url)
+    finally:
+        server.stop(0)
+    assert health is not None
+    assert ("key_chatdev" in str(health)) is not remote

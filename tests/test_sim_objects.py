@@ -231,6 +231,39 @@ def test_a_vector_store_finds_the_words_of_a_question_in_its_files() -> None:
     assert len(house.state.books) == 0
 
 
+def test_a_stored_completion_tells_what_was_asked_until_it_is_deleted() -> None:
+    house = House()
+    body = house.post(CHAT, {**HELLO, "store": True, "temperature": 0.5})
+    path = f"{CHAT}/{body['id']}"
+    assert house.get(path)["temperature"] == 0.5
+    (message,) = house.get(f"{path}/messages")["data"]
+    assert (message["role"], message["content"]) == ("user", "hello")
+    assert house.delete(path)["deleted"] is True
+    assert house.refused(path, method="GET")[0] == 404
+    assert house.refused(f"{path}/messages", method="GET")[0] == 404
+
+
+def test_a_secret_that_a_key_minted_calls_as_that_key() -> None:
+    house = House()
+    minted = house.post("/v1/realtime/client_secrets", {"session": {"type": "realtime", "model": "gpt-realtime"}})
+    assert minted["value"].startswith("ek_")
+    reply = asked(house.state, "POST", CHAT, json.dumps(HELLO).encode(), secret=minted["value"])
+    assert reply.status == 200
+    assert [entry.api_key_id for entry in house.state.books.entries] == ["key_sim0001"]
+    assert house.refused("/v1/realtime/client_secrets", {"session": {"model": "gpt-0"}})[0] == 400
+
+
+def test_a_search_is_an_item_of_its_response_and_has_its_own_events() -> None:
+    house = House()
+    ask = {**ASK, "tools": [{"type": "web_search"}]}
+    body = house.post(RESPONSES, ask)
+    items = [item["type"] for item in body["output"]]
+    assert items.count("web_search_call") == body["tool_usage"]["web_search"]["num_requests"] > 0
+    assert items[-1] == "message"
+    events = [event["type"] for event in house.events(RESPONSES, ask)]
+    assert events.count("response.web_search_call.completed") == events.count("response.web_search_call.searching") > 0
+
+
 def test_traces_are_taken_in_silence() -> None:
     house = House()
     reply = asked(house.state, "POST", "/v1/traces/ingest", b'{"data": []}')
@@ -283,6 +316,8 @@ def test_a_script_calls_functions_and_repeats_itself_as_often_as_it_says() -> No
     message = house.post(CHAT, HELLO)["choices"][0]["message"]
     assert (message["content"], len(message["tool_calls"])) == ("wait", 2)
     assert house.post(RESPONSES, {**ASK, "input": "other"})["output"][0]["content"][0]["text"] == "bye"
+    searching = {**ASK, "tools": [{"type": "web_search"}]}
+    assert house.post(RESPONSES, searching)["output"][0]["type"] == "message"
     old = scripted({"say": "once"}).post("/v1/completions", {"model": "davinci-002", "prompt": "x"})
     assert old["choices"][0]["text"] == "once"
 

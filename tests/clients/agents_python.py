@@ -7,7 +7,15 @@ import asyncio
 import json
 import os
 
-from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, flush_traces, function_tool, set_trace_processors
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    Runner,
+    flush_traces,
+    function_tool,
+    set_trace_processors,
+)
 from agents.tracing.processors import BackendSpanExporter, BatchTraceProcessor
 from openai import AsyncOpenAI
 

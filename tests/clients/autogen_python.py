@@ -22,7 +22,8 @@ async def main() -> None:
     team = RoundRobinGroupChat([reader, critic], termination_condition=MaxMessageTermination(5))
     await team.run(task="What did the kitchen use?")
     async for _ in client.create_stream(
-        [UserMessage(content="Say hello.", source="user")], extra_create_args={"stream_options": {"include_usage": True}}
+        [UserMessage(content="Say hello.", source="user")],
+        extra_create_args={"stream_options": {"include_usage": True}},
     ):
         pass
     used = client.total_usage()

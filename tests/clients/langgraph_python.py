@@ -35,7 +35,11 @@ for model in (
 ):
     forced, free = model.bind_tools([read_meter], tool_choice="required"), model.bind_tools([read_meter])
     graph = StateGraph(State)
-    graph.add_node("agent", lambda s: {"messages": [(free if len(s["messages"]) > 1 else forced).invoke(s["messages"])]})
+
+    def agent(state, forced=forced, free=free):
+        return {"messages": [(free if len(state["messages"]) > 1 else forced).invoke(state["messages"])]}
+
+    graph.add_node("agent", agent)
     graph.add_node("tools", ToolNode([read_meter]))
     graph.add_edge(START, "agent")
     graph.add_conditional_edges("agent", tools_condition)

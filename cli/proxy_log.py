@@ -1,0 +1,115 @@
+"""What a running proxy says on stderr: that it starts and stops, and a line for calls, as text or as JSON lines.
+
+Lines are written by a thread: whoever reads stderr may be slow, and no call waits for them. What does not fit is
+counted, and said. Never here: what a line says of a call (`submeter.proxy.call_log`).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from ..data.clock import Clock
+from ..proxy.call_log import call_record, call_text, is_plain
+from .output import say
+
+LINES_WAITING_MAX = 10_000
+CLOSE_S_MAX = 2.0
+"""How long a stop waits for a reader of stderr that has stopped reading."""
+
+
+class Logged(StrEnum):
+    """Which calls have a line."""
+
+    PROBLEMS = "problems"
+    """Those that were not plainly metered."""
+    CALLS = "calls"
+    NONE = "none"
+
+
+class LogFormat(StrEnum):
+    """What a line is."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class ProxyLog(logging.Handler):
+    """The log of one proxy; also where its library's own warnings go."""
+
+    def __init__(self, logged: Logged, form: LogFormat, clock: Clock) -> None:
+        super().__init__(logging.WARNING)
+        self.calls = 0
+        self.problems = 0
+        self._logged = logged
+        self._form = form
+        self._clock = clock
+        self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING_MAX)
+        self._dropped = 0
+        self._writing = threading.Thread(target=self._write, name="submeter-log", daemon=True)
+        self._writing.start()
+        logging.getLogger("submeter.proxy").addHandler(self)
+
+    @property
+    def talks(self) -> bool:
+        """Whether words for people may stand between the lines."""
+        return self._form is LogFormat.TEXT
+
+    def call(self, line: Mapping[str, Any]) -> None:
+        """A call has ended; `line` is its settle line. Never waits."""
+        self.calls += 1
+        plain = is_plain(line)
+        self.problems += not plain
+        if self._logged is Logged.CALLS or (self._logged is Logged.PROBLEMS and not plain):
+            self._put(call_text(line) if self.talks else _json(call_record(line)))
+
+    def event(self, name: str, text: str | None = None, **fields: Any) -> None:
+        """Something that is no call: a sentence for people, or a record of its fields."""
+        if not self.talks:
+            self._put(_json({"event": name, "at": self._now(), **fields}))
+        elif text is not None:
+            self._put(text)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A warning of the proxy's own code."""
+        self.event("warning", record.getMessage(), message=record.getMessage())
+
+    def close(self) -> None:
+        """Write what waits, for a moment at most."""
+        logging.getLogger("submeter.proxy").removeHandler(self)
+        try:
+            self._lines.put(None, timeout=CLOSE_S_MAX)
+            self._writing.join(CLOSE_S_MAX)
+        except queue.Full:
+            pass
+        super().close()
+
+    def _put(self, text: str) -> None:
+        try:
+            self._lines.put_nowait(text)
+        except queue.Full:
+            self._dropped += 1
+
+    def _write(self) -> None:
+        while (text := self._lines.get()) is not None:
+            try:
+                say(text)
+                if self._dropped and self._lines.empty():
+                    dropped, self._dropped = self._dropped, 0
+                    self.event("dropped", f"{dropped:,} lines of this log were dropped: nobody read it.", lines=dropped)
+            except OSError:
+                return
+
+    def _now(self) -> str:
+        return f"{datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return orjson.dumps(value, default=str).decode()
