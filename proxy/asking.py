@@ -16,9 +16,10 @@ from enum import StrEnum
 from ..data.call import Flag
 from .attempt import Attempt
 from .decode import DecodeError, Decoder
+from .head import Fields
 from .labels import PathLabels, join_labels
 from .rewrite_request import BODY_BYTES_MAX, ENDPOINTS, ask_for_usage
-from .upstream import Fields, OwnRequest
+from .upstream import OwnRequest
 
 REFUSED = frozenset({400, 422})
 """What servers answer to a member that they do not know: OpenAI 400, those built on FastAPI 422."""

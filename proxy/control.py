@@ -21,9 +21,7 @@ from ..data.call import Edge, MarkedBy
 from ..data.clock import Clock
 from ..data.error import SubmeterError
 from ..data.marks import Mark, check_framework, check_label, check_run_id, check_step, split_run
-from .framing import Body
-from .labels import TOKEN_HEADER, PathLabels
-from .message_head import RequestHead
+from .labels import TOKEN_HEADER
 from .refusal import Answer, answer_json, refusal
 
 PREFIX = "/_submeter"
@@ -107,23 +105,6 @@ class Control:
             marked_at=self.clock.now_us(),
             status=checked_status(status),
         )
-
-
-class ControlRequest:
-    """A request of the proxy's own paths, on its way in."""
-
-    def __init__(self, head: RequestHead, path: PathLabels, body: Body) -> None:
-        self.head = head
-        self.path = path
-        self.body = body
-        self.content = bytearray()
-
-    def take(self, data: bytes) -> int:
-        """Take what of `data` is this request's; answers how much."""
-        pieces, taken = self.body.take(data)
-        for piece in pieces:
-            self.content += piece
-        return taken
 
 
 def named_run(run: str, framework: str | None) -> tuple[str | None, str]:

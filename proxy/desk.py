@@ -12,12 +12,13 @@ from collections.abc import Callable
 from secrets import token_hex
 
 from .control import PREFIX, Control, token_matches
+from .head import Fields
 from .labels import PLAIN_HEADER, PathLabels, join_labels
 from .message_head import HEAD_BYTES_MAX
 from .receipts import CARRIED
 from .recorder import Recorder
 from .socket_calls import Sockets
-from .upstream import Fields, OwnAnswer, OwnRequest, send_again
+from .upstream import OwnAnswer, OwnRequest, send_again
 from .upstream_url import Upstream
 
 logger = logging.getLogger("submeter.proxy")

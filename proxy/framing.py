@@ -18,8 +18,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from .head import Fields
 from .message_head import HeadError, RequestHead, ResponseHead
-from .upstream import Fields
 
 CHUNK_LINE_BYTES_MAX = 16 * 1024
 """A chunk's size with its extensions."""

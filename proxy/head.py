@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping
 
 from .labels import OUR_HEADERS
 
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Headers in their order, repeated ones too."""
+
 _REQUEST_NAMES = (
     "api-key",
     "authorization",

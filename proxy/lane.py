@@ -22,7 +22,8 @@ from typing import cast
 
 from ..data.call import Flag
 from .attempt import begin_attempt
-from .control import BODY_BYTES_MAX, ControlRequest
+from .control import BODY_BYTES_MAX
+from .control_request import ControlRequest
 from .desk import HEAD_TOO_LONG, Desk, is_control, log_failure
 from .exchange import Exchange, SwitchError, begin_exchange, says_close
 from .far_side import WAITING_BYTES_MAX, FarSide, Roads

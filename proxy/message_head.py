@@ -21,8 +21,8 @@ from typing import TypeAlias
 
 import httptools
 
+from .head import Fields
 from .labels import OUR_HEADERS
-from .upstream import Fields
 
 HEAD_BYTES_MAX = 256 * 1024
 

@@ -26,7 +26,7 @@ from .asking import Asking, Way, is_mute
 from .attempt import Attempt, begin_attempt
 from .control import BODY_BYTES_MAX, PREFIX, Control, token_matches
 from .engine_refusals import answer_at_once, response_of
-from .head import REQUEST_NAMES, RESPONSE_NAMES, body_bytes, plain_headers
+from .head import REQUEST_NAMES, RESPONSE_NAMES, Fields, body_bytes, plain_headers
 from .held import Passing, hold
 from .intercept import Intercept, is_intercepted
 from .labels import OUR_HEADERS, PLAIN_HEADER, TOKEN_HEADER, PathLabels, join_labels, split_path
@@ -37,7 +37,7 @@ from .refusal import Answer, refusal
 from .rewrite_request import may_ask
 from .rewrite_stream import UsageHider
 from .socket_tap import note_handshake
-from .upstream import Fields, OwnAnswer, OwnRequest, send_again
+from .upstream import OwnAnswer, OwnRequest, send_again
 from .upstream_url import Upstream, parse_upstream
 
 logger = logging.getLogger("submeter.proxy")

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import httpx
 
-logger = logging.getLogger("submeter.proxy")
+from .head import Fields
 
-Fields = tuple[tuple[bytes, bytes], ...]
-"""Headers in their order, repeated ones too."""
+logger = logging.getLogger("submeter.proxy")
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """A repetition's answer is held whole; a longer one is given up, and the client gets its first answer."""
