@@ -9,6 +9,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from secrets import token_hex
 
 from .control import PREFIX, Control, token_matches
@@ -41,7 +42,6 @@ class Desk:
         self.recorder = recorder
         self.control = control
         self.upstream = upstream
-        self.host = upstream.authority.encode()
         self.stopping = stopping
         self.receipts = receipts
         self.sockets = Sockets(recorder)
@@ -51,9 +51,12 @@ class Desk:
         self._plain = token_hex(16)
         self._lookups: set[asyncio.Task[object]] = set()
 
-    def is_plain(self, given: str) -> bool:
-        """Whether this header value marks a request of our own making."""
-        return token_matches(self._plain, given)
+    def own(self, given: str | None) -> tuple[bool, Upstream | None]:
+        """Whether this header value marks a request of our own making, and the region it goes to, if to one."""
+        secret, _, region = (given or "").partition(" ")
+        if not token_matches(self._plain, secret):
+            return False, None
+        return True, replace(self.upstream, host=region) if region else None
 
     def note_gap(self) -> None:
         """Journal that a call has no row."""
@@ -68,17 +71,21 @@ class Desk:
             return 401, "this listener asks for its token, in X-Submeter-Token or /token/<token>/v1"
         return None
 
-    def look_up(self, path: str, fields: Fields) -> None:
+    def look_up(self, path: str, fields: Fields, upstream: Upstream) -> None:
         """Ask, once, what became of a call whose client left; with the key that its request still holds."""
         target = join_labels(PathLabels(path=path, token=self.control.token))
         carried = tuple((name, value) for name, value in fields if name.lower() in CARRIED)
-        task = asyncio.ensure_future(self.send(OwnRequest(method="GET", target=target, fields=carried, body=b"")))
+        own = OwnRequest(method="GET", target=target, fields=carried, body=b"")
+        task = asyncio.ensure_future(self.send(own, upstream))
         self._lookups.add(task)
         task.add_done_callback(self._lookups.discard)
 
-    async def send(self, request: OwnRequest) -> OwnAnswer | None:
+    async def send(self, request: OwnRequest, upstream: Upstream) -> OwnAnswer | None:
         """The answer to a request of our own making, which is a call like any other; None: there was no whole one."""
-        return await send_again(self._listener(), request, secret=(PLAIN_HEADER.encode(), self._plain.encode()))
+        region = "" if upstream == self.upstream else f" {upstream.host}"
+        return await send_again(
+            self._listener(), request, secret=(PLAIN_HEADER.encode(), (self._plain + region).encode())
+        )
 
 
 def is_control(path: str) -> bool:

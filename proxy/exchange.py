@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter_ns
 
 from ..data.call import Flag
@@ -80,7 +81,7 @@ class Exchange:
         self._desk = desk
         self._path = path
         self._request = body
-        self._target = desk.upstream.join(path.path).encode("utf-8", "surrogateescape")
+        self.upstream = path.upstream or desk.upstream
         self._asking: Asking | None = None
         self._holding = False
         """Whether the request's body waits to be whole."""
@@ -184,7 +185,7 @@ class Exchange:
         try:
             attempt.break_off(broke, error=without_quotes(error), flags=() if self.sent else (Flag.NEVER_SENT,))
             if self._desk.receipts and broke is not Break.STOPPED and (path := receipt_path(attempt)):
-                self._desk.look_up(path, self.head.fields)
+                self._desk.look_up(path, self.head.fields, self.upstream)
         except Exception as error_of_ours:
             log_failure("breaking off", error_of_ours)
 
@@ -195,7 +196,10 @@ class Exchange:
     def _begin(self) -> None:
         head, desk = self.head, self._desk
         headers = plain_headers(head.fields, REQUEST_NAMES)
-        plain = PLAIN_HEADER in headers and desk.is_plain(headers[PLAIN_HEADER])
+        plain, region = desk.own(headers.get(PLAIN_HEADER))
+        if region is not None:
+            self.upstream = region
+            self._path = replace(self._path, upstream=region)
         ours = Flag.RECEIPT if head.method == "GET" else Flag.RETRIED_BY_US
         began_ns = perf_counter_ns()
         attempt: Attempt | None
@@ -222,8 +226,14 @@ class Exchange:
             self._holding = True
         attempt.overhead_ns += perf_counter_ns() - began_ns
 
+    def _target(self) -> bytes:
+        return self.upstream.join(self._path.path).encode("utf-8", "surrogateescape")
+
+    def _host(self) -> bytes:
+        return self.upstream.authority.encode()
+
     def _own_head(self) -> bytes:
-        return forwarded_head(self.head, target=self._target, host=self._desk.host)
+        return forwarded_head(self.head, target=self._target(), host=self._host())
 
     def _request_ended(self) -> None:
         attempt = self.attempt
@@ -239,13 +249,14 @@ class Exchange:
     def _hold_request(self, raw: bytes, pieces: Sequence[bytes]) -> bytes:
         self._held.append(raw)
         self._held_content.extend(pieces)
-        self._held_bytes += len(raw)
-        if self._request.ended:
-            return self._release()
+        self._held_bytes += sum(map(len, pieces))
         if self._held_bytes > HELD_BYTES_MAX:
+            # Too long to be changed: it passes as it came.
             self._holding = False
+            if self._request.ended:
+                self._request_ended()
             return self._own_head() + self._take_held()
-        return b""
+        return self._release() if self._request.ended else b""
 
     def _release(self) -> bytes:
         """The whole request that was held back, with our question where it can be asked."""
@@ -253,9 +264,7 @@ class Exchange:
         content, raw = b"".join(self._held_content), self._take_held()
         asking, attempt = self._asking, self.attempt
         fields = tuple(
-            (name, value)
-            for name, value in forwarded_fields(self.head, host=self._desk.host)
-            if name.lower() != b"expect"
+            (name, value) for name, value in forwarded_fields(self.head, host=self._host()) if name.lower() != b"expect"
         )
         asked = None
         if asking is not None and attempt is not None:
@@ -268,12 +277,14 @@ class Exchange:
             except Exception as error:
                 log_failure("asking", error)
         if asked is None:
-            head = composed_head(self.head, target=self._target, fields=fields) if self._expects() else self._own_head()
+            head = (
+                composed_head(self.head, target=self._target(), fields=fields) if self._expects() else self._own_head()
+            )
             return head + raw
         body, fields = asked
         if isinstance(self._request, ChunkedBody):
             body = b"%x\r\n%b\r\n%b" % (len(body), body, self._request.tail)
-        return composed_head(self.head, target=self._target, fields=fields) + body
+        return composed_head(self.head, target=self._target(), fields=fields) + body
 
     def _expects(self) -> bool:
         return any(name.lower() == b"expect" for name, _ in self.head.fields)

@@ -14,6 +14,8 @@ from typing import Protocol, cast
 
 import certifi
 
+from .upstream_url import Upstream
+
 WAITING_BYTES_MAX = 128 * 1024
 """What may wait for a side that does not read, before the other side is not read any more."""
 CONNECT_S_MAX = 60.0
@@ -41,8 +43,9 @@ class Near(Protocol):
 class FarSide(asyncio.Protocol):
     """The upstream's connection of one client."""
 
-    def __init__(self, near: Near) -> None:
+    def __init__(self, near: Near, upstream: Upstream) -> None:
         self.near = near
+        self.upstream = upstream
         self.transport: asyncio.Transport | None = None
         self.ended = False
         self.waiting: list[bytes] = []
@@ -109,30 +112,30 @@ class FarSide(asyncio.Protocol):
 class Roads:
     """How the connections of one proxy reach the upstream."""
 
-    def __init__(self, *, host: str, port: int, trusting: Callable[[], ssl.SSLContext] | None) -> None:
-        """`trusting`: the TLS context of an https upstream, asked for when it is first needed."""
-        self._host = host
-        self._port = port
+    def __init__(self, trusting: Callable[[], ssl.SSLContext]) -> None:
+        """`trusting`: the TLS context for an https upstream, asked for when it is first needed."""
         self._trusting = trusting
         self._context: ssl.SSLContext | None = None
 
-    def reach(self, near: Near) -> FarSide:
+    def reach(self, near: Near, upstream: Upstream) -> FarSide:
         """The far side of a client's connection, being connected."""
-        far = FarSide(near)
+        far = FarSide(near, upstream)
         far.task = asyncio.ensure_future(self._connect(far))
         return far
 
     async def _connect(self, far: FarSide) -> None:
+        upstream = far.upstream
+        https = upstream.scheme == "https"
         try:
-            if self._trusting is not None and self._context is None:
+            if https and self._context is None:
                 self._context = self._trusting()
             async with asyncio.timeout(CONNECT_S_MAX):
                 await asyncio.get_running_loop().create_connection(
                     lambda: far,
-                    self._host,
-                    self._port,
-                    ssl=self._context,
-                    server_hostname=self._host if self._context is not None else None,
+                    upstream.host,
+                    upstream.port,
+                    ssl=self._context if https else None,
+                    server_hostname=upstream.host if https else None,
                 )
         except Exception as error:
             far.ended = True

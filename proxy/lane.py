@@ -21,21 +21,22 @@ from collections.abc import Callable
 from typing import cast
 
 from ..data.call import Flag
+from .admission import Admission, Direct
 from .attempt import begin_attempt
 from .control import BODY_BYTES_MAX
 from .control_request import ControlRequest
 from .desk import HEAD_TOO_LONG, Desk, is_control, log_failure
+from .door import NOT_METERED, Held
 from .exchange import Exchange, SwitchError, begin_exchange, says_close
 from .far_side import WAITING_BYTES_MAX, FarSide, Roads
 from .framing import BodyError, request_body
 from .head import REQUEST_NAMES, plain_headers
-from .labels import PathLabels, split_path
+from .labels import PathLabels
 from .message_head import (
     HeadError,
     HeadSizeError,
     RequestHead,
     head_end,
-    origin_form,
     parse_request_head,
     read_loosely,
     without_empty_lines,
@@ -56,12 +57,21 @@ class NearSide(asyncio.Protocol):
     """One client's connection."""
 
     def __init__(
-        self, desk: Desk, roads: Roads, open_: set[NearSide], tls: Callable[[], ssl.SSLContext] | None = None
+        self,
+        desk: Desk,
+        roads: Roads,
+        open_: set[Held],
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        admission: Admission | None = None,
     ) -> None:
-        """`tls`: what a client that begins with a TLS handshake is met with; None: it is refused."""
+        """`tls`: what a client that begins with a TLS handshake is met with; None: it is refused.
+
+        `admission`: how its requests are taken; None: as those of the base URL.
+        """
         self._desk = desk
         self._roads = roads
         self._open = open_
+        self._admission: Admission = admission or Direct()
         self._transport: asyncio.Transport | None = None
         self._far: FarSide | None = None
         self._received: bytes | bytearray = b""
@@ -267,8 +277,11 @@ class NearSide(asyncio.Protocol):
         raw, self._received = bytes(received[:end]), bytes(received[end:])
         try:
             head = parse_request_head(raw)
-            path = split_path(origin_form(head.target).decode("utf-8", "surrogateescape"))
-            if is_control(path.path):
+            path = self._admission.path_of(head.target, head.fields)
+            head = self._admission.head_of(head)
+            if path is None:
+                self._answer_here(head, NOT_METERED, refused=True)
+            elif self._admission.controls and is_control(path.path):
                 self._begin_control(head, path)
             else:
                 self._begin_exchange(begin_exchange(self._desk, head, path))
@@ -285,11 +298,11 @@ class NearSide(asyncio.Protocol):
         if exchange.continues:
             self._write(_CONTINUE)
         far = self._far
-        if far is not None and far.is_dead():
+        if far is not None and (far.upstream != exchange.upstream or far.is_dead()):
             self._drop_far()
             far = None
         if far is None:
-            self._far = self._roads.reach(self)
+            self._far = self._roads.reach(self, exchange.upstream)
         self._send(exchange.open())
 
     def _pass_request(self, exchange: Exchange, data: bytes) -> None:
@@ -317,8 +330,8 @@ class NearSide(asyncio.Protocol):
             answer = refusal(HEAD_TOO_LONG[0], f"submeter: {HEAD_TOO_LONG[1]}")
         if loose is not None:
             try:
-                path = split_path(origin_form(loose.target).decode("utf-8", "surrogateescape"))
-                if not is_control(path.path):
+                path = self._admission.path_of(loose.target, loose.fields)
+                if path is not None and not (self._admission.controls and is_control(path.path)):
                     headers = plain_headers(loose.fields, REQUEST_NAMES)
                     attempt = begin_attempt(self._desk.recorder, method=loose.method, path=path, headers=headers)
                     if too_long:
@@ -391,7 +404,7 @@ class NearSide(asyncio.Protocol):
         """Send the request once more as it came; where that works its answer is the one the client gets."""
         answer: OwnAnswer | None = None
         try:
-            answer = await self._desk.send(request)
+            answer = await self._desk.send(request, exchange.upstream)
         except Exception as error:
             log_failure("sending again", error)
         exchange.again, self._again = None, None
@@ -444,7 +457,7 @@ class NearSide(asyncio.Protocol):
         if far is None:
             if exchange is None or exchange.sent or exchange.answered:
                 return
-            self._far = far = self._roads.reach(self)
+            self._far = far = self._roads.reach(self, exchange.upstream)
         if exchange is not None and far.transport is not None:
             exchange.sent = True
         far.send(data)

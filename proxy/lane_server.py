@@ -11,20 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+from .admission import Admission
+from .certificates import OUR_HOSTS
 from .control import Control
 from .desk import Desk
+from .door import Door, Held
 from .far_side import Roads, trusting_context
+from .forwarding import Target
 from .lane import NearSide
-from .listen import Listen
+from .listen import INTERCEPT_HOST, Listen
 from .recorder import Recorder
 from .server_certificate import ServerCertificate
 from .upstream_url import Upstream
 
 BACKLOG = 1024
 """Connections that wait to be taken."""
+TUNNEL_HOSTS_MAX = 64
+"""The API has six regions; whoever names more of them has certificates made anew."""
 
 
 class LaneServer:
@@ -56,32 +63,33 @@ class LaneServer:
             listener=listener,
             receipts=receipts,
         )
-        https = upstream.scheme == "https"
-        self._roads = Roads(host=upstream.host, port=upstream.port, trusting=trusting_context if https else None)
+        self._roads = Roads(trusting_context)
+        self._upstream = upstream
+        self._authority = authority
         self._listen = listen
-        hosts = (upstream.host, *(() if listen.everywhere else (listen.host,)))
+        hosts = (*OUR_HOSTS, upstream.host, *(() if listen.everywhere else (listen.host,)))
         self._tls = ServerCertificate(authority, hosts).context if authority is not None else None
         self._bound = bound
         self._silence_s_max = silence_s_max
-        self._open: set[NearSide] = set()
-        self._server: asyncio.Server | None = None
+        self._open: set[Held] = set()
+        self._servers: list[asyncio.Server] = []
+        self._tunnels: dict[str, ServerCertificate] = {}
+        """What clients of tunnels see, by the tunnel's host."""
         self._exit = asyncio.Event()
 
     @property
     def listeners(self) -> list[object]:
-        return [self._server] if self._server is not None else []
+        return list(self._servers)
 
     async def run(self) -> None:
         """Listen until `exit`, then cut what is open."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: NearSide(self._desk, self._roads, self._open, self._tls),
-            self._listen.host,
-            self._listen.port,
-            backlog=BACKLOG,
-        )
-        bound = [found.getsockname() for found in self._server.sockets]
-        self._bound([f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port, *_ in bound], None)
+        listen = self._listen
+        bound = await self._bind(lambda: self._enter(None, self._tls), listen.host, listen.port)
+        intercept = None
+        if listen.intercept_port is not None:
+            [(host, port)] = await self._bind(self._door, INTERCEPT_HOST, listen.intercept_port)
+            intercept = f"http://{host}:{port}"
+        self._bound([f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in bound], intercept)
         watch = asyncio.ensure_future(self._watch())
         try:
             await self._exit.wait()
@@ -92,12 +100,37 @@ class LaneServer:
 
     async def close(self) -> None:
         """Take no more connections."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
 
     def exit(self) -> None:
         """Have `run` end."""
         self._exit.set()
+
+    async def _bind(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> list[tuple[str, int]]:
+        server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=BACKLOG)
+        self._servers.append(server)
+        return [(found.getsockname()[0], found.getsockname()[1]) for found in server.sockets]
+
+    def _enter(self, admission: Admission | None, tls: Callable[[], ssl.SSLContext] | None) -> NearSide:
+        return NearSide(self._desk, self._roads, self._open, tls, admission)
+
+    def _door(self) -> Door:
+        return Door(
+            upstream=self._upstream,
+            token=self._desk.control.token,
+            enter=lambda admission, target: self._enter(admission, self._tls_of(target)),
+            own_ports=lambda: {found.getsockname()[1] for server in self._servers for found in server.sockets},
+            held=self._open,
+        )
+
+    def _tls_of(self, target: Target | None) -> Callable[[], ssl.SSLContext] | None:
+        """What a client sees inside a tunnel: a certificate of the tunnel's host alone."""
+        if target is None or self._authority is None:
+            return None
+        if len(self._tunnels) >= TUNNEL_HOSTS_MAX:
+            self._tunnels.clear()
+        return self._tunnels.setdefault(target.host.lower(), ServerCertificate(self._authority, [target.host])).context
 
     async def _watch(self) -> None:
         """Close connections on which nothing has moved for long."""

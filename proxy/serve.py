@@ -1,4 +1,4 @@
-"""Starting and stopping a proxy: its lane, or where TLS comes from the client the engine.
+"""Starting and stopping a proxy.
 
     server = ProxyServer(ledger=Path("submeter.duckdb"), listen=Listen(port=0), upstream=..., clock=..., keys=...)
     server.start()        # bound and recording, or a SubmeterError
@@ -6,7 +6,7 @@
     server.stop()         # closes the listener, waits for open calls, cuts and journals the rest
 
 Three threads are started here and nowhere else in this package: the lane's event loop, the journal's sync, the
-ledger's ingest. The engine is imported only where it is needed. A failed start, a stop or a crash leave the host
+ledger's ingest. A failed start, a stop or a crash leave the host
 program's logging, signals and loops as they were.
 """
 
@@ -19,7 +19,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..data.cadence import Cadence
 from ..data.clock import Clock, SystemClock
@@ -49,25 +49,8 @@ SILENCE_S_MAX = 24 * 3600
 """A connection without a byte for this long is closed. The engine's own 600 s would cut long generations."""
 
 
-class Engine(Protocol):
-    """What serves: the lane, or the doors."""
-
-    @property
-    def listeners(self) -> list[object]:
-        """Its listening sockets, as asyncio has them."""
-
-    async def run(self) -> None:
-        """Listen until `exit`."""
-
-    async def close(self) -> None:
-        """Take no more connections."""
-
-    def exit(self) -> None:
-        """Have `run` end; what is open is cut."""
-
-
 class ProxyServer:
-    """One proxy with its journal. One at a time in a process: the engine keeps a global master."""
+    """One proxy with its journal. One at a time in a process, so that a program's calls are in one ledger."""
 
     _running: ProxyServer | None = None
     _one_at_a_time = threading.Lock()
@@ -106,7 +89,7 @@ class ProxyServer:
         self._problem: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._engine: Engine | None = None
+        self._server: LaneServer | None = None
         self._drain_s = DRAIN_S
 
     @property
@@ -168,12 +151,12 @@ class ProxyServer:
         self._recorder = Recorder(
             journal=journal, clock=clock, keys=keys, marks=marks, upstream=upstream, settled=self._settled
         )
-        engine = threading.Thread(target=self._run_engine, name="submeter-proxy", daemon=True)
+        engine = threading.Thread(target=self._run_lane, name="submeter-proxy", daemon=True)
         engine.start()
         if not self._started.wait(START_S_MAX) and self._problem is None:
             self._problem = TimeoutError(f"the engine did not start within {START_S_MAX:.0f} s")
         if self._problem is not None:
-            self._end_engine()
+            self._end_lane()
             engine.join(START_S_MAX)
             journal.close(stop=False)
             if not journal.begun:
@@ -189,7 +172,7 @@ class ProxyServer:
         if self._recorder is None or not self._threads:
             return
         self._drain_s = drain_s
-        self._end_engine()
+        self._end_lane()
         for thread in self._threads:
             thread.join()
         self._threads = []
@@ -207,7 +190,7 @@ class ProxyServer:
 
     def let_go_after_fork(self) -> None:
         """In a forked child: the proxy goes on in the parent, where `url` still leads, and nothing of it is ours."""
-        let_go_of_sockets(self._loop, self._engine.listeners if self._engine is not None else [])
+        let_go_of_sockets(self._loop, self._server.listeners if self._server is not None else [])
         self._threads = []
         self._recorder = None
 
@@ -217,7 +200,7 @@ class ProxyServer:
             self._threads[0].join(seconds)
         return not self._threads or not self._threads[0].is_alive()
 
-    def _end_engine(self) -> None:
+    def _end_lane(self) -> None:
         self._stopping.set()
         loop = self._loop
         if loop is not None and not loop.is_closed():
@@ -225,17 +208,17 @@ class ProxyServer:
                 loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._drain()))
 
     async def _drain(self) -> None:
-        if self._engine is not None:
+        if self._server is not None:
             with contextlib.suppress(Exception):
-                await self._engine.close()
+                await self._server.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_s
         while self._recorder is not None and self._recorder.open and loop.time() < deadline:
             await asyncio.sleep(0.02)
-        if self._engine is not None:
-            self._engine.exit()
+        if self._server is not None:
+            self._server.exit()
 
-    def _run_engine(self) -> None:
+    def _run_lane(self) -> None:
         try:
             asyncio.run(self._serve())
         except BaseException as error:
@@ -249,10 +232,8 @@ class ProxyServer:
         self._loop.set_exception_handler(lambda _loop, _context: None)
         self._authority = authority_folder()
         self._keep_authority(self._authority)
-        self._engine = (
-            self._lane(self._authority) if self._listen.intercept_port is None else self._doors(self._authority)
-        )
-        await self._engine.run()
+        self._server = self._lane(self._authority)
+        await self._server.run()
 
     def _keep_authority(self, folder: Path) -> None:
         """Have an authority for our hosts that is good for a month at least; look again in half a day."""
@@ -262,7 +243,7 @@ class ProxyServer:
             logger.warning("%s", renewed)
         asyncio.get_running_loop().call_later(AUTHORITY_LOOK_S, self._keep_authority, folder)
 
-    def _lane(self, authority: Path) -> Engine:
+    def _lane(self, authority: Path) -> LaneServer:
         return LaneServer(
             recorder=self.recorder,
             control=self._control(),
@@ -274,23 +255,6 @@ class ProxyServer:
             receipts=self._receipts,
             silence_s_max=self._silence_s_max,
             authority=authority,
-        )
-
-    def _doors(self, authority: Path) -> Engine:
-        from .engine import Engine as Doors
-
-        return Doors(
-            recorder=self.recorder,
-            control=self._control(),
-            upstream=self._upstream,
-            listen=self._listen,
-            authority=authority,
-            bound=self._on_bound,
-            failed=self._on_failed,
-            stopping=self._stopping.is_set,
-            listener=lambda: self.url,
-            receipts=self._receipts,
-            silence_s_max=self._silence_s_max,
         )
 
     def _control(self) -> Control:

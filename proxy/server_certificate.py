@@ -7,6 +7,7 @@ authority's own certificate (`certificates`), and sockets.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import ssl
 import tempfile
@@ -20,7 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from .authority import SECRET_FILES
-from .certificates import OUR_HOSTS
+from .forwarding import same_host
+
+logger = logging.getLogger("submeter.proxy")
 
 VALID_DAYS = 7
 RENEWED_HOURS = 12
@@ -30,9 +33,9 @@ class ServerCertificate:
     """The listener's side of TLS."""
 
     def __init__(self, folder: Path, hosts: Iterable[str]) -> None:
-        """`folder`: of the authority; `hosts`: what it may sign for besides the hosts of every authority of ours."""
+        """`folder`: of the authority; `hosts`: what it is for, each of which the authority may sign for."""
         self._folder = folder
-        self._hosts = tuple(dict.fromkeys((*OUR_HOSTS, *hosts)))
+        self._hosts = tuple(dict.fromkeys(hosts))
         self._context: ssl.SSLContext | None = None
         self._made_at = datetime.min.replace(tzinfo=UTC)
 
@@ -41,7 +44,15 @@ class ServerCertificate:
         now = datetime.now(UTC)
         if self._context is None or now - self._made_at > timedelta(hours=RENEWED_HOURS):
             self._context, self._made_at = _context(_chain(self._folder, self._hosts, now)), now
+            self._context.sni_callback = self._check_name
         return self._context
+
+    def _check_name(self, _connection: object, name: str | None, _context: object) -> int | None:
+        """A client that asks for another name than ours gets no certificate."""
+        if name is None or any(same_host(name, host) for host in self._hosts):
+            return None
+        logger.warning("a TLS client asked for a host that is not the one it is connected to, and was refused")
+        return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 
 
 def _context(chain: bytes) -> ssl.SSLContext:

@@ -555,7 +555,7 @@ async def _still(lane: Lane, count: Callable[[], int]) -> list[NearSide]:
     while before == 0 or before != count():
         before = count()
         await asyncio.sleep(0.3)
-    return list(lane.server._open)
+    return [near for near in lane.server._open if isinstance(near, NearSide)]
 
 
 def test_a_101_to_a_protocol_that_is_not_read_here_is_a_502(tmp_path: Path) -> None:
