@@ -48,7 +48,7 @@ class LaneServer:
         stopping: Callable[[], bool],
         listener: Callable[[], str],
         receipts: bool,
-        silence_s_max: int,
+        silence_s_max: float,
         authority: Path | None = None,
     ) -> None:
         """`bound` gets the URLs of the listener; `authority`: the folder of the one whose certificate TLS clients see.

@@ -64,7 +64,7 @@ class ProxyServer:
         clock: Clock,
         keys: KeyRing,
         mode: str = "proxy",
-        silence_s_max: int = SILENCE_S_MAX,
+        silence_s_max: float = SILENCE_S_MAX,
         receipts: bool = False,
         settled: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:

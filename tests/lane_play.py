@@ -89,7 +89,7 @@ class Lane:
 
 
 @asynccontextmanager
-async def lane_to(folder: Path, part: Part, *, silence_s_max: int = 3600) -> AsyncIterator[Lane]:
+async def lane_to(folder: Path, part: Part, *, silence_s_max: float = 3600) -> AsyncIterator[Lane]:
     clock = SystemClock()
     connections: list[Wire] = []
 
