@@ -1,14 +1,13 @@
-"""CPU per call and added latency of the proxy, as paired ratios against the same engine with no recording.
+"""CPU per call and added latency of the proxy, as paired ratios against mitmproxy with no recording.
 
     python bench/bench_proxy.py [--pairs 5] [--calls 2000] [--connections 16] [--kind json|sse|both]
 
-An upstream that answers from memory, three proxies, and this load. The proxies take turns (A B C C B A ...) so that a
+An upstream that answers from memory, two proxies, and this load. The proxies take turns (A B C C B A ...) so that a
 machine whose speed drifts drifts under all. CPU is the operating system's own count for a proxy's process, user and
 system, the carrying of rows into DuckDB included. All loopback.
 
     submeter   as it is
-    bare       the engine as it comes, with the same addons and options, streaming, and no tap
-    lean       the engine with our changes to it (`proxy/engine_changes.py`), and no tap: what recording alone costs
+    bare       mitmproxy as it comes, streaming: what submeter stood on before its lane
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ JSON_ANSWER = (
     b"Date: Sun, 22 Nov 2026 10:00:00 GMT\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 )
 CHUNKS = 40
-PROXIES = ("submeter", "bare", "lean")
+PROXIES = ("submeter", "bare")
 
 
 def _event(value: dict[str, object]) -> bytes:
@@ -116,8 +115,8 @@ def serve_submeter(upstream_url: str) -> None:
         sys.stdin.read()
 
 
-def serve_engine(upstream_url: str, *, lean: bool) -> None:
-    from contextlib import ExitStack
+def serve_mitmproxy(upstream_url: str) -> None:
+    import logging
 
     from mitmproxy import http
     from mitmproxy.addons.core import Core
@@ -126,8 +125,6 @@ def serve_engine(upstream_url: str, *, lean: bool) -> None:
     from mitmproxy.addons.tlsconfig import TlsConfig
     from mitmproxy.master import Master
     from mitmproxy.options import Options
-
-    from submeter.proxy.engine_changes import LeanMaster, engine_changed, engine_logging_aside
 
     class Bare:
         def __init__(self, proxyserver: Proxyserver) -> None:
@@ -145,7 +142,7 @@ def serve_engine(upstream_url: str, *, lean: bool) -> None:
 
     async def main() -> None:
         options = Options(mode=[f"reverse:{upstream_url}"], listen_host="127.0.0.1", listen_port=0)
-        master = LeanMaster(options) if lean else Master(options)
+        master = Master(options)
         master._legacy_log_events.uninstall()
         proxyserver = Proxyserver()
         master.addons.add(Core(), proxyserver, NextLayer(), TlsConfig(), Bare(proxyserver))
@@ -153,11 +150,8 @@ def serve_engine(upstream_url: str, *, lean: bool) -> None:
         asyncio.get_running_loop().run_in_executor(None, lambda: (sys.stdin.read(), master.shutdown()))
         await master.run()
 
-    with ExitStack() as stack:
-        stack.enter_context(engine_logging_aside())
-        if lean:
-            stack.enter_context(engine_changed())
-        asyncio.run(main())
+    logging.disable()
+    asyncio.run(main())
 
 
 async def load(port: int, calls: int, connections: int, kind: str) -> list[float]:
@@ -223,7 +217,7 @@ def main() -> None:
     elif options.serve == "submeter":
         serve_submeter(options.upstream)
     elif options.serve in PROXIES:
-        serve_engine(options.upstream, lean=options.serve == "lean")
+        serve_mitmproxy(options.upstream)
     else:
         compare(options)
 

@@ -5,7 +5,7 @@
     asking.answered(status_code, headers)  the answer's head: its usage is hidden, it is held, or it passes
     asking.names_our_question(body)        a held refusal: whether the request is to be sent again as it came
 
-Never here: the engine's flows, and sending.
+Never here: sockets, and sending.
 """
 
 from __future__ import annotations

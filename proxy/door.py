@@ -17,7 +17,8 @@ from .admission import Admission, Through
 from .far_side import CONNECT_S_MAX, WAITING_BYTES_MAX
 from .forwarding import Target, connect_target, is_metered, is_unmetered_api_host, labels_of, may_tunnel
 from .message_head import HeadError, head_end, read_loosely
-from .refusal import LINGER_S, Answer, on_the_wire, refusal
+from .outlet import Outlet
+from .refusal import on_the_wire, refusal
 from .upstream_url import Upstream
 
 logger = logging.getLogger("submeter.proxy")
@@ -60,12 +61,11 @@ class Door(asyncio.Protocol):
         self._held = held
         self._received = b""
         self._task: asyncio.Task[None] | None = None
-        self._transport: asyncio.Transport | None = None
-        self._deaf = False
+        self._out = Outlet()
         self.moved_at = asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._out.begin(transport)
         self._held.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -74,13 +74,13 @@ class Door(asyncio.Protocol):
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        if self._out.deaf:
             return
         looked, self._received = len(self._received), self._received + data
         if self._task is not None:
             # Sent right behind a CONNECT that is still being connected.
-            if len(self._received) > WAITING_BYTES_MAX and self._transport is not None:
-                self._transport.pause_reading()
+            if len(self._received) > WAITING_BYTES_MAX:
+                self._out.read_on("ahead", False)
             return
         try:
             end = head_end(self._received, looked)
@@ -93,8 +93,7 @@ class Door(asyncio.Protocol):
             self.cut()
 
     def cut(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        self._out.abort()
 
     fall_silent = cut
 
@@ -112,10 +111,10 @@ class Door(asyncio.Protocol):
                 tunnel=target,
                 labels=labels_of(given.decode("latin-1") or None),
             )
-            self._write(_CONNECTED)
+            self._out.write(_CONNECTED)
             self._go_on(self._enter(through, target), rest)
         elif not may_tunnel(target):
-            self._answer(NOT_METERED)
+            self._out.linger(on_the_wire(NOT_METERED))
         else:
             self._received = rest
             self._task = asyncio.ensure_future(self._tunnel(target))
@@ -127,22 +126,22 @@ class Door(asyncio.Protocol):
                 await asyncio.get_running_loop().create_connection(lambda: far, target.host, target.port)
         except (OSError, UnicodeError):
             self._task = None
-            self._answer(_NO_CONNECTION)
+            self._out.linger(on_the_wire(_NO_CONNECTION))
             return
         self._task = None
         if far.leads_to(self._own_ports()):
             far.cut()
-            self._answer(_NO_CONNECTION)
+            self._out.linger(on_the_wire(_NO_CONNECTION))
             return
         if is_unmetered_api_host(target.host):
             logger.warning("calls to %s go past the meter: it asks for the client's own certificate", target.host)
         near = Pipe(self._held)
         near.other, far.other = far, near
-        self._write(_CONNECTED)
+        self._out.write(_CONNECTED)
         self._go_on(near, self._received)
 
     def _go_on(self, following: asyncio.Protocol, received: bytes) -> None:
-        transport = self._transport
+        transport = self._out.transport
         self._held.discard(self)
         if transport is None or transport.is_closing():
             following.connection_lost(None)
@@ -152,20 +151,6 @@ class Door(asyncio.Protocol):
         transport.resume_reading()
         if received:
             following.data_received(received)
-
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
-    def _answer(self, answer: Answer) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        self._deaf = True
-        self._write(on_the_wire(answer))
-        transport.resume_reading()
-        transport.write_eof()
-        asyncio.get_running_loop().call_later(LINGER_S, transport.close)
 
 
 class Pipe(asyncio.Protocol):

@@ -1,4 +1,4 @@
-"""What the head of a request or response says, read once. Pure, on raw header fields as the engine has them.
+"""What the head of a request or response says, read once. Pure, on raw header fields.
 
 Never here: what a header means for a call.
 """

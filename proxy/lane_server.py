@@ -4,7 +4,7 @@
     await server.run()          # calls `bound` once it listens; ends after `exit`
     await server.close()        # no more connections
 
-Never here: threads, the journal, the ledger, the engine.
+Never here: threads, the journal, the ledger.
 """
 
 from __future__ import annotations

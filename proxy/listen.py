@@ -67,7 +67,6 @@ class Listen:
 def start_error(listen: Listen, problem: BaseException) -> SubmeterError:
     """Why a proxy that was to listen there did not start, for its user."""
     if isinstance(problem, OSError):
-        # The engine adds advice of its own, about options that are not ours, on further lines.
         why = str(problem.strerror or problem).splitlines()[0].rstrip(".")
         return SubmeterError(
             f"The proxy cannot listen on {listen.host}:{listen.port}.",

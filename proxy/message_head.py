@@ -123,6 +123,13 @@ def parse_response_head(raw: bytes) -> ResponseHead:
     return ResponseHead(raw=raw, status_code=int(status_code), minor=int(minor), fields=fields)
 
 
+def says_close(fields: Fields, minor: int) -> bool:
+    """Whether a head says that its connection ends with this message."""
+    said = b",".join(value for name, value in fields if name.lower() == b"connection").lower()
+    options = {option.strip() for option in said.split(b",")}
+    return b"close" in options or (minor == 0 and b"keep-alive" not in options)
+
+
 def origin_form(target: bytes) -> bytes:
     """The path and query of a request target: one in absolute form loses its scheme and authority."""
     found = _ABSOLUTE.match(target)

@@ -1,7 +1,7 @@
 """What submeter answers by itself: a status and a JSON body of the shape that OpenAI's own errors have. Pure.
 
-An SDK shows `error.message` of it as it would show the provider's. Never here: when something is refused, sockets,
-the engine, and its name.
+An SDK shows `error.message` of it as it would show the provider's. Never here: when something is refused, and
+sockets.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def refusal(status_code: int, why: str) -> Answer:
 
 
 def broken_call(status_code: int, says: str) -> Answer:
-    """What a client is told where the engine says (`says`) that the request is none, or that the upstream failed."""
-    # Some of the engine's sentences lead to its own pages or options, which are not ours to give.
+    """What a client is told where the request is none, or the upstream failed: `says` is why, in a library's words."""
+    # Some libraries' sentences lead to their own pages or options, which are not ours to give.
     known = "" if "mitmproxy" in says.lower() or "option" in says.lower() else says.strip().rstrip(".")
     what = "the request was not passed on" if status_code < 500 else "the upstream gave no whole answer"
     return refusal(status_code, f"submeter: {what}{': ' if known else ''}{known}.")

@@ -46,7 +46,7 @@ SYNC_EVERY_S = 0.5
 START_S_MAX = 30.0
 AUTHORITY_LOOK_S = 12 * 3600.0
 SILENCE_S_MAX = 24 * 3600
-"""A connection without a byte for this long is closed. The engine's own 600 s would cut long generations."""
+"""A connection without a byte for this long is closed. A model may think for long."""
 
 
 class ProxyServer:
@@ -151,18 +151,18 @@ class ProxyServer:
         self._recorder = Recorder(
             journal=journal, clock=clock, keys=keys, marks=marks, upstream=upstream, settled=self._settled
         )
-        engine = threading.Thread(target=self._run_lane, name="submeter-proxy", daemon=True)
-        engine.start()
+        lane = threading.Thread(target=self._run_lane, name="submeter-proxy", daemon=True)
+        lane.start()
         if not self._started.wait(START_S_MAX) and self._problem is None:
-            self._problem = TimeoutError(f"the engine did not start within {START_S_MAX:.0f} s")
+            self._problem = TimeoutError(f"the lane did not start within {START_S_MAX:.0f} s")
         if self._problem is not None:
             self._end_lane()
-            engine.join(START_S_MAX)
+            lane.join(START_S_MAX)
             journal.close(stop=False)
             if not journal.begun:
                 journal.path.unlink(missing_ok=True)
             raise start_error(self._listen, self._problem) from self._problem
-        self._threads = [engine]
+        self._threads = [lane]
         carrying = Cadence(self._ledger.ingest)
         self._repeat("submeter-sync", journal.sync, wait_s=lambda: SYNC_EVERY_S)
         self._repeat("submeter-ingest", carrying.turn, wait_s=carrying.wait_s)
@@ -195,7 +195,7 @@ class ProxyServer:
         self._recorder = None
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Block until the engine has ended by itself (True) or `seconds` have passed (False)."""
+        """Block until the lane has ended by itself (True) or `seconds` have passed (False)."""
         if self._threads:
             self._threads[0].join(seconds)
         return not self._threads or not self._threads[0].is_alive()

@@ -5,7 +5,7 @@
     socket.close(Break.CLIENT_LEFT, error=...)     # whatever had begun and not ended is settled
 
 A call takes its labels at its own start: path and headers are the handshake's, marks may have moved on. Whatever
-fails in reading costs a reading, never a message. Never here: the engine's flows, and what a message says.
+fails in reading costs a reading, never a message. Never here: frames, and what a message says.
 """
 
 from __future__ import annotations

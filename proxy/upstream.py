@@ -47,6 +47,13 @@ class OwnAnswer:
     body: bytes
     """As it came, compressed if it was."""
 
+    def on_the_wire(self) -> bytes:
+        """The answer as a response with its length."""
+        lines = [b"HTTP/1.1 %d %b" % (self.status_code, self.reason)]
+        lines += [name + b": " + value for name, value in self.fields]
+        lines.append(b"Content-Length: %d" % len(self.body))
+        return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
+
 
 @asynccontextmanager
 async def _sent(client: httpx.AsyncClient, request: httpx.Request) -> AsyncIterator[httpx.Response]:

@@ -23,16 +23,8 @@ ONLY_IN = {
     "duckdb": {"data/opened.py"},
     "httpx": {"audit/usage_api.py", "proxy/upstream.py"},
     "httptools": {"proxy/message_head.py"},
-    "mitmproxy": {
-        "proxy/tap.py",
-        "proxy/engine.py",
-        "proxy/intercept.py",
-        "proxy/engine_changes.py",
-        "proxy/engine_refusals.py",
-        "proxy/held.py",
-        "proxy/socket_tap.py",
-    },
-    "wsproto": {"proxy/engine_changes.py", "proxy/socket_frames.py"},
+    "mitmproxy": set(),
+    "wsproto": {"proxy/socket_frames.py"},
 }
 
 

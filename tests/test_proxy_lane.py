@@ -498,8 +498,8 @@ def test_a_stalled_client_costs_a_bounded_memory_and_stalls_its_upstream(tmp_pat
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
             client.say(GET)
             [near] = await _still(lane, lambda: sent)
-            assert near._transport is not None
-            assert near._transport.get_write_buffer_size() < 1024 * 1024
+            assert near._out.transport is not None
+            assert near._out.transport.get_write_buffer_size() < 1024 * 1024
             assert sent < total // 2
             client.writer.transport.resume_reading()  # type: ignore[attr-defined]
             await client.hear()
