@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -89,7 +90,15 @@ class Lane:
 
 
 @asynccontextmanager
-async def lane_to(folder: Path, part: Part, *, silence_s_max: float = 3600) -> AsyncIterator[Lane]:
+async def lane_to(
+    folder: Path,
+    part: Part,
+    *,
+    silence_s_max: float = 3600,
+    tls: ssl.SSLContext | None = None,
+    listen: Listen | None = None,
+) -> AsyncIterator[Lane]:
+    """`tls`: what the upstream speaks, where it is not plain."""
     clock = SystemClock()
     connections: list[Wire] = []
 
@@ -103,8 +112,9 @@ async def lane_to(folder: Path, part: Part, *, silence_s_max: float = 3600) -> A
         finally:
             writer.close()
 
-    served = await asyncio.start_server(upstream, "127.0.0.1", 0, limit=2**22)
-    address = parse_upstream(f"http://127.0.0.1:{served.sockets[0].getsockname()[1]}")
+    served = await asyncio.start_server(upstream, "127.0.0.1", 0, limit=2**22, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    address = parse_upstream(f"{scheme}://127.0.0.1:{served.sockets[0].getsockname()[1]}")
     journal = Journal.open(folder / "submeter.duckdb", mode="test", clock=clock)
     recorder = Recorder(journal=journal, clock=clock, keys=KeyRing(keys=()), marks=MarkBook(), upstream=address.url)
     bound: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
@@ -113,7 +123,7 @@ async def lane_to(folder: Path, part: Part, *, silence_s_max: float = 3600) -> A
         recorder=recorder,
         control=Control(clock=clock, apply=recorder.mark, follow=recorder.marks.apply, health=lambda: {"fine": True}),
         upstream=address,
-        listen=Listen(port=0),
+        listen=listen or Listen(port=0),
         bound=lambda urls, _intercept: bound.set_result(urls),
         stopping=lambda: stopping,
         listener=lambda: bound.result()[0],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from lane_play import Lane, Part, Wire, lane_to, play
+from tls import certified
 
 from submeter.proxy.lane import NearSide
 
@@ -601,5 +602,89 @@ def test_a_connection_on_which_nothing_moves_is_ended_and_recorded(tmp_path: Pat
             client.say(POST)
             assert await client.hear_all() == CHUNKED
             assert told(lane) == [("failed", 200, None)]
+
+    play(scene())
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_an_upstream_over_tls_is_asked_only_if_its_certificate_is_vouched_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    served, root = certified(tmp_path / "tls")
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(root))
+    else:
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+
+    async def scene() -> None:
+        async with lane_to(tmp_path, answering(WHOLE, WHOLE), tls=served) as lane:
+            client = await lane.connect()
+            client.say(POST)
+            if trusted:
+                for _ in range(2):
+                    assert await client.hear_bytes(len(WHOLE)) == WHOLE
+                    client.say(POST)
+                assert told(lane) == [METERED] * 2
+                assert len(lane.connections) == 1
+            else:
+                answer = await client.hear_all()
+                assert answer.startswith(b"HTTP/1.1 502 ")
+                assert b"Certificate verify failed" in answer
+                [line] = lane.lines()
+                assert (line["outcome"], line["flags"]) == ("failed", ["never_sent"])
+
+    play(scene())
+
+
+def test_a_client_that_asks_and_never_reads_costs_a_bounded_memory(tmp_path: Path) -> None:
+    ask = b"GET /_submeter/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    sent = 0
+
+    async def scene() -> None:
+        nonlocal sent
+        async with lane_to(tmp_path, answering(WHOLE)) as lane:
+            client = await lane.connect()
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+            async def send() -> None:
+                nonlocal sent
+                while True:
+                    client.say(ask * 1000)
+                    await client.writer.drain()
+                    sent += 1000 * len(ask)
+
+            sending = asyncio.ensure_future(send())
+            [near] = await _still(lane, lambda: sent)
+            assert near._out.transport is not None
+            assert near._out.transport.get_write_buffer_size() < 1024 * 1024
+            assert len(near._received) < 1024 * 1024
+            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            before = sent
+            await lane.until(lambda: sent > before + 10_000 * len(ask))
+            sending.cancel()
+
+    play(scene())
+
+
+def test_a_request_that_was_held_back_is_sent_on_a_new_connection_if_the_first_ended_meanwhile(tmp_path: Path) -> None:
+    async def part(wire: Wire) -> None:
+        if len(lane_connections) == 0:
+            lane_connections.append(wire)
+            return
+        await wire.hear_request()
+        wire.say(WHOLE)
+        await wire.hear_all()
+
+    lane_connections: list[Wire] = []
+
+    async def scene() -> None:
+        async with lane_to(tmp_path, part) as lane:
+            client = await lane.connect()
+            client.say(POST[:-1])
+            await lane.until(lambda: bool(lane_connections) and lane_connections[0].writer.is_closing())
+            await asyncio.sleep(0.05)
+            client.say(POST[-1:])
+            assert await client.hear_bytes(len(WHOLE)) == WHOLE
+            assert told(lane) == [METERED]
 
     play(scene())
