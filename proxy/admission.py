@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .forwarding import Target, is_metered, labels_of, path_at_upstream, regional
-from .head import Fields
+from .head import Fields, said_by
 from .labels import PathLabels, split_path
 from .message_head import RequestHead, origin_form
 from .upstream_url import Upstream
@@ -79,10 +79,10 @@ class Through:
         )
 
     def head_of(self, head: RequestHead) -> RequestHead:
-        if not any(name.lower() in _PROXY_FIELDS for name, _ in head.fields):
+        if _PROXY_FIELDS.isdisjoint(head.said):
             return head
         fields = tuple((name, value) for name, value in head.fields if name.lower() not in _PROXY_FIELDS)
-        return replace(head, raw=_PROXY_LINE.sub(b"", head.raw), fields=fields)
+        return replace(head, raw=_PROXY_LINE.sub(b"", head.raw), fields=fields, said=said_by(fields))
 
 
 def _place(target: bytes) -> Target | None:

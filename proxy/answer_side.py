@@ -43,7 +43,7 @@ class AnswerSide:
         self.begun = False
         """Whether the head of the final answer has come."""
         self.whole = False
-        self.closes = says_close(request.head.fields, request.head.minor)
+        self.closes = says_close(request.head)
         """Whether the connection ends with this exchange."""
         self.behind = b""
         """What the upstream sent behind the answer: after a 101 the first of its socket, else nothing good."""
@@ -113,14 +113,14 @@ class AnswerSide:
     def _begin_answer(self, head: ResponseHead, body: Body) -> bytes:
         """The answer's head, as it goes on."""
         self.begun = True
-        self.closes = self.closes or body.until_close or says_close(head.fields, head.minor)
+        self.closes = self.closes or body.until_close or says_close(head)
         self._body = body
         attempt = self._request.attempt
         if attempt is None:
             return head.raw
         began_ns = perf_counter_ns()
         try:
-            headers = plain_headers(head.fields, RESPONSE_NAMES)
+            headers = plain_headers(head.said, RESPONSE_NAMES)
             attempt.respond(
                 status_code=head.status_code,
                 headers=headers,
@@ -217,7 +217,7 @@ class AnswerSide:
         self._end_attempt()
         self.whole = self.switched = self.closes = True
         self.behind, self._received = self._received, b""
-        fields = plain_headers(head.fields, _SOCKET_NAMES)
+        fields = plain_headers(head.said, _SOCKET_NAMES)
         self.socket_extensions = fields.get("sec-websocket-extensions", "")
         try:
             path, headers = self._request.path, self._request.headers
@@ -237,6 +237,6 @@ def _chunked_head(head: ResponseHead) -> bytes:
     """The head of an answer whose body is framed anew."""
     raw = _LENGTH_LINE.sub(b"", head.raw)
     raw = b"HTTP/1.1" + raw[len(b"HTTP/1.1") :]
-    if any(name.lower() == b"transfer-encoding" for name, _ in head.fields):
+    if b"transfer-encoding" in head.said:
         return raw
     return raw[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"

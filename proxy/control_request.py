@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .control import BODY_BYTES_MAX, Control
 from .framing import Body, request_body
+from .head import all_headers
 from .labels import PathLabels
 from .message_head import RequestHead
 from .refusal import Answer, refusal
@@ -15,7 +16,7 @@ from .refusal import Answer, refusal
 def begin_control(control: Control, head: RequestHead, path: PathLabels) -> ControlRequest | Answer:
     """A request whose head is complete, or why it is refused. Raises `HeadError` for a body in doubt."""
     body = request_body(head)
-    headers = {name.decode("latin-1").lower(): value.decode("utf-8", "surrogateescape") for name, value in head.fields}
+    headers = all_headers(head.said)
     refused = control.refused(headers)
     if refused is not None:
         return refused

@@ -15,10 +15,10 @@ The rules are those of RFC 9112 sections 6 and 7. `h11` is the second opinion in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from .head import Fields
+from .head import Said
 from .message_head import HeadError, RequestHead, ResponseHead
 
 CHUNK_LINE_BYTES_MAX = 16 * 1024
@@ -174,7 +174,7 @@ class ChunkedBody:
 
 def request_body(head: RequestHead) -> Body:
     """How a request's body ends; raises `HeadError` where readers could differ."""
-    length = _length(head.fields, head.minor)
+    length = _length(head.said, head.minor)
     if length is None:
         return ChunkedBody()
     return LengthBody(max(length, 0))
@@ -185,7 +185,7 @@ def response_body(head: ResponseHead, method: str) -> Body:
 
     Not for 1xx, behind which another head comes.
     """
-    length = _length(head.fields, head.minor)
+    length = _length(head.said, head.minor)
     if method == "HEAD" or head.status_code in _NO_BODY:
         return LengthBody(0)
     if length is None:
@@ -193,10 +193,9 @@ def response_body(head: ResponseHead, method: str) -> Body:
     return CloseBody() if length < 0 else LengthBody(length)
 
 
-def _length(fields: Fields, minor: int) -> int | None:
+def _length(said: Said, minor: int) -> int | None:
     """The Content-Length; -1: none is said; None: the body is chunked."""
-    lengths = list(_values(fields, b"content-length"))
-    encodings = list(_values(fields, b"transfer-encoding"))
+    lengths, encodings = said.get(b"content-length", ()), said.get(b"transfer-encoding", ())
     if encodings:
         if lengths:
             raise HeadError("it has both a Content-Length and a Transfer-Encoding")
@@ -208,7 +207,3 @@ def _length(fields: Fields, minor: int) -> int | None:
     if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > _LENGTH_DIGITS_MAX:
         raise HeadError("its Content-Length is not one number")
     return int(lengths[0])
-
-
-def _values(fields: Fields, name: bytes) -> Iterator[bytes]:
-    return (value for given, value in fields if given.lower() == name)

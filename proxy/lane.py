@@ -291,7 +291,7 @@ class NearSide(asyncio.Protocol):
 
     def _answer_here(self, head: RequestHead, answer: Answer, *, refused: bool = False) -> None:
         """Answer without asking upstream. What is refused is answered at once, its body may still be to come."""
-        closes = refused or says_close(head.fields, head.minor)
+        closes = refused or says_close(head)
         raw = on_the_wire(answer, method=head.method, closes=closes)
         if closes:
             self._linger(raw)

@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 import httptools
 
-from .head import Fields
+from .head import Fields, Said, said_by
 from .labels import OUR_HEADERS
 
 HEAD_BYTES_MAX = 256 * 1024
@@ -58,6 +58,7 @@ class RequestHead:
     minor: int
     """1 for HTTP/1.1, 0 for HTTP/1.0."""
     fields: Fields
+    said: Said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ class ResponseHead:
     minor: int
     """1 for HTTP/1.1, 0 for HTTP/1.0."""
     fields: Fields
+    said: Said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,9 @@ def parse_request_head(raw: bytes) -> RequestHead:
         raise HeadError("the request line is misshapen")
     method, target, minor = line.groups()
     fields = _fields(raw[line.end() :], b"POST / HTTP/1.%b\r\n" % minor, httptools.HttpRequestParser)
-    return RequestHead(raw=raw, method=method.decode(), target=target, minor=int(minor), fields=fields)
+    return RequestHead(
+        raw=raw, method=method.decode(), target=target, minor=int(minor), fields=fields, said=said_by(fields)
+    )
 
 
 def parse_response_head(raw: bytes) -> ResponseHead:
@@ -120,14 +124,13 @@ def parse_response_head(raw: bytes) -> ResponseHead:
     minor, status_code, _ = line.groups()
     # Whatever the status says of a body, the fields are judged as if one may follow.
     fields = _fields(raw[line.end() :], b"HTTP/1.%b 200 OK\r\n" % minor, httptools.HttpResponseParser)
-    return ResponseHead(raw=raw, status_code=int(status_code), minor=int(minor), fields=fields)
+    return ResponseHead(raw=raw, status_code=int(status_code), minor=int(minor), fields=fields, said=said_by(fields))
 
 
-def says_close(fields: Fields, minor: int) -> bool:
+def says_close(head: RequestHead | ResponseHead) -> bool:
     """Whether a head says that its connection ends with this message."""
-    said = b",".join(value for name, value in fields if name.lower() == b"connection").lower()
-    options = {option.strip() for option in said.split(b",")}
-    return b"close" in options or (minor == 0 and b"keep-alive" not in options)
+    options = {option.strip() for value in head.said.get(b"connection", ()) for option in value.lower().split(b",")}
+    return b"close" in options or (head.minor == 0 and b"keep-alive" not in options)
 
 
 def origin_form(target: bytes) -> bytes:
@@ -223,7 +226,7 @@ def forwarded_fields(head: RequestHead, *, host: bytes) -> Fields:
         for name, value in head.fields
         if (lower := name.lower()) not in _OURS
     ]
-    return tuple(fields) if any(name.lower() == b"host" for name, _ in fields) else ((b"Host", host), *fields)
+    return tuple(fields) if b"host" in head.said else ((b"Host", host), *fields)
 
 
 def _first_line(head: RequestHead, target: bytes) -> bytes:

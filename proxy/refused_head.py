@@ -6,7 +6,7 @@ from ..data.call import Flag
 from .admission import Admission
 from .attempt import begin_attempt
 from .desk import HEAD_TOO_LONG, Desk, is_control, log_failure
-from .head import REQUEST_NAMES, plain_headers
+from .head import REQUEST_NAMES, plain_headers, said_by
 from .message_head import HeadError, HeadSizeError, LooseHead, read_loosely
 from .outcome import Break
 from .refusal import broken_call, on_the_wire, refusal
@@ -30,7 +30,7 @@ def _record(desk: Desk, admission: Admission, loose: LooseHead, says: str, *, to
     path = admission.path_of(loose.target, loose.fields)
     if path is None or (admission.controls and is_control(path.path)):
         return
-    headers = plain_headers(loose.fields, REQUEST_NAMES)
+    headers = plain_headers(said_by(loose.fields), REQUEST_NAMES)
     attempt = begin_attempt(desk.recorder, method=loose.method, path=path, headers=headers)
     if too_long:
         attempt.refuse(*HEAD_TOO_LONG)

@@ -57,9 +57,7 @@ class RequestSide:
     @property
     def continues(self) -> bool:
         """Whether the client waits for our word before it sends a body that we hold back."""
-        return self._holding and any(
-            name.lower() == b"expect" and value.lower() == b"100-continue" for name, value in self.head.fields
-        )
+        return self._holding and any(value.lower() == b"100-continue" for value in self.head.said.get(b"expect", ()))
 
     def open(self) -> bytes:
         """What goes upstream at once: the head; nothing where the body is held back."""
@@ -87,7 +85,7 @@ class RequestSide:
 
     def _begin(self) -> None:
         head, desk = self.head, self._desk
-        headers = plain_headers(head.fields, REQUEST_NAMES)
+        headers = plain_headers(head.said, REQUEST_NAMES)
         plain, region = desk.own(headers.get(PLAIN_HEADER))
         if region is not None:
             self.upstream = region
@@ -179,7 +177,7 @@ class RequestSide:
         return composed_head(self.head, target=self._target(), fields=fields) + body
 
     def _expects(self) -> bool:
-        return any(name.lower() == b"expect" for name, _ in self.head.fields)
+        return b"expect" in self.head.said
 
     def _take_held(self) -> bytes:
         raw = b"".join(self._held)
