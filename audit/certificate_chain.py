@@ -18,9 +18,9 @@ from .certificate_facts import answers_of, facts_of
 from .certificate_pages import WINDOW_MIN_MAX, read_of, window_of
 from .certified import CertifiedCall, certified_activity, minute_book
 from .chain import Chain
+from .episodes import Episode
 from .history import History, Read, rows_by_minute
 from .look import KeyLook, key_look
-from .questions import Episode
 from .settings import AuditSettings
 from .unit import BillRow, RunName
 from .unknown import Gap

@@ -25,11 +25,11 @@ from .certificate_found import contradictions, finding_of, found_record
 from .certificate_pages import unpacked
 from .certificate_seal import seal, written
 from .certified import CertifiedCall, read_call
+from .episodes import Episode
 from .finding import ChainFinding
 from .look import episode_window
 from .place_chain import place_chain
 from .placement import Placed, Placement
-from .questions import Episode
 from .reconcile import judge_chain
 from .report import run_text, run_verdict
 from .settings import INTERVAL_MIN, SETTLE_MIN, STABLE_READS_MIN, AuditSettings

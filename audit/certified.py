@@ -198,14 +198,16 @@ def book_of(
 
 def _alike(call: CertifiedCall, now_us: int, *, apart: bool) -> tuple[Any, ...]:
     """What calls of one row have in common: as in `audit_book.sql`."""
-    counts = (call.input_tokens, call.cached_input_tokens, call.output_tokens, call.images)
+    counts: tuple[int | bool | None, ...] = (call.input_tokens is not None and call.output_tokens is not None,)
+    if apart:
+        counts = (call.input_tokens, call.cached_input_tokens, call.output_tokens, call.images)
     return (
         minute_of(call.begin_us),
         minute_of(call.end_us(now_us)),
         *(call.standing, call.usage_endpoint, call.endpoint, call.response_model),
         call.request_model if call.response_model is None else None,
         *(call.framework, call.run_id, call.open(now_us), call.loose, call.any_model, call.hosted, call.optional_class),
-        counts if apart and call.standing in _TOLD else None,
+        counts if call.standing in _TOLD else None,
     )
 
 

@@ -33,14 +33,14 @@ class Stated(Protocol):
     def output_tokens(self) -> int | None: ...
 
 
+def drew(row: Stated) -> bool:
+    """Whether these are counted calls for images."""
+    return row.standing == Standing.COUNTED and row.usage_endpoint == UsageEndpoint.IMAGES
+
+
 def tells_tokens(row: Stated) -> bool:
     """Whether these are counted calls for images that told tokens."""
-    return (
-        row.standing == Standing.COUNTED
-        and row.usage_endpoint == UsageEndpoint.IMAGES
-        and row.input_tokens is not None
-        and row.output_tokens is not None
-    )
+    return drew(row) and row.input_tokens is not None and row.output_tokens is not None
 
 
 def as_completions(row: BookRow) -> BookRow:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..data.call import Standing
 from .bucket import UsageEndpoint
 from .chain import Chain, KeyFacts, classes_of
-from .drawn import tells_tokens
+from .drawn import drew, tells_tokens
 from .finding import ChainFinding
 from .pair import ModelPair, PairedBy, pair_models, plain_name, same_model
 from .reconcile import judge_chain
@@ -163,7 +163,7 @@ def optional_facts(chains: Sequence[Chain]) -> dict[str, bool]:
     votes: dict[str, dict[bool, set[tuple[int, ...]]]] = {}
     for chain in chains:
         classes = classes_of(chain.rows)
-        if len(classes) != 1:
+        if len(classes) != 1 or _sets_told_tokens_aside(chain.rows):
             continue
         (name,) = classes
         clean = {billed: _clean_if(chain, name, billed=billed) for billed in (False, True)}
@@ -181,6 +181,12 @@ def optional_facts(chains: Sequence[Chain]) -> dict[str, bool]:
         for name, said in votes.items()
         if not (said[True] and said[False]) and len(said[True] or said[False]) >= PROOFS_MIN
     }
+
+
+def _sets_told_tokens_aside(rows: Sequence[BookRow]) -> bool:
+    """Whether tokens that image calls told may be set aside beside calls of the same model that told none."""
+    told = {plain_name(row.model) for row in rows if tells_tokens(row) and row.model is not None}
+    return any(drew(row) and not tells_tokens(row) and plain_name(row.model or "") in told for row in rows)
 
 
 def _clean_if(chain: Chain, name: str, *, billed: bool) -> bool:

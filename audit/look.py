@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 
 from . import questions
 from .chain import Share, chain_windows, run_window
-from .questions import Activity, Asking, Episode
+from .episodes import Episode
+from .episodes import episodes as run_episodes
+from .questions import Activity, Asking
 from .said_before import StoredPart, StoredRun, stored_parts, stored_runs
 from .unit import RunName
 from .unknown import Gap
@@ -110,7 +112,7 @@ def look(
     looked at as an unnamed run too, on every key, or on those of one framework.
     """
     episodes: dict[RunName, list[Episode]] = defaultdict(list)
-    for episode in questions.episodes(asked):
+    for episode in run_episodes(asked):
         episodes[episode.run].append(episode)
     active: dict[str, list[Activity]] = defaultdict(list)
     used: dict[RunName, dict[str, bool]] = defaultdict(dict)

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
-from .drawn import tells_tokens
+from .drawn import drew, tells_tokens
 from .unit import BillRow, BookRow
 
 
@@ -163,11 +163,7 @@ def set_aside(
     speech = _minutes_by_model(
         row for row in rows if row.standing is Standing.UNCOVERED and row.usage_endpoint in _UNCOVERED_BILLED_AS_TOKENS
     )
-    pictures = _minutes_by_model(
-        row
-        for row in rows
-        if row.standing is Standing.COUNTED and row.usage_endpoint == UsageEndpoint.IMAGES and not tells_tokens(row)
-    )
+    pictures = _minutes_by_model(row for row in rows if drew(row) and not tells_tokens(row))
     compared: list[BillRow] = []
     aside: list[tuple[AsideBecause, BillRow]] = []
     for row in bill:

@@ -53,20 +53,6 @@ def asking(ledger: Ledger) -> Iterator[Asking]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
-    """One episode of a run, by the provider's clock."""
-
-    run: RunName
-    episode: int
-    started_us: int
-    ended_us: int | None
-    """None: still open."""
-    end_source: str | None
-    skew_known: bool = True
-    """Whether our clock is known to be right, or how wrong it was, when the marks were made."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
     """Creates of one key and run, active without a minute between them."""
 
@@ -98,21 +84,6 @@ class StoredRead:
     request_id: str | None
     pages: tuple[str, ...]
     holes: int
-
-
-def episodes(asked: Asking) -> tuple[Episode, ...]:
-    """Every run episode, by its begin."""
-    return tuple(
-        Episode(
-            run=(framework, run_id),
-            episode=episode,
-            started_us=started_us,
-            ended_us=ended_us,
-            end_source=end_source,
-            skew_known=skew_known,
-        )
-        for framework, run_id, episode, started_us, ended_us, end_source, skew_known in asked.rows("audit_runs")
-    )
 
 
 def ambiguous(asked: Asking) -> dict[RunName, int]:

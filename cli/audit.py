@@ -18,6 +18,7 @@ from ..data.journal import Journal
 from ..data.keys import KEY_ID, KeyRing, read_keys
 from ..data.paths import reads_folder
 from .certificate_file import WrittenCertificate, refuse_early, write_certificate
+from .garbage import seldom_collected
 from .gate import Astray, calls_astray, gate_lines, gate_summary, is_open
 from .invocation import (
     CANNOT_TELL,
@@ -213,6 +214,7 @@ def run_audit(
 
     clock, asked = invocation.clock, request
     with (
+        seldom_collected(),
         UsageApi(settings, clock=clock) as client,
         Journal.open(invocation.ledger, mode="audit", clock=clock) as journal,
     ):
@@ -286,13 +288,14 @@ def show_pending(invocation: Invocation, ledger: Ledger, framework: str | None, 
 
     framework = framework.lower() if framework else None
     settings = read_settings(named_environment())
-    found = pending(
-        ledger,
-        request=AuditRequest(framework=framework, pending=True),
-        settings=settings,
-        clock=invocation.clock,
-        reads_folder=PageStore(reads_folder(invocation.ledger)),
-    )
+    with seldom_collected():
+        found = pending(
+            ledger,
+            request=AuditRequest(framework=framework, pending=True),
+            settings=settings,
+            clock=invocation.clock,
+            reads_folder=PageStore(reads_folder(invocation.ledger)),
+        )
     standings = found.standings
     astray = calls_astray(ledger, framework) if found.unlabelled else Astray()
     if as_json:

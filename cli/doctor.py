@@ -29,6 +29,7 @@ from .checks import (
 from .invocation import ENV_FILE, Invocation, json_option, ledger_option, named_environment, pass_invocation
 from .key_ids import CANARY_MODEL, find_key_ids
 from .output import print_json, say
+from .past_the_meter import check_past_the_meter
 from .running import running_proxies
 from .token_checks import check_tokens
 
@@ -76,8 +77,8 @@ def doctor(
 ) -> None:
     """Check keys, ids, the admin key, the upstream and the ledger; say what to do about each.
 
-    Asks the upstream for a list of models without a key, and the Usage API for one minute. Exit code 0: all is fine;
-    1: something is to be mended; 3: something could not be told.
+    Asks the upstream for a list of models without a key, and the Usage API for one minute and for the last day of each
+    key. Exit code 0: all is fine; 1: something is to be mended; 3: something could not be told.
 
     \b
     Example:
@@ -109,6 +110,7 @@ def doctor(
         check_ingest(invocation.ledger, invocation.clock),
         *check_tokens(invocation.ledger, ring, invocation.clock),
         check_lag(invocation.ledger, named_environment(), invocation.clock),
+        *check_past_the_meter(ring, invocation.ledger, named_environment(), invocation.clock),
     ]
     if as_json:
         print_json([_record(finding) for finding in findings])

@@ -7,19 +7,21 @@ counted, and said. Never here: what a line says of a call (`submeter.proxy.call_
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import select
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
-from ..data.clock import Clock
+from ..data.clock import Clock, utc
+from ..data.harmless import harmless
 from ..proxy.call_log import call_record, call_text, is_plain
-from .output import say
 
+STDERR = 2
 LINES_WAITING_MAX = 10_000
 CLOSE_S_MAX = 2.0
 """How long a stop waits for a reader of stderr that has stopped reading."""
@@ -100,7 +102,7 @@ class ProxyLog(logging.Handler):
     def _write(self) -> None:
         while (text := self._lines.get()) is not None:
             try:
-                say(text)
+                _write_to_stderr(text)
                 if self._dropped and self._lines.empty():
                     dropped, self._dropped = self._dropped, 0
                     self.event("dropped", f"{dropped:,} lines of this log were dropped: nobody read it.", lines=dropped)
@@ -108,7 +110,18 @@ class ProxyLog(logging.Handler):
                 return
 
     def _now(self) -> str:
-        return f"{datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return f"{utc(self._clock.now_us()):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _write_to_stderr(text: str) -> None:
+    """Write a line past Python's own stream: a thread that is stuck in that would hold up the end of the program."""
+    waiting = (harmless(text) + "\n").encode("utf-8", "backslashreplace")
+    while waiting:
+        try:
+            waiting = waiting[os.write(STDERR, waiting) :]
+        except BlockingIOError:
+            # Another program made it non-blocking, and it is full now.
+            select.select([], [STDERR], [])
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 -- The book of some stretches of minutes: what the creates of keys used, summed over calls that are alike.
 -- One row = creates of one key and stretch alike in run, first and end minute, standing, usage endpoint and model; with
--- $apart in their counts too, so that a row is so many equal calls. Minutes are whole minutes since 1970-01-01 UTC by
--- the provider's clock; sums are tokens (images: images) of calls whose counts are told, NULL for all others.
+-- $apart in their counts too, so that a row is so many equal calls, else in whether they told tokens. Minutes are whole
+-- minutes since 1970-01-01 UTC by the provider's clock; sums are tokens (images: images) of calls whose counts are told,
+-- NULL for all others.
 -- $stretches: JSON text, a list of objects of api_key_id, from_minute and to_minute: calls active first in it;
 -- $apart BOOLEAN. Read by the audit.
 WITH stretches AS (
@@ -30,8 +31,11 @@ SELECT
     c.hosted,
     c.optional_class,
     CASE
-        WHEN $apart AND c.standing IN ('counted', 'optional')
-            THEN [c.input_tokens, c.cached_input_tokens, c.output_tokens, c.images]
+        WHEN c.standing NOT IN ('counted', 'optional') THEN NULL
+        WHEN $apart THEN [c.input_tokens, c.cached_input_tokens, c.output_tokens, c.images]
+        -- A sum stands for all of its calls: those that told tokens are summed apart from those that told none.
+        WHEN c.input_tokens IS NOT NULL AND c.output_tokens IS NOT NULL THEN [1]
+        ELSE [0]
     END AS alike,
     count(*) AS calls,
     sum(c.input_tokens) FILTER (c.standing IN ('counted', 'optional')) AS input_tokens,

@@ -21,7 +21,7 @@ def read_env_file(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        data = read_file(path, BYTES_MAX)
+        data = read_file(path, BYTES_MAX + 1)
     except (FileNotFoundError, NotADirectoryError, NoFileError):
         return {}
     except OSError as error:
@@ -30,6 +30,12 @@ def read_env_file(path: Path | None) -> dict[str, str]:
             f"The system says: {words(error)}.",
             "Mend it, or work in another folder; keys may also stand in the environment.",
         ) from error
+    if len(data) > BYTES_MAX:
+        raise SubmeterError(
+            f"The environment file is too large: {path}",
+            f"It has more than {BYTES_MAX // 1024} KiB, so a value could be read in part.",
+            "Name keys in a file of their own, or in the environment.",
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

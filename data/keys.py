@@ -95,6 +95,9 @@ def read_keys(environment: Mapping[str, str], env_file: Path | None = None) -> K
     Raises `SubmeterError` for an id that looks like a secret: an id is written down and shown.
     """
     named = _named(environment, env_file)
+    for variable in sorted(named):
+        if _framework_of_id(variable) is not None:
+            _check_no_secret(variable, named[variable].strip(), named.get(variable.removesuffix(ID_SUFFIX), "").strip())
     keys = []
     for variable in sorted(named):
         name = variable.removeprefix(PREFIX)
@@ -104,8 +107,6 @@ def read_keys(environment: Mapping[str, str], env_file: Path | None = None) -> K
         if not secret:
             continue
         api_key_id = named.get(variable + ID_SUFFIX, "").strip() or None
-        if api_key_id is not None:
-            _check_no_secret(variable + ID_SUFFIX, api_key_id, secret)
         keys.append(
             FrameworkKey(
                 framework=name.lower(), fingerprint=fingerprint(secret), api_key_id=api_key_id, variable=variable
@@ -131,7 +132,7 @@ def _framework_of_id(variable: str) -> str | None:
 
 
 def _check_no_secret(variable: str, api_key_id: str, secret: str) -> None:
-    if api_key_id == secret or looks_secret(api_key_id):
+    if api_key_id and (api_key_id == secret or looks_secret(api_key_id)):
         raise SubmeterError(
             f"{variable} holds what looks like a secret, not the id of a key.",
             "Ids are written into the journal and shown, so nothing was written; its value is not repeated here.",

@@ -25,10 +25,12 @@ sans-I/O, says which message begins and ends which response, and `socket_calls` 
 proxy where it cannot be imported beside the program's libraries, `environment` what a client needs to be pointed here.
 
 `door` is the second one, for programs that hard-code their URL: `forwarding` says what may pass it, `admission` what a
-request that came by it is for. `authority` and `certificates` keep whom TLS clients trust, `server_certificate` is what
-they are shown. `listen` says where the doors are; `control_client` asks a proxy from outside.
+request that came by it is for. `authority` keeps its key and bundles, `certificates` says whom it may sign for,
+`server_certificate` is what TLS clients are shown. `listen` says where the doors are; `control_client` asks a proxy
+from outside.
 
-`refusal` is what submeter answers by itself. Nothing here knows DuckDB or the Usage API.
+`refusal` is what submeter answers by itself, `guesses` who is not heard at all, `call_log` what is said of a call that
+has ended. Nothing here knows DuckDB or the Usage API.
 """
 
 from .in_process import Run, Step, Submeter

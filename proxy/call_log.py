@@ -7,10 +7,10 @@ are written, and anything of a call's content, which no settle line has.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from ..data.call import DISTRUSTED, Flag, Operation, Outcome
+from ..data.clock import utc
 
 _SUMMED = ("completions", "embeddings", "images")
 """Usage endpoints whose calls have a token total, or a number of images, to tell."""
@@ -93,4 +93,4 @@ def call_record(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _time(us: int) -> str:
-    return f"{datetime.fromtimestamp(us / 1e6, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{utc(us):%Y-%m-%dT%H:%M:%SZ}"

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -18,7 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .authority import authority_pem, prepare_authority
+from ..data.clock import utc
+from ..data.error import SubmeterError
+from ..data.system import exit_code_of, words
+from .authority import SECRET_FILES, authority_pem, prepare_authority
 from .forwarding import METERED_HOST
 
 VALID_DAYS = 365
@@ -43,16 +47,33 @@ class Authority:
     names: tuple[str, ...] | None
     """Hosts it may sign for, sorted; None: any at all, as an older submeter's."""
 
+    def would_do(self, hosts: AbstractSet[str], now: datetime) -> bool:
+        """Whether it is good now and may sign for these hosts, and not for any at all."""
+        return self.names is not None and hosts <= set(self.names) and self.begins_at <= now < self.ends_at
+
 
 def keep_authority(folder: Path, hosts: Iterable[str], now_us: int) -> str | None:
     """Have an authority in this folder that may sign for these hosts; what to tell the user where one was replaced.
 
-    Who has the old certificate goes on with it until its end, as the key is the same.
+    Who has the old certificate goes on with it until its end, as the key is the same. Raises `SubmeterError` where the
+    system refuses and there is none that would do.
     """
-    now = datetime.fromtimestamp(now_us // 1_000_000, UTC)
-    before = read_authority(authority_pem(folder))
-    if not prepare_authority(folder, fresh_authority(hosts, now)) or before is None:
-        return None
+    now = utc(now_us).replace(microsecond=0)
+    hosts = tuple(hosts)
+    try:
+        before = read_authority(authority_pem(folder))
+        if not prepare_authority(folder, fresh_authority(hosts, now)) or before is None:
+            return None
+    except OSError as error:
+        held = _held(folder)
+        if held is not None and held.would_do(_wanted(hosts), now):
+            return f"The certificate authority in {folder} stays as it is: the system says {words(error)}."
+        raise SubmeterError(
+            f"The certificate authority cannot be kept in {folder}",
+            f"The system says: {words(error)}.",
+            "Mend that folder, or name another with XDG_DATA_HOME; see: submeter doctor",
+            exit_code=exit_code_of(error),
+        ) from error
     after = read_authority(authority_pem(folder))
     until = before.ends_at if after is None else min(before.ends_at, after.ends_at)
     return (
@@ -67,7 +88,7 @@ def fresh_authority(hosts: Iterable[str], now: datetime) -> Callable[[bytes | No
     They serve if the certificate may sign for all of these hosts, for them alone or for other upstreams too, and has
     more than 30 days left. One that is made anew while it is good keeps the names it had: another proxy uses them.
     """
-    wanted = {name for host in (*OUR_HOSTS, *hosts) if (name := _name(host)) is not None}
+    wanted = _wanted(hosts)
 
     def fresh(before: bytes | None) -> bytes | None:
         held = read_authority(before) if before is not None else None
@@ -85,6 +106,11 @@ def fresh_authority(hosts: Iterable[str], now: datetime) -> Callable[[bytes | No
     return fresh
 
 
+def _wanted(hosts: Iterable[str]) -> set[str]:
+    """What an authority is to sign for."""
+    return {name for host in (*OUR_HOSTS, *hosts) if (name := _name(host)) is not None}
+
+
 def read_authority(pem: bytes) -> Authority | None:
     """What the first certificate of a PEM file says; None where there is none that can be read."""
     try:
@@ -98,6 +124,14 @@ def read_authority(pem: bytes) -> Authority | None:
     else:
         names = tuple(sorted(_host(permitted) for permitted in constraints.value.permitted_subtrees or ()))
     return Authority(begins_at=certificate.not_valid_before_utc, ends_at=certificate.not_valid_after_utc, names=names)
+
+
+def _held(folder: Path) -> Authority | None:
+    """What the engine would sign with; None: it would make one of its own, for any host."""
+    try:
+        return read_authority((folder / SECRET_FILES[0]).read_bytes())
+    except OSError:
+        return None
 
 
 def _key(before: bytes | None) -> rsa.RSAPrivateKey:

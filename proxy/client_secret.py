@@ -35,7 +35,8 @@ def minted_fingerprint(endpoint: str | None, members: Mapping[str, Any]) -> str 
     told = members.get("client_secret", members.get("value"))
     if isinstance(told, dict):
         told = told.get("value")
-    return fingerprint(told) if type(told) is str and told else None
+    # What is not ASCII (half a surrogate pair can be written in JSON) no request can carry as its key.
+    return fingerprint(told) if type(told) is str and told and told.isascii() else None
 
 
 class Minted:

@@ -21,6 +21,7 @@ from ..data.call import Edge, MarkedBy
 from ..data.clock import Clock
 from ..data.error import SubmeterError
 from ..data.marks import Mark, check_framework, check_label, check_run_id, check_step, split_run
+from .guesses import Guesses
 from .labels import TOKEN_HEADER
 from .refusal import Answer, answer_json, refusal
 
@@ -44,8 +45,24 @@ class Control:
     """Host names, beyond loopback's, under which this listener may be asked."""
     token: str | None = None
     """What a listener beyond loopback asks for in `X-Submeter-Token`."""
+    guesses: Guesses = field(init=False)
 
-    def refused(self, headers: Mapping[str, str]) -> Answer | None:
+    def __post_init__(self) -> None:
+        self.guesses = Guesses(self.clock)
+
+    def token_refused(self, token: str | None, address: str) -> tuple[int, str] | None:
+        """Why a request from this address may not use this listener, as (status code, reason), or None."""
+        if self.token is None:
+            return None
+        if self.guesses.shut(address):
+            return 429, "too many wrong tokens came from this address; it is heard again in the next minute"
+        if token_matches(self.token, token):
+            return None
+        if token is not None:
+            self.guesses.note(address)
+        return 401, "this listener asks for its token, in X-Submeter-Token or /token/<token>/v1"
+
+    def refused(self, headers: Mapping[str, str], address: str = "") -> Answer | None:
         """Why this request may not use the control paths, or None."""
         if "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return refusal(403, "A web page may not use the control paths.")
@@ -53,9 +70,8 @@ class Control:
         name = host[: host.rfind(":")] if host.rfind(":") > host.rfind("]") else host
         if name.lower() not in _LOOPBACK_NAMES | self.hosts:
             return refusal(403, "This Host is not this proxy's own.")
-        if self.token is not None and not token_matches(self.token, headers.get(TOKEN_HEADER)):
-            return refusal(401, "X-Submeter-Token is missing or wrong.")
-        return None
+        token_refused = self.token_refused(headers.get(TOKEN_HEADER), address)
+        return None if token_refused is None else refusal(token_refused[0], f"submeter: {token_refused[1]}")
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         """The answer to a request that `refused` let pass. `path` is without the query."""

@@ -13,11 +13,11 @@ from .message_head import RequestHead
 from .refusal import Answer, refusal
 
 
-def begin_control(control: Control, head: RequestHead, path: PathLabels) -> ControlRequest | Answer:
+def begin_control(control: Control, head: RequestHead, path: PathLabels, address: str) -> ControlRequest | Answer:
     """A request whose head is complete, or why it is refused. Raises `HeadError` for a body in doubt."""
     body = request_body(head)
     headers = all_headers(head.said)
-    refused = control.refused(headers)
+    refused = control.refused(headers, address)
     if refused is not None:
         return refused
     if "transfer-encoding" in headers or int(headers.get("content-length", "0")) > BODY_BYTES_MAX:

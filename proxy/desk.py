@@ -63,13 +63,11 @@ class Desk:
         now_us = self.recorder.clock.now_us()
         self.recorder.journal.append("gap", {"from": now_us, "to": now_us, "calls": 1, "lines": 0})
 
-    def why_refused(self, path: str, token: str | None) -> tuple[int, str] | None:
+    def why_refused(self, path: str, token: str | None, address: str) -> tuple[int, str] | None:
         """Why a request does not go upstream, as (status code, reason), or None."""
         if not path.startswith("/"):
             return 400, "the request target does not start with a slash"
-        if self.control.token is not None and not token_matches(self.control.token, token):
-            return 401, "this listener asks for its token, in X-Submeter-Token or /token/<token>/v1"
-        return None
+        return self.control.token_refused(token, address)
 
     def look_up(self, path: str, fields: Fields, upstream: Upstream) -> None:
         """Ask, once, what became of a call whose client left; with the key that its request still holds."""

@@ -260,7 +260,10 @@ def find_endpoint(method: str, path: str) -> Endpoint:
     if segments and segments[0] == "organization":
         kept = 3 if segments[1:2] == ["usage"] else 2
         return Endpoint(name="/".join(segments[:kept])[:128], operation=Operation.READ, usage_endpoint=None)
-    name = _match(_TREE, segments) or _create_below(segments)
+    name = _match(_TREE, segments)
+    if name is None or _ENDPOINTS[name].operation is Operation.READ:
+        # `{id}` matches any segment, also the `responses` of a gateway's `agents/responses`.
+        name = _create_below(segments) or name
     if method.upper() in _NEVER_CREATE:
         return Endpoint(name=name, operation=Operation.READ, usage_endpoint=None)
     if name is None or (method.upper() != "POST" and _ENDPOINTS[name].operation is Operation.CREATE):

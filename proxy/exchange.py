@@ -1,6 +1,6 @@
 """One request and its answer, and how they end where one of them is not whole. Sans I/O.
 
-    exchange = begin_exchange(desk, head, path)     # start line written
+    exchange = begin_exchange(desk, head, path, address)    # start line written
     exchange.request, exchange.answer               # what goes on in either direction
     exchange.break_off(...)                         # it will not be whole any more
 
@@ -21,9 +21,9 @@ from .request_side import RequestSide
 from .upstream import OwnAnswer
 
 
-def begin_exchange(desk: Desk, head: RequestHead, path: PathLabels) -> Exchange:
+def begin_exchange(desk: Desk, head: RequestHead, path: PathLabels, address: str) -> Exchange:
     """A request whose head is complete: its start line is written. Raises `HeadError` for a body in doubt."""
-    return Exchange(desk, RequestSide(desk, head, path, request_body(head)))
+    return Exchange(desk, RequestSide(desk, head, path, request_body(head), address))
 
 
 class Exchange:

@@ -237,7 +237,7 @@ class NearSide(asyncio.Protocol):
             elif self._admission.controls and is_control(path.path):
                 self._begin_control(head, path)
             else:
-                self._begin_exchange(begin_exchange(self._desk, head, path))
+                self._begin_exchange(begin_exchange(self._desk, head, path, self._out.address))
         except HeadError as error:
             self._linger(refused_head(self._desk, self._admission, raw, error))
         return True
@@ -275,7 +275,7 @@ class NearSide(asyncio.Protocol):
             self._answered(exchange)
 
     def _begin_control(self, head: RequestHead, path: PathLabels) -> None:
-        control = begin_control(self._desk.control, head, path)
+        control = begin_control(self._desk.control, head, path, self._out.address)
         if isinstance(control, Answer):
             self._answer_here(head, control, refused=True)
             return

@@ -66,6 +66,8 @@ class Listen:
 
 def start_error(listen: Listen, problem: BaseException) -> SubmeterError:
     """Why a proxy that was to listen there did not start, for its user."""
+    if isinstance(problem, SubmeterError):
+        return problem
     if isinstance(problem, OSError):
         why = str(problem.strerror or problem).splitlines()[0].rstrip(".")
         return SubmeterError(

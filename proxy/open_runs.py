@@ -21,8 +21,12 @@ logger = logging.getLogger("submeter.proxy")
 def take_up_open_runs(book: MarkBook, ledger: Ledger) -> None:
     """Give the book the marks of the last day that were not imported, and each run's last call.
 
-    Nothing where another program holds the ledger: metering without them is better than not metering.
+    Nothing where another program holds the ledger: metering without them is better than not metering. That may be
+    another proxy which starts at the same time, and has not made the file yet.
     """
+    if not ledger.path.exists():
+        logger.warning("another program is making the ledger; runs that are open will not label calls")
+        return
     try:
         marks, calls = ledger.query("open_marks"), ledger.query("last_calls")
     except SubmeterError as error:

@@ -26,6 +26,8 @@ class Outlet:
         self.deaf = False
         """Whether what the client sends is dropped: it was answered, and may finish."""
         self.transport: asyncio.Transport | None = None
+        self.address = ""
+        """The client's."""
         self._stopped_by: set[str] = set()
         """Why the client is not read: what waits for the upstream, or what was sent ahead."""
         self._loop = asyncio.get_running_loop()
@@ -33,6 +35,7 @@ class Outlet:
     def begin(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
         self.transport = cast(asyncio.Transport, transport)
+        self.address = str((transport.get_extra_info("peername") or ("",))[0])
         self.transport.set_write_buffer_limits(high=WAITING_BYTES_MAX)
 
     def begin_tls(self, inside: asyncio.Protocol, context: ssl.SSLContext, data: bytes) -> None:

@@ -109,7 +109,8 @@ class Recorder:
 
         Its `key` line is for other proxies of the ledger, which may meet it too.
         """
-        if start.key_fingerprint is None:
+        if start.key_fingerprint is None or self.keys.find(key_fingerprint) is not None:
+            # A framework's own key is nobody's client secret, whatever an upstream hands out.
             return
         self._minted.add(key_fingerprint, minted_by=start.key_fingerprint)
         # Without an id there is nothing to hand on, and a framework must not look as if it had one more key.

@@ -1,6 +1,6 @@
 """The request of an exchange: what of it goes upstream, beside the `Attempt` that reads it. Sans I/O.
 
-    request = RequestSide(desk, head, path, body)   # start line written; `refused` where it goes nowhere
+    request = RequestSide(desk, head, path, body, address)  # start line written; `refused` where it goes nowhere
     request.open()                                  # what goes upstream at once
     request.take(data)                              # what goes upstream, and how much of `data` was this request's
 
@@ -29,7 +29,8 @@ from .rewrite_request import may_ask
 class RequestSide:
     """One request, from its head on."""
 
-    def __init__(self, desk: Desk, head: RequestHead, path: PathLabels, body: Body) -> None:
+    def __init__(self, desk: Desk, head: RequestHead, path: PathLabels, body: Body, address: str) -> None:
+        """`address`: the client's."""
         self.head = head
         self.path = path
         self.attempt: Attempt | None = None
@@ -48,7 +49,7 @@ class RequestSide:
         self._held_content: list[bytes] = []
         self._held_bytes = 0
         """How much of the content is held."""
-        self._begin()
+        self._begin(address)
 
     @property
     def whole(self) -> bool:
@@ -83,7 +84,7 @@ class RequestSide:
             self._request_ended()
         return raw, taken
 
-    def _begin(self) -> None:
+    def _begin(self, address: str) -> None:
         head, desk = self.head, self._desk
         headers = plain_headers(head.said, REQUEST_NAMES)
         plain, region = desk.own(headers.get(PLAIN_HEADER))
@@ -104,7 +105,7 @@ class RequestSide:
             attempt = None
         self.attempt = attempt
         self.headers = headers
-        self.refused = desk.why_refused(self.path.path, self.path.token or headers.get(TOKEN_HEADER))
+        self.refused = desk.why_refused(self.path.path, self.path.token or headers.get(TOKEN_HEADER), address)
         if attempt is None:
             return
         if self.refused is not None:

@@ -237,11 +237,11 @@ class ProxyServer:
 
     def _keep_authority(self, folder: Path) -> None:
         """Have an authority for our hosts that is good for a month at least; look again in half a day."""
-        # TLS clients judge it by the machine's clock, whatever clock the calls have.
-        renewed = keep_authority(folder, (self._upstream.host, self._listen.host), SystemClock().now_us())
-        if renewed is not None:
-            logger.warning("%s", renewed)
         asyncio.get_running_loop().call_later(AUTHORITY_LOOK_S, self._keep_authority, folder)
+        # TLS clients judge it by the machine's clock, whatever clock the calls have.
+        said = keep_authority(folder, (self._upstream.host, self._listen.host), SystemClock().now_us())
+        if said is not None:
+            logger.warning("%s", said)
 
     def _lane(self, authority: Path) -> LaneServer:
         return LaneServer(

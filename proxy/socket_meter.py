@@ -63,7 +63,7 @@ _REFUSALS = (
     "rate_limit_exceeded",
 )
 """Types and codes of errors that refuse a request, where the error says no HTTP status (Realtime's never does)."""
-_ABOUT_A_CREATE = frozenset({"conversation_already_has_active_response"})
+_ABOUT_A_CREATE = ("conversation_already_has_active_response",)
 """Codes of errors that no other message of a client can cause."""
 
 _RESPONSE = Endpoint(name=None, operation=Operation.CREATE, usage_endpoint="completions")

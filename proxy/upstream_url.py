@@ -6,6 +6,7 @@ ends in `/v1`; an upstream that ends in `/v1` too means the same version, not tw
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -48,7 +49,7 @@ def parse_upstream(url: str) -> Upstream:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise _refuse(url, str(error)) from error
+        raise _refuse(url, "it is no URL, or its port is no number up to 65535") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _refuse(url, "it must be a whole http:// or https:// URL")
     if parts.query or parts.fragment or parts.username is not None:
@@ -66,8 +67,10 @@ def _port_of(scheme: str) -> int:
 
 
 def _refuse(url: str, why: str) -> SubmeterError:
+    # What may hold a password or a key is not repeated: a user, a query and a fragment.
+    shown = re.split(r"[?#]", url, maxsplit=1)[0].rpartition("@")[2]
     return SubmeterError(
-        f"The upstream {url!r} cannot be used.",
+        f"The upstream {shown!r} cannot be used.",
         f"Reason: {why}.",
         "Try: submeter proxy --upstream https://api.openai.com",
     )

@@ -19,7 +19,7 @@ from .unsatisfiable import Unsatisfiable
 from .words import hexadecimal, tokens
 
 TRIES = 12
-NODES_FREE = 400
+NODES_FREE = 60
 """Values made before the shortest way is taken: optional properties are left out then, lists kept short."""
 NODES_MAX = 20_000
 """Values made at all; a schema that needs more never ends."""

@@ -7,13 +7,14 @@ the ledger can know; a run without a mark yet is nobody's run. All of it is from
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 from ledger_lines import Scribe
 from ledger_provider import Provider, asked_of
 from referee_calls import DAY, Call, Shown
+from referee_moment import good_bills
 from referee_world import World
 
 from submeter.audit.window import Window, touching
@@ -51,6 +52,12 @@ class Seen:
     asked: list[list[Any]]
     shares: list[tuple[int | None, Any]]
     renamed_paired: bool
+    truths: dict[int | None, Any] = field(default_factory=dict, init=False)
+    """As `Moment.truths`."""
+
+    def bills(self) -> list[list[tuple[Any, Shown]]]:
+        """As `Moment.bills`."""
+        return good_bills(self)
 
     @property
     def windows(self) -> tuple[Window, ...]:

@@ -170,6 +170,14 @@ class Given:
         ]
 
 
+def good_bills(moment: Any) -> list[list[tuple[Asked, Shown]]]:
+    """Of each usage endpoint the good reads, the latest first, and the bill that each was shown."""
+    return [
+        [(each, moment.world.shown(moment.key, name, each.at)) for each in reversed(asked) if each.problem is None]
+        for name, asked in zip(ENDPOINTS, moment.asked, strict=True)
+    ]
+
+
 class Moment:
     """One key of a world at one moment.
 
@@ -209,10 +217,7 @@ class Moment:
     def bills(self) -> list[list[tuple[Asked, Shown]]]:
         """Of each usage endpoint the good reads, the latest first, and the bill that each was shown."""
         if self._bills is None:
-            self._bills = [
-                [(each, self.world.shown(self.key, name, each.at)) for each in reversed(asked) if each.problem is None]
-                for name, asked in zip(ENDPOINTS, self.asked, strict=True)
-            ]
+            self._bills = good_bills(self)
         return self._bills
 
     def _book(self) -> list[Any]:

@@ -22,7 +22,7 @@ from submeter.audit.choice import AuditRequest
 from submeter.audit.questions import asking
 from submeter.audit.reads import PageStore
 from submeter.audit.window import Window
-from submeter.data.call import Flag, Outcome
+from submeter.data.call import Flag, Outcome, Usage
 from submeter.data.error import SubmeterError
 from submeter.data.paths import reads_folder
 
@@ -390,6 +390,9 @@ def test_the_book_made_from_the_calls_is_that_of_the_ledger(tmp_path: Path) -> N
         here.call(completed_at=here.clock.now_us() + 500_000_000)
         here.call(flags=(Flag.HOSTED_TOOL,))
         here.call(outcome=Outcome.NO_USAGE, flags=(Flag.BACKGROUND,))
+        for told in ((50, 4160), (60, 4160), (None, None)):
+            counts = Usage(input_tokens=told[0], output_tokens=told[1], images=1)
+            here.call(lasts=1.0, tokens=None, usage_endpoint="images", usage_counts=counts)
         here.open_call()
         here.at(here.second + 25 * 3600)
         here.open_call()

@@ -123,6 +123,21 @@ def test_a_class_of_optional_amounts_is_a_fact_after_three_whole_chains_of_disti
         assert optional_facts([*three[:2], three[0]]) == {}
 
 
+def drawn(amount: int, *others: BookRow) -> Chain:
+    """A chain with a call for images that told its tokens, which are billed."""
+    told = pictured(1002, input_tokens=amount, output_tokens=4160)
+    bill = [
+        billed(minute, (0, 0, 0), usage_endpoint=IMAGES, model="gpt-image-1", images=1)
+        for minute in (1002, *(row.end_minute for row in others))
+    ]
+    return chained([told, *others], [*bill, billed(1002, (amount, 0, 4160), model="gpt-image-1")])
+
+
+def test_a_chain_in_which_tokens_are_set_aside_says_nothing_of_those_that_were_told() -> None:
+    assert optional_facts([drawn(30 + number) for number in range(3)]) == {"image_tokens": True}
+    assert optional_facts([drawn(30 + number, pictured(1002)) for number in range(3)]) == {}
+
+
 def test_a_chain_that_contradicts_leaves_a_class_open() -> None:
     three = [warmed(30 + number, is_billed=True) for number in range(3)]
     assert optional_facts([*three, warmed(40, is_billed=False)]) == {}

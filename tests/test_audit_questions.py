@@ -66,6 +66,14 @@ def test_alike_calls_are_one_row_and_apart_only_those_of_equal_counts(here: Worl
     assert sorted((each.calls, each.input_tokens) for each in book(here, apart=True)) == [(1, 7), (2, 200)]
 
 
+def test_images_whose_tokens_were_told_are_summed_apart_from_those_that_told_none(here: World) -> None:
+    for told in ((50, 4160), (60, 4160), (None, None)):
+        counts = Usage(input_tokens=told[0], output_tokens=told[1], images=1)
+        here.call(lasts=1.0, tokens=None, usage_endpoint="images", usage_counts=counts)
+    rows = book(here)
+    assert sorted((row.calls, row.images, row.input_tokens or -1) for row in rows) == [(1, 1, -1), (2, 2, 110)]
+
+
 def test_unknown_calls_have_no_sums_and_say_what_they_may_have_used(here: World) -> None:
     here.call(lasts=1.0, outcome=Outcome.ABORTED)
     here.call(lasts=1.0, outcome=Outcome.ABORTED, flags=(Flag.HOSTED_TOOL,))

@@ -63,8 +63,10 @@ def test_a_key_without_an_id_is_wrong() -> None:
 
 
 def test_an_id_that_is_no_id_is_wrong_and_not_shown_since_it_may_be_the_secret() -> None:
-    findings = check_keys(read_keys(GOOD | {"OPENAI_API_KEY_CHATDEV_ID": SECRET}))
+    given = "the name of my key"
+    findings = check_keys(read_keys(GOOD | {"OPENAI_API_KEY_CHATDEV_ID": given}))
     assert wrong(findings) == ["key ids"]
+    assert given not in repr(findings)
 
 
 def test_ids_alone_are_the_keys_of_frameworks_whose_tokens_change() -> None:

@@ -57,3 +57,27 @@ def test_in_a_pipe_no_cell_is_cut_or_wrapped(capsys: pytest.CaptureFixture[str])
     assert header.split() == ["run", "calls"]
     assert first.split() == [long, "-"]
     assert second.split() == ["[red]r-1[/red]", "12,345"]
+
+
+def test_a_plain_table_is_laid_out_as_rich_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = ["run", "age", "calls", "why"]
+    rows: list[list[object]] = [
+        ["chatdev/r-1", "2 h 05 min", 1_234_567, "verified, final"],
+        ["r-2", None, None, ""],
+        [" lead", "trailing ", 0, "[red]x[/red]"],
+    ]
+    for shown in (rows, []):
+        print_table(columns, shown, counts=["calls"], numbers=["age"])
+        plain = capsys.readouterr().out
+        with monkeypatch.context() as patch:
+            patch.setattr("submeter.cli.output._plain_table", lambda *_: None)
+            print_table(columns, shown, counts=["calls"], numbers=["age"])
+        assert plain == capsys.readouterr().out
+
+
+def test_a_table_with_other_letters_is_left_to_rich(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["run", "calls"], [["\u5c0f/r-1", 1], ["a", 2]], counts=["calls"])
+    _, _, first, second = capsys.readouterr().out.splitlines()
+    assert (first, second) == ("\u5c0f/r-1       1", "a            2")

@@ -117,7 +117,8 @@ def test_a_verdict_that_is_not_final_is_shown_and_gets_no_certificate(world: Wor
 def test_with_the_waiting_rules_off_there_is_none_and_an_older_file_stays(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    CERTIFICATE.write_text("older")
+    older = '{"format":"submeter certificate 2"}'
+    CERTIFICATE.write_text(older)
     monkeypatch.setenv("RECONCILIATION_VERIFICATION_INTERVAL_MIN", "0")
     result = certified(world, "--wait")
     assert result.exit_code == 3
@@ -125,7 +126,7 @@ def test_with_the_waiting_rules_off_there_is_none_and_an_older_file_stays(
     _, why, mend = result.stderr.splitlines()[-3:]
     assert "timing: test" in why
     assert "RECONCILIATION_VERIFICATION_INTERVAL_MIN" in mend
-    assert CERTIFICATE.read_text() == "older"
+    assert CERTIFICATE.read_text() == older
 
 
 def test_a_certificate_rests_on_the_shift_and_the_settling_of_its_audit(world: World) -> None:

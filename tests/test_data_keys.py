@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
+from submeter.data.env_file import BYTES_MAX
 from submeter.data.error import SubmeterError
 from submeter.data.keys import fingerprint, named_secret, read_keys, shows
 
@@ -46,7 +48,7 @@ def test_an_id_without_its_key_is_that_of_a_framework_whose_tokens_change() -> N
             "OPENAI_API_KEY_BAES_ID": "key_x",
             "OPENAI_API_KEY_CHATDEV": SECRET,
             "OPENAI_API_KEY_CHATDEV_ID": "key_y",
-            "OPENAI_API_KEY_GHSPEC_ID": SECRET,
+            "OPENAI_API_KEY_GHSPEC_ID": "its name",
             "OPENAI_API_KEY_USAGE_TRACKING_ID": "key_z",
             "OPENAI_API_KEY_ID": "key_w",
             "OTHER_ID": "key_v",
@@ -122,3 +124,15 @@ def test_one_key_under_two_frameworks_is_an_error_for_each_of_them_and_for_nobod
     for framework in ("a", "b", None):
         with pytest.raises(SubmeterError, match="One key is used for a and b"):
             ring.check_apart(framework)
+
+
+def test_an_environment_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"\xef\xbb\xbfOPENAI_API_KEY_CHATDEV=sk-of-chatdev\n")
+    assert [key.framework for key in read_keys({}, path).keys] == ["chatdev"]
+    path.write_text(f"{'#' * BYTES_MAX}\nOPENAI_API_KEY_CHATDEV=sk-of-chatdev\n")
+    with pytest.raises(SubmeterError, match="too large"):
+        read_keys({}, path)
+    path.unlink()
+    os.mkfifo(path)
+    assert read_keys({}, path).keys == ()

@@ -175,7 +175,9 @@ def test_every_command_is_walked_through_the_edges() -> None:
     """A new command goes into one of the lists above, by what it needs; the demo makes a folder and all in it."""
 
     def named(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-        for name, command in group.commands.items():
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
             yield from named(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
 
     walked = (*READERS, *WRITERS, *OF_A_FILE, *ASKING_KEYS)

@@ -98,14 +98,43 @@ def test_a_record_holds_what_is_known_and_no_key() -> None:
 
 
 @pytest.mark.parametrize(("logged", "lines"), [("problems", 1), ("calls", 2), ("none", 0)])
-def test_what_is_written_is_what_was_asked_for(logged: str, lines: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_written_is_what_was_asked_for(logged: str, lines: int, capfd: pytest.CaptureFixture[str]) -> None:
     log = ProxyLog(Logged(logged), LogFormat.JSON, FixedClock(NOW_US))
     log.call(line())
     log.call(line(outcome=Outcome.ABORTED))
     log.close()
-    said = [json.loads(text) for text in capsys.readouterr().err.splitlines()]
+    said = [json.loads(text) for text in capfd.readouterr().err.splitlines()]
     assert [one["outcome"] for one in said] == ["metered", "aborted"][2 - lines :]
     assert (log.calls, log.problems) == (2, 1)
+
+
+def test_lines_show_what_a_terminal_would_obey(capfd: pytest.CaptureFixture[str]) -> None:
+    log = ProxyLog(Logged.CALLS, LogFormat.TEXT, FixedClock(NOW_US))
+    log.call(line(run_id="r-\x1b]0;x\x07", framework="a"))
+    log.close()
+    [said] = capfd.readouterr().err.splitlines()
+    assert "\x1b" not in said
+    assert "a/r-" in said
+
+
+def test_nobody_waits_for_a_reader_that_does_not_read_and_what_is_left_out_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    monkeypatch.setattr("submeter.cli.proxy_log.STDERR", writing)
+    monkeypatch.setattr("submeter.cli.proxy_log.LINES_WAITING_MAX", 10)
+    log = ProxyLog(Logged.CALLS, LogFormat.JSON, FixedClock(NOW_US))
+    for _ in range(2_000):
+        log.call(line())
+    assert log.calls == 2_000
+    said = b""
+    while b"dropped" not in said:
+        said += os.read(reading, 65_536)
+    log.close()
+    events = [json.loads(text) for text in said.splitlines() if text.endswith(b"}")]
+    assert next(event["lines"] for event in events if event["event"] == "dropped") > 0
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_proxy_says_that_it_starts_what_went_wrong_and_that_it_stops(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from submeter.data.clock import US_PER_S
+from submeter.data.error import SubmeterError
 from submeter.proxy.authority import SECRET_FILES, authority_certificate, authority_pem, prepare_authority
 from submeter.proxy.certificates import OUR_HOSTS, fresh_authority, keep_authority, read_authority
 
@@ -165,6 +166,23 @@ def test_a_first_authority_is_nothing_to_be_told_of(made: bytes, tmp_path: Path)
     assert prepare_authority(tmp_path, lambda before: made if before is None else None)
     assert keep_authority(tmp_path, [GATEWAY], int(NOW.timestamp()) * US_PER_S) is None
     assert b"PRIVATE KEY" not in authority_pem(tmp_path)
+
+
+@pytest.mark.parametrize(("days", "does"), [(0, True), (364, True), (366, False)])
+def test_where_the_system_refuses_one_that_is_still_good_stays_and_no_other(
+    made: bytes, tmp_path: Path, days: int, does: bool
+) -> None:
+    prepare_authority(tmp_path, lambda _: made)
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock").mkdir()
+    now_us = int((NOW + timedelta(days=days)).timestamp()) * US_PER_S
+    if does:
+        assert "stays as it is: the system says Is a directory" in str(keep_authority(tmp_path, [GATEWAY], now_us))
+        with pytest.raises(SubmeterError, match="authority cannot be kept"):
+            keep_authority(tmp_path, ["another.example"], now_us)
+        (tmp_path / SECRET_FILES[0]).unlink()
+    with pytest.raises(SubmeterError, match="authority cannot be kept"):
+        keep_authority(tmp_path, [GATEWAY], now_us)
 
 
 def test_what_is_no_certificate_is_none() -> None:

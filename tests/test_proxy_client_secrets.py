@@ -85,6 +85,17 @@ def test_another_proxy_of_the_ledger_knows_the_id_of_a_minted_secret_by_its_key_
     assert (last["key_fingerprint"], last["api_key_id"]) == (fingerprint(CHILD), "key_baes")
 
 
+def test_a_configured_key_that_an_answer_hands_out_stays_its_own_framework_s(tmp_path: Path) -> None:
+    environment = {**ENVIRONMENT, "OPENAI_API_KEY_CHATDEV": CHILD, "OPENAI_API_KEY_CHATDEV_ID": "key_chatdev"}
+    with proxied(tmp_path, upstream, environment=environment) as (port, _, ledger):
+        assert post(port, "/v1/realtime/client_secrets", KEY, {}) == 200
+        assert post(port, "/v1/chat/completions", CHILD) == 200
+    assert [(row["framework"], row["api_key_id"]) for row in rows(ledger)] == [
+        ("baes", "key_baes"),
+        ("chatdev", "key_chatdev"),
+    ]
+
+
 def test_a_minted_secret_that_never_comes_back_is_no_call(tmp_path: Path) -> None:
     with proxied(tmp_path, upstream, environment=ENVIRONMENT) as (port, _, ledger):
         post(port, "/v1/realtime/sessions", KEY, {})
@@ -97,7 +108,9 @@ def test_a_minted_secret_is_found_in_every_shape_of_a_minting_answer_and_in_no_o
     assert minted_fingerprint("responses", shape) is None
 
 
-@pytest.mark.parametrize("shape", [{}, {"value": 5}, {"value": ""}, {"client_secret": {}}, {"client_secret": None}])
+@pytest.mark.parametrize(
+    "shape", [{}, {"value": 5}, {"value": ""}, {"value": "ek_\ud800"}, {"client_secret": {}}, {"client_secret": None}]
+)
 def test_an_answer_without_a_secret_mints_none(shape: Any) -> None:
     assert minted_fingerprint("realtime/sessions", shape) is None
 

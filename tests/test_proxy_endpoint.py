@@ -140,6 +140,13 @@ def test_work_of_the_agents_api_is_a_create_whose_usage_may_be_anything(path: st
     assert endpoint.flags == (Flag.UNKNOWN_ENDPOINT,)
 
 
+@pytest.mark.parametrize("before", ["/agents", "/models", "/v1/vaults", "/v1/webhook_endpoints"])
+def test_a_create_is_found_where_a_path_before_it_would_take_its_name_for_an_id(before: str) -> None:
+    assert find_endpoint("POST", f"{before}/embeddings").usage_endpoint == "embeddings"
+    assert find_endpoint("POST", f"{before}/responses").operation is Operation.CREATE
+    assert find_endpoint("POST", f"{before}/responses_a").operation is not Operation.CREATE
+
+
 def test_a_path_that_begins_like_one_thing_of_ours_and_ends_like_a_read_of_another_stays_unknown() -> None:
     assert find_endpoint("POST", "/v1/vaults/vault_a/files").flags == (Flag.UNKNOWN_ENDPOINT,)
 

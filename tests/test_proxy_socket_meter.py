@@ -151,6 +151,14 @@ def test_a_server_s_own_failure_is_no_refusal() -> None:
 REFUSED = {"type": "invalid_request_error", "code": "invalid_value", "param": "item.content[0].type", "event_id": None}
 
 
+@pytest.mark.parametrize("code", [["conversation_already_has_active_response"], {}, 7])
+def test_an_error_whose_code_is_no_text_is_read_like_one_without(code: Any) -> None:
+    talk = Talk()
+    talk.client("response.create")
+    assert talk.server("error", error={"type": "invalid_request_error", "code": code}) == []
+    assert ended(talk.server("response.done", answered("r"))).reading.usage_counts.output_tokens == 5
+
+
 @pytest.mark.parametrize("error", [REFUSED, {"type": "server_error", "code": None, "event_id": None}])
 def test_an_error_that_names_no_event_does_not_end_a_create_that_is_answered_after_it(error: dict[str, Any]) -> None:
     talk = Talk()

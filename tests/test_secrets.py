@@ -38,6 +38,12 @@ def test_a_value_of_a_secret_s_form_is_no_id(value: str) -> None:
     assert value not in str(refused.value)
 
 
+def test_a_secret_is_no_id_of_a_framework_without_a_key_either() -> None:
+    with pytest.raises(SubmeterError, match="OPENAI_API_KEY_BAES_ID holds what looks like a secret"):
+        read_keys({"OPENAI_API_KEY_BAES_ID": KEY})
+    assert read_keys({"OPENAI_API_KEY_USAGE_TRACKING_ID": "", "OPENAI_API_KEY_BAES_ID": ""}).keys == ()
+
+
 def test_a_key_s_own_secret_is_not_its_id_whatever_its_form() -> None:
     with pytest.raises(SubmeterError, match="looks like a secret"):
         read_keys({"OPENAI_API_KEY_CHATDEV": "mine", "OPENAI_API_KEY_CHATDEV_ID": "mine"})
