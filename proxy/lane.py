@@ -185,6 +185,11 @@ class NearSide(asyncio.Protocol):
         else:
             self.cut()
 
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is under way: its row may be written, and its last bytes still to come."""
+        return self._exchange is not None
+
     def cut(self) -> None:
         """The proxy stops: whatever is under way is settled as it stands."""
         self._leave()
@@ -253,8 +258,7 @@ class NearSide(asyncio.Protocol):
         far = self._far
         if far is not None and (far.upstream != exchange.request.upstream or far.is_dead()):
             self._drop_far()
-            far = None
-        if far is None:
+        if self._far is None:
             self._far = self._roads.reach(self, exchange.request.upstream)
         self._send(exchange.request.open())
 

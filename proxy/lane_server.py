@@ -98,6 +98,11 @@ class LaneServer:
             for near in list(self._open):
                 near.cut()
 
+    @property
+    def busy(self) -> bool:
+        """Whether any answer is under way."""
+        return any(isinstance(one, NearSide) and one.busy for one in self._open)
+
     async def close(self) -> None:
         """Take no more connections."""
         for server in self._servers:

@@ -213,10 +213,14 @@ class ProxyServer:
                 await self._server.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_s
-        while self._recorder is not None and self._recorder.open and loop.time() < deadline:
+        while self._is_busy() and loop.time() < deadline:
             await asyncio.sleep(0.02)
         if self._server is not None:
             self._server.exit()
+
+    def _is_busy(self) -> bool:
+        # A stream is settled before its last bytes are there; its client is to have them.
+        return bool(self._recorder and self._recorder.open) or bool(self._server and self._server.busy)
 
     def _run_lane(self) -> None:
         try:
