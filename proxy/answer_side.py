@@ -17,7 +17,7 @@ from time import perf_counter_ns
 from .asking import Way
 from .attempt import SOCKET_HEADER
 from .desk import Desk, log_failure
-from .framing import Body, ChunkedBody, LengthBody, response_body
+from .framing import Body, BodyError, ChunkedBody, LengthBody, response_body
 from .head import RESPONSE_NAMES, body_bytes, plain_headers
 from .message_head import ResponseHead, head_end, parse_response_head, says_close
 from .request_side import RequestSide
@@ -107,7 +107,12 @@ class AnswerSide:
         out.append(self._begin_answer(head, body))
         rest, self._received = self._received, b""
         # A body's first bytes may be its last: the row is written before the head goes on.
-        out.append(self._answer_body(body, rest))
+        try:
+            out.append(self._answer_body(body, rest))
+        except BodyError:
+            # The head came in the same bytes, so the client has seen nothing of it.
+            self.begun = False
+            raise
         return b"".join(out)
 
     def _begin_answer(self, head: ResponseHead, body: Body) -> bytes:
