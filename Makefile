@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # Files of tests at a time; `make test JOBS=0` takes them one by one.
 JOBS ?= auto
 
+# Tests start submeter some hundred times: without compiled files each start would compile all of it again.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: demo test lint clean
 
 $(VENV)/installed: pyproject.toml constraints.txt

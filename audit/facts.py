@@ -20,7 +20,7 @@ from .finding import ChainFinding
 from .pair import ModelPair, PairedBy, pair_models, plain_name, same_model
 from .reconcile import judge_chain
 from .solve import Solved
-from .unit import BookRow
+from .unit import BookRow, Field
 
 PROOFS_MIN = 3
 """Calls (chains) of distinct tokens that make a guess a fact."""
@@ -76,9 +76,12 @@ def key_facts(
     for endpoint in UsageEndpoint:
         here = [use for use in uses if use.usage_endpoint == endpoint]
         names = {model for each, model in billed if each is endpoint}
+        counted = {use.model for use in here if use.standing is Standing.COUNTED}
+        optional_only = {use.model for use in here if use.standing is Standing.OPTIONAL} - counted
         own = pair_models(
             endpoint,
-            counted={use.model for use in here if use.standing in (Standing.COUNTED, Standing.OPTIONAL)},
+            counted=counted | optional_only,
+            optional=optional_only,
             billed={
                 name for name in names if not (endpoint is UsageEndpoint.COMPLETIONS and plain_name(name) in elsewhere)
             },
@@ -155,7 +158,8 @@ def renaming_holds(found: Iterable[ChainFinding]) -> bool:
 
 
 def _one_call(row: BookRow, solved: Solved) -> tuple[int, ...]:
-    return tuple(row.amount(field) // row.calls for field in solved.fields)
+    """What one call used, cached tokens left out: a chain in which they are not told would make equal calls differ."""
+    return tuple(row.amount(field) // row.calls for field in solved.fields if field is not Field.CACHED)
 
 
 def optional_facts(chains: Sequence[Chain]) -> dict[str, bool]:

@@ -218,7 +218,7 @@ class Judge:
 
     def _digests_of_facts(self, api_key_id: str) -> FactDigests:
         if api_key_id not in self._fact_digests:
-            self._fact_digests[api_key_id] = FactDigests(self.facts(api_key_id))
+            self._fact_digests[api_key_id] = FactDigests(self.facts(api_key_id), self._answered)
         return self._fact_digests[api_key_id]
 
     def standing(self, api_key_id: str, share: Share) -> StoredPart | None:

@@ -98,10 +98,13 @@ def pair_models(
     counted: Iterable[str | None],
     billed: Iterable[str],
     explained: Iterable[str] = (),
+    optional: Iterable[str | None] = (),
 ) -> tuple[ModelPair, ...]:
     """Pair the names of one usage endpoint: equal, then alias, then the one left on each side.
 
     `explained`: names that calls of unknown usage may be billed under; a bill under one of them is not left over.
+    `optional`: those of the counted names that no more than optional calls have, which may have no bill at all: such a
+    one is left over only where no other is.
     """
     book, bill = set(counted), set(billed)
     equal = book & bill
@@ -116,6 +119,7 @@ def pair_models(
         groups.append(({None}, set()))
     known = list(explained)
     left_book = [group for group in groups if not group[1]]
+    left_book = [group for group in left_book if not group[0] <= set(optional)] or left_book
     left_bill = [
         group for group in groups if not group[0] and not any(same_model(a, b) for a in group[1] for b in known)
     ]

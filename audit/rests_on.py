@@ -38,7 +38,7 @@ class RestsOn:
     bill: str
     facts: str
     models: tuple[str, ...]
-    """`endpoint model` of every name whose pair `facts` tells."""
+    """`endpoint model` of every name whose pair `facts` tells, and `asked for model` of one whose answers it tells."""
     read_us: int
     """When the latest read was asked for that the bill was taken from."""
     waiting: Waiting
@@ -130,10 +130,15 @@ def bill_digest(rows: Iterable[BillRow], until: int) -> str:
     return _digest(sorted(repr(row) for row in rows if row.minute < until and not row.empty))
 
 
-class FactDigests:
-    """Digests of the facts of one key, name by name."""
+_ASKED = "asked for "
+"""Before a name that a call asked for, beside those of usage endpoints."""
 
-    def __init__(self, facts: KeyFacts) -> None:
+
+class FactDigests:
+    """Digests of the facts of one key, name by name. `answered`: what the models that were asked for answered as."""
+
+    def __init__(self, facts: KeyFacts, answered: Mapping[str, frozenset[str]]) -> None:
+        self._answers = {f"{_ASKED}{model}": str(sorted(names)) for model, names in answered.items()}
         self._optional = sorted(facts.optional.items())
         self._told: dict[tuple[str, ...], str] = {}
         """What was said before: most verdicts of a key rest on the same few names."""
@@ -144,25 +149,23 @@ class FactDigests:
                 self._pairs[f"{pair.usage_endpoint} {name}"] = f"{told} {facts.renamed_holds}"
 
     def of(self, models: Iterable[str]) -> str:
-        """Of what some names are paired with, and of what is known of optional amounts."""
+        """Of what some names are paired with or answered as, and of what is known of optional amounts."""
         names = tuple(models)
         if names not in self._told:
-            lines = [f"{name}: {self._pairs.get(name)}" for name in sorted(names)]
+            known = self._pairs | self._answers
+            lines = [f"{name}: {known.get(name)}" for name in sorted(names)]
             self._told[names] = _digest([*lines, repr(self._optional)])
         return self._told[names]
 
 
 def models_of(found: ChainFinding) -> tuple[str, ...]:
-    """Every name that a chain's comparison rests on."""
-    return tuple(
-        sorted(
-            {
-                f"{solved.pair.usage_endpoint} {name}"
-                for solved in found.solved
-                for name in (*(row.model for row in solved.rows), *(row.model for row in solved.bill))
-            }
-        )
-    )
+    """Every name that a chain's comparison rests on, and those that calls asked for which may explain an excess."""
+    compared = {
+        f"{solved.pair.usage_endpoint} {name}"
+        for solved in found.solved
+        for name in (*(row.model for row in solved.rows), *(row.model for row in solved.bill))
+    }
+    return tuple(sorted(compared | {f"{_ASKED}{name}" for each in found.able for name in each.models}))
 
 
 def _digest(lines: Sequence[str]) -> str:

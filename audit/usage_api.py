@@ -21,6 +21,7 @@ import ssl
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -108,8 +109,6 @@ class UsageApi:
         self._clock = clock
         self._page_s_max = page_s_max
         self._timeout_s = timeout_s
-        self._opened: httpx.Client | None = None
-        """None until something is asked: most audits find nothing due, and httpx costs more to import than they do."""
 
     def __repr__(self) -> str:
         return f"UsageApi({self._url!r})"
@@ -123,22 +122,22 @@ class UsageApi:
         self.close()
 
     def close(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
+        if "_http" in vars(self):
+            self._http.close()
 
+    @cached_property
     def _http(self) -> httpx.Client:
+        """Made when something is asked: most audits find nothing due, and httpx costs more to import than they do."""
         import httpx
 
-        if self._opened is None:
-            secure = self._url.startswith("https:")
-            self._opened = httpx.Client(
-                follow_redirects=False,
-                trust_env=False,
-                timeout=httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, CONNECT_TIMEOUT_S)),
-                headers={"User-Agent": f"submeter/{submeter_version()}", "Accept": "application/json"},
-                verify=ssl.create_default_context() if secure else False,  # nothing to verify without TLS
-            )
-        return self._opened
+        secure = self._url.startswith("https:")
+        return httpx.Client(
+            follow_redirects=False,
+            trust_env=False,
+            timeout=httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, CONNECT_TIMEOUT_S)),
+            headers={"User-Agent": f"submeter/{submeter_version()}", "Accept": "application/json"},
+            verify=ssl.create_default_context() if secure else False,  # nothing to verify without TLS
+        )
 
     def read(self, endpoint: UsageEndpoint, *, api_key_id: str, window_start: int, window_end: int) -> UsageRead:
         """Every page of one key's minute buckets in `[window_start, window_end)`, whole minutes in microseconds.
@@ -261,7 +260,7 @@ class UsageApi:
         body = bytearray()
         until_s = time.monotonic() + self._page_s_max
         try:
-            with self._http().stream(
+            with self._http.stream(
                 "GET",
                 f"{self._url}{path}",
                 params=httpx.QueryParams(query),

@@ -210,10 +210,12 @@ class Ledger:
 
     def _check_snapshot(self, to: Path, force: bool) -> None:
         """Raise a `SubmeterError` where something is at `to` that would be lost."""
+        ours = {os.path.realpath(path) for path in (self.path, wal_path(self.path))}
+        if os.path.realpath(to) in ours or journal_folder(to).exists():
+            # Also where no file is: the next command would carry journals into the copy of another ledger.
+            raise not_replaced(to, "It belongs to a ledger with journals of its own, in which calls are metered.")
         if not os.path.lexists(to):
             return
-        if os.path.realpath(to) == os.path.realpath(self.path) or journal_folder(to).exists():
-            raise not_replaced(to, "It is a ledger with journals of its own, in which calls are metered.")
         if not self._is_snapshot(to):
             raise not_replaced(to, "What is there is no ledger, so it is left alone.")
         if not force:

@@ -43,6 +43,9 @@ class Guesses:
 
 def _is_here(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_loopback
+        found = ipaddress.ip_address(address)
     except ValueError:
         return False
+    # A listener on `::` names a client of IPv4 as an address of IPv6, of which Python asks this only from 3.13 on.
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback

@@ -7,6 +7,7 @@ the reason, so that a client is told rather than sent something wrong.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from random import Random
@@ -52,10 +53,13 @@ class _Maker:
 
     def checked(self, schema: Any, place: str, depth: int, tries: int) -> Any:
         """Made and found right, at the given number of tries."""
-        wrong: Unsatisfiable | None = None
-        for _ in range(tries):
+        return self._first_right([schema] * tries, schema, place, depth, Unsatisfiable(f"{place}: nothing fits"))
+
+    def _first_right(self, tried: Iterable[Any], schema: Any, place: str, depth: int, wrong: Unsatisfiable) -> Any:
+        """The first value made for one of these schemas that `schema` allows; `wrong` is raised where none is tried."""
+        for one in tried:
             try:
-                value = self.make(schema, place, depth)
+                value = self.make(one, place, depth)
             except _TooMuch:
                 raise
             except Unsatisfiable as problem_:
@@ -65,7 +69,7 @@ class _Maker:
             if why is None:
                 return value
             wrong = Unsatisfiable(why)
-        raise wrong or Unsatisfiable(f"{place}: nothing fits")
+        raise wrong
 
     def make(self, schema: Any, place: str, depth: int) -> Any:
         """A value that most likely fits; children are checked where their own keywords are tricky."""
@@ -120,20 +124,7 @@ class _Maker:
         self.rng.shuffle(branches)
         if self.frugal or depth > DEPTH_MAX // 3:
             branches.sort(key=_effort)
-        wrong = Unsatisfiable(f"{place}: {name!r} is empty")
-        for one in branches:
-            try:
-                value = self.make(one, place, depth + 1)
-            except _TooMuch:
-                raise
-            except Unsatisfiable as problem_:
-                wrong = problem_
-                continue
-            why = problem(schema, value, self.root, place)
-            if why is None:
-                return value
-            wrong = Unsatisfiable(why)
-        raise wrong
+        return self._first_right(branches, schema, place, depth + 1, Unsatisfiable(f"{place}: {name!r} is empty"))
 
     def _conditional(self, schema: dict[str, Any], place: str, depth: int) -> Any:
         rest = {name: value for name, value in schema.items() if name not in ("if", "then", "else")}

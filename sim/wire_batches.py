@@ -32,7 +32,7 @@ ENDPOINTS: dict[str, Callable[[State, Request], Answer]] = {
 def create(state: State, request: Request) -> Answer:
     """POST /v1/batches."""
     endpoint = request.body.get("endpoint")
-    if endpoint not in ENDPOINTS:
+    if not isinstance(endpoint, str) or endpoint not in ENDPOINTS:
         message = f"Invalid value for 'endpoint': expected one of {', '.join(ENDPOINTS)}, got {endpoint!r}."
         raise Refusal(400, message, param="endpoint")
     if request.body.get("completion_window") != "24h":

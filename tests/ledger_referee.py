@@ -181,7 +181,7 @@ class Play:
             Journal.open(self.path, mode="audit", clock=self.clock) as journal,
             UsageApi(settings, clock=self.clock) as client,
         ):
-            client._opened = httpx.Client(transport=httpx.MockTransport(self.provider.answer))
+            client._http = httpx.Client(transport=httpx.MockTransport(self.provider.answer))
             return audit_runs(
                 self.ledger, request=request, settings=settings, client=client, clock=self.clock, journal=journal
             )

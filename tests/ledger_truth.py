@@ -14,7 +14,7 @@ from typing import Any
 from ledger_lines import Scribe
 from ledger_provider import Provider, asked_of
 from referee_calls import DAY, Call, Shown
-from referee_moment import good_bills
+from referee_moment import Bills, bills_of
 from referee_world import World
 
 from submeter.audit.window import Window, touching
@@ -52,12 +52,12 @@ class Seen:
     asked: list[list[Any]]
     shares: list[tuple[int | None, Any]]
     renamed_paired: bool
-    truths: dict[int | None, Any] = field(default_factory=dict, init=False)
-    """As `Moment.truths`."""
+    truths: dict[int, Any] = field(default_factory=dict)
+    """Of each run, once it was asked for: what is true of it."""
 
-    def bills(self) -> list[list[tuple[Any, Shown]]]:
-        """As `Moment.bills`."""
-        return good_bills(self)
+    def bills(self) -> Bills:
+        """What each usage endpoint told so far."""
+        return bills_of(self.world, self.key, self.asked)
 
     @property
     def windows(self) -> tuple[Window, ...]:

@@ -49,8 +49,10 @@ def _segments(
     moment: Moment, window: Any, counted: Sequence[Call]
 ) -> Iterator[tuple[str, str, list[border_form.Segment]]]:
     """What the border form makes of each model of a chain, by usage endpoint and the book's name."""
+    paired = moment.renamed_paired
     names = {
-        (call.usage_endpoint, call.model, NEW_NAME if call.bill_model == NEW_NAME else call.model) for call in counted
+        (call.usage_endpoint, call.model, NEW_NAME if paired and call.bill_model == NEW_NAME else call.model)
+        for call in counted
     }
     for each in ENDPOINTS:
         for minute, rows in moment.world.shown(moment.key, each, moment.now).items():
@@ -58,7 +60,9 @@ def _segments(
                 names |= {
                     (each, model, model)
                     for model, batch in rows
-                    if not batch and model != NEW_NAME and (each != "completions" or model not in (IMAGE, SPEECH))
+                    if not batch
+                    and not (paired and model == NEW_NAME)
+                    and (each != "completions" or model not in (IMAGE, SPEECH))
                 }
     for endpoint, model, bill_model in sorted(names):
         calls = [call for call in counted if call.usage_endpoint == endpoint and call.model == model]

@@ -21,6 +21,8 @@ MINUTE_US = 60_000_000
 MODULES = ("bucket", "window", "unit", "pair", "unknown", "history", "chain", "reconcile", "facts")
 ENDPOINTS = ("completions", "embeddings", "images")
 WARM_UP = "warm_up"
+Bills = list[list[tuple[Asked, Shown]]]
+"""Of each usage endpoint the good reads, the latest first, and the bill that each was shown."""
 PAGED_EVERY = 3
 """Of a world whose bill comes as pages one read in so many comes so: each is read minute by minute."""
 
@@ -146,7 +148,9 @@ class Given:
 
     def _by_pages(self, endpoint: Any, asked: Asked, shown: Shown) -> list[Any]:
         """The same by way of pages of JSON and the strict reader."""
-        key, size = f"key_{self.key}", 7 + asked.end % 50
+        key = f"key_{self.key}"
+        # Small pages, and of a read of days fewer than a read may have.
+        size = max(7 + asked.end % 50, (asked.end - asked.first) // 500)
         reader = self.judges.bucket.PageReader(
             endpoint, api_key_id=key, window_start=asked.first * 60, window_end=asked.end * 60
         )
@@ -170,14 +174,6 @@ class Given:
         ]
 
 
-def good_bills(moment: Any) -> list[list[tuple[Asked, Shown]]]:
-    """Of each usage endpoint the good reads, the latest first, and the bill that each was shown."""
-    return [
-        [(each, moment.world.shown(moment.key, name, each.at)) for each in reversed(asked) if each.problem is None]
-        for name, asked in zip(ENDPOINTS, moment.asked, strict=True)
-    ]
-
-
 class Moment:
     """One key of a world at one moment.
 
@@ -191,11 +187,11 @@ class Moment:
         self.last = number == len(world.reads_at) - 1
         """Whether it is the last audit, when every read that is needed had been made."""
         self.finals = finals or {}
-        self._bills: list[list[tuple[Asked, Shown]]] | None = None
+        self._bills: Bills | None = None
         self.segments: dict[Any, Any] = {}
         """Of each chain, once it was asked for: what the border form makes of it."""
-        self.truths: dict[int | None, Any] = {}
-        """Of each run, and of the period (None), once it was asked for: what is true of it."""
+        self.truths: dict[int, Any] = {}
+        """Of each run, once it was asked for: what is true of it."""
         self.calls = given.calls
         made = bisect.bisect_right(world.reads_at, self.now)
         self.asked = [asked[:made] for asked in world.asked[self.key]]
@@ -214,10 +210,10 @@ class Moment:
         )
         """Whether the audit took the new name of a renamed model for the old one, if only as a guess."""
 
-    def bills(self) -> list[list[tuple[Asked, Shown]]]:
-        """Of each usage endpoint the good reads, the latest first, and the bill that each was shown."""
+    def bills(self) -> Bills:
+        """What each usage endpoint told so far."""
         if self._bills is None:
-            self._bills = good_bills(self)
+            self._bills = bills_of(self.world, self.key, self.asked)
         return self._bills
 
     def _book(self) -> list[Any]:
@@ -343,6 +339,14 @@ class Moment:
             )
             for window in windows
         ]
+
+
+def bills_of(world: Any, key: int, asked: Sequence[Sequence[Asked]]) -> Bills:
+    """The bill that each good read of a key was shown."""
+    return [
+        [(each, world.shown(key, name, each.at)) for each in reversed(of_endpoint) if each.problem is None]
+        for name, of_endpoint in zip(ENDPOINTS, asked, strict=True)
+    ]
 
 
 def _counts(standing: str, usage_endpoint: str, calls: Sequence[Call]) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def joint_of(finding: Any) -> tuple[int, ...]:
 
 def truth_of(moment: Moment, run: int | None, share: Any = None) -> Truth:
     """Of a run; or of a period, whose calls are those that began in it and whose excess is that billed in it."""
-    known = moment.truths.get(run)
+    if run is None:
+        return _truth_of(moment, run, share)
+    known: Truth | None = moment.truths.get(run)
     if known is None:
         known = moment.truths[run] = _truth_of(moment, run, share)
     return known
@@ -67,11 +69,22 @@ def _truth_of(moment: Moment, run: int | None, share: Any) -> Truth:
     lost = any(_lost(moment, call) for call in more)
     return Truth(
         hidden=any(call.excess(moment.now) and call.standing == "hidden" for call in more) or lost,
-        unknown_billed=any(call.excess(moment.now) and call.standing != "hidden" for call in more),
+        unknown_billed=any(
+            call.excess(moment.now) and call.standing != "hidden" and (run is not None or _more_in(call, share.window))
+            for call in more
+        ),
         unbilled=any(call.deficit or _lost(moment, call) for call in own),
         not_shown=any(piece.seen_at > moment.now or _gone(moment, piece) for call in own for piece in call.pieces),
         active=any(call.begin < moment.now and not call.batch for call in own),
     )
+
+
+def _more_in(call: Call, window: Any) -> bool:
+    """Whether more of a call is billed in these minutes than it told: of one in parts the rest may be elsewhere."""
+    if not call.extra:
+        return True
+    inside = [piece.tokens for piece in call.pieces if piece.minute in window]
+    return any(sum(part) > told for part, told in zip(zip(*inside, strict=True), call.tokens, strict=True))
 
 
 def _lost(moment: Moment, call: Call) -> bool:
@@ -136,6 +149,8 @@ def _wrong_over(moment: Moment, finding: Any, truth: Truth, run: int | None, joi
     if finding.final and not finding.closed and moment.now < finding.share.window.end + DAY:
         return "over is final within a day"
     late = not (finding.final and not finding.closed)
+    if late and moment.world.trouble == "provider hours late":
+        return None  # the reads it rests on may be older than what is shown by now, and it is not final
     if not joint:
         return None if truth.unbilled or (late and truth.not_shown) else "over, and all of it was billed"
     each = [truth_of(moment, name) for name in joint]

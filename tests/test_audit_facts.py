@@ -88,6 +88,16 @@ def test_a_renaming_holds_once_three_calls_of_distinct_tokens_have_closed_under_
     assert not renaming_holds([*three[:2], renamed((102, 0, 1), (103, 0, 1))])
 
 
+def test_equal_calls_are_no_distinct_ones_where_one_does_not_tell_its_cached_tokens() -> None:
+    """Found by the referee (seed 3076974): three calls that nobody billed, beside three as large past the meter."""
+    silent = found(
+        [booked(tokens=(100, 0, 1), cached_input_tokens=None, cached_silent=1)], [billed(tokens=(100, 0, 1), model=NEW)]
+    )
+    assert silent.closed
+    assert not renaming_holds([renamed((100, 0, 1)), renamed((101, 0, 1)), silent])
+    assert renaming_holds([renamed((101, 0, 1)), renamed((102, 0, 1)), silent])
+
+
 def test_calls_that_are_paired_by_name_prove_no_renaming() -> None:
     assert not renaming_holds(
         [found([booked(tokens=(each, 0, 1))], [billed(tokens=(each, 0, 1))]) for each in (1, 2, 3)]

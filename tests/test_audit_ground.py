@@ -89,6 +89,21 @@ def test_a_run_mark_that_is_merged_later_makes_it_be_derived_again_too(here: Wor
     assert len(parts(here)) == count, "and only once"
 
 
+@pytest.mark.parametrize(("asked", "told"), [("gpt-5.6", Verdict.SHORT), ("gpt-5.7", Verdict.INCOMPLETE)])
+def test_what_a_name_is_seen_to_answer_as_later_is_ground_of_what_an_unknown_call_of_it_explained(
+    here: World, asked: str, told: Verdict
+) -> None:
+    here.mark("r-1", "begin")
+    here.call(run="r-1")
+    here.call(run="r-1", model="gpt-5.6", outcome=Outcome.ABORTED, billed=False)
+    here.call(metered=False, tokens=(50, 0, 5))
+    here.mark("r-1", "end")
+    assert said(here.judged("r-1"))["r-1"] == (Verdict.INCOMPLETE, None)
+    here.call(model="gpt-5.6-sol", request_model=asked)
+    here.wait(5)
+    assert said(here.audit("r-1"))["r-1"] == (told, None)
+
+
 def test_a_final_verdict_of_an_earlier_submeter_is_derived_again_from_the_reads_there_are(here: World) -> None:
     """It wrote down nothing of what it rests on."""
     here.mark("r-1", "begin")

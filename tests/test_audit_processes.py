@@ -26,7 +26,7 @@ FACTOR = 600
 SECONDS_MAX = 60.0
 WAITING = (
     r"Processed 1 run: pending 1, errors 0\. "
-    r"Waiting \d+ min \d\d s, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, for chatdev/r-1"
+    r"Waiting (\d+ min \d\d|\d+) s, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, for chatdev/r-1"
 )
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -137,8 +137,9 @@ def test_two_audits_that_wait_together_both_end_verified_by_reads_half_an_hour_a
     for process in processes:
         out, said = process.communicate(timeout=SECONDS_MAX)
         assert (process.returncode, out.splitlines()[-1]) == (0, "Processed 1 run: verified 1, errors 0"), out + said
-        (line,) = said.splitlines()
-        assert re.fullmatch(WAITING, line), line
+        # Where the other one's read came in between, one may have to wait a second time.
+        assert 1 <= len(said.splitlines()) <= 2, said
+        assert all(re.fullmatch(WAITING, line) for line in said.splitlines()), said
     finals = told(world, "SELECT detail FROM audits WHERE scope = 'part' AND final")
     assert finals
     asked_at = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from submeter.data.error import SubmeterError
@@ -289,7 +289,6 @@ VALUES = st.recursive(
 OBJECTS = st.dictionaries(st.sampled_from("abcdef"), VALUES)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(OBJECTS, OBJECTS, st.sampled_from([None, 2, "\t"]), st.sets(st.sampled_from("abcdef")))
 def test_setting_and_taking_out_members_is_what_it_is_on_the_parsed_object(
     before: dict[str, Any], put: dict[str, Any], indent: int | str | None, out: set[str]

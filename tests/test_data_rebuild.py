@@ -166,13 +166,19 @@ def test_a_snapshot_replaces_an_earlier_snapshot_alone(play: Play, tmp_path: Pat
     other.ledger.ingest()
     link = tmp_path / "link.duckdb"
     link.symlink_to(play.path)
+    gone = Play(tmp_path / "gone")
+    gone.call()
+    log = play.path.with_name(f"{play.path.name}.wal")
     kept = {path: path.read_bytes() for path in (notes, other.path, play.path)}
-    for to in (notes, other.path, play.path, link):
+    for to in (notes, other.path, play.path, link, log, gone.path):
         for force in (False, True):
             with pytest.raises(SubmeterError, match="Nothing was written"):
                 play.ledger.snapshot(to, force=force)
     assert {path: path.read_bytes() for path in kept} == kept
+    assert not log.exists()
+    assert not gone.path.exists(), "its journals would be carried into the copy"
     assert journal_folder(play.path).is_dir()
+    play.ledger.snapshot(tmp_path / "free.duckdb")
 
 
 def test_the_commands_advise_what_loses_nothing(play: Play) -> None:

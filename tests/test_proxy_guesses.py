@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from submeter.data.clock import FixedClock
 from submeter.proxy.control import Control
 from submeter.proxy.guesses import ADDRESSES_MAX, WRONG_A_MINUTE_MAX, Guesses
@@ -28,13 +30,16 @@ def test_who_guesses_is_not_heard_for_the_rest_of_the_minute_and_others_are() ->
     assert status(asked, "abcde", "10.0.0.9") is None
 
 
-def test_a_client_without_any_token_and_this_machine_s_own_are_never_shut_out() -> None:
+@pytest.mark.parametrize("here", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_a_client_without_any_token_and_this_machine_s_own_are_never_shut_out(here: str) -> None:
     asked = control(FixedClock(NOW_US))
     for _ in range(2 * WRONG_A_MINUTE_MAX):
         assert status(asked, None, "10.0.0.9") == 401
-        assert status(asked, "wrong", "127.0.0.1") == 401
+        assert status(asked, "wrong", here) == 401
+        status(asked, "wrong", "::ffff:10.0.0.7")
     assert status(asked, "abcde", "10.0.0.9") is None
-    assert status(asked, "abcde", "127.0.0.1") is None
+    assert status(asked, "abcde", here) is None
+    assert status(asked, "abcde", "::ffff:10.0.0.7") == 429
 
 
 def test_a_control_path_is_shut_by_the_same_count() -> None:

@@ -35,7 +35,8 @@ def test_a_stop_during_50_open_streams_leaves_50_rows(tmp_path: Path, number: si
             writer.write(b"%x\r\n%b\r\n" % (len(word), word))
             await writer.drain()
             await asyncio.sleep(0.02)
-        last = sse({**head, "choices": [], "usage": {**USAGE, "prompt_tokens": 100 + mine}}, b"[DONE]")
+        usage = {**USAGE, "prompt_tokens": 100 + mine, "total_tokens": 100 + mine + USAGE["completion_tokens"]}
+        last = sse({**head, "choices": [], "usage": usage}, b"[DONE]")
         writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
         return True
 
