@@ -68,6 +68,11 @@ class AnswerSide:
         self._encoding: str | None = None
 
     @property
+    def seen(self) -> bool:
+        """Whether anything of the final answer went to the client."""
+        return self.begun and self._way is not Way.HOLD
+
+    @property
     def until_close(self) -> bool:
         """Whether only the end of the connection ends its answer."""
         return self._body is not None and self._body.until_close
@@ -80,7 +85,7 @@ class AnswerSide:
     def closed(self, *, clean: bool) -> tuple[bytes, bool]:
         """The upstream's connection ended within the answer: what else goes on, and whether that made it whole."""
         if self._body is None or not self._body.until_close or not clean:
-            return self._let_go(), False
+            return b"", False
         self._end_attempt()
         self.whole = True
         if self._hider is not None:

@@ -268,7 +268,7 @@ class NearSide(asyncio.Protocol):
         except BodyError as error:
             exchange.break_off(Break.CLIENT_LEFT, error=f"the request cannot be passed on: {error}")
             self._drop_far()
-            if exchange.answer.begun:
+            if exchange.answer.seen:
                 self._linger(b"")
             else:
                 self._linger(on_the_wire(broken_call(400, str(error)), method=exchange.request.head.method))
@@ -335,7 +335,7 @@ class NearSide(asyncio.Protocol):
         """The upstream's answer will not be whole: a 502 where the client has seen nothing of it, else a break."""
         exchange.break_off(broke, error=error)
         self._drop_far()
-        if exchange.answer.begun:
+        if exchange.answer.seen:
             self._close(reset=reset and exchange.answer.until_close)
         else:
             self._linger(on_the_wire(broken_call(502, error), method=exchange.request.head.method))

@@ -30,6 +30,8 @@ from .upstream_url import Upstream
 
 BACKLOG = 1024
 """Connections that wait to be taken."""
+TURNS_AT_END = 8
+"""Turns of the loop after a stop: an accepted connection takes three to be there, and its end one more."""
 TUNNEL_HOSTS_MAX = 64
 """The API has six regions; whoever names more of them has certificates made anew."""
 
@@ -95,8 +97,14 @@ class LaneServer:
             await self._exit.wait()
         finally:
             watch.cancel()
+            await self._cut_all()
+
+    async def _cut_all(self) -> None:
+        """Cut what is open, and what comes in meanwhile, and let asyncio take it all down before its loop ends."""
+        for _ in range(TURNS_AT_END):
             for near in list(self._open):
                 near.cut()
+            await asyncio.sleep(0)
 
     @property
     def busy(self) -> bool:

@@ -38,11 +38,9 @@ def refusal(status_code: int, why: str) -> Answer:
 
 
 def broken_call(status_code: int, says: str) -> Answer:
-    """What a client is told where the request is none, or the upstream failed: `says` is why, in a library's words."""
-    # Some libraries' sentences lead to their own pages or options, which are not ours to give.
-    known = "" if "mitmproxy" in says.lower() or "option" in says.lower() else says.strip().rstrip(".")
+    """What a client is told where the request is none, or the upstream failed: `says` is why."""
     what = "the request was not passed on" if status_code < 500 else "the upstream gave no whole answer"
-    return refusal(status_code, f"submeter: {what}{': ' if known else ''}{known}.")
+    return refusal(status_code, f"submeter: {what}: {says}.")
 
 
 def on_the_wire(answer: Answer, *, method: str = "POST", closes: bool = True) -> bytes:

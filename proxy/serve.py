@@ -282,10 +282,6 @@ class ProxyServer:
         self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
         self._started.set()
 
-    def _on_failed(self, problem: BaseException) -> None:
-        self._problem = problem
-        self._started.set()
-
     def _health(self) -> dict[str, Any]:
         recorder = self.recorder
         keys = () if self._listen.remote else self._keys.keys  # No id is shown to other machines.
