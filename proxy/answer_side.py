@@ -136,7 +136,7 @@ class AnswerSide:
                 headers=headers,
                 body_bytes=body_bytes(self._request.head.method, head.status_code, headers),
             )
-            if self._request.asking is not None:
+            if self._request.asking is not None and not body.ended:
                 self._way = self._request.asking.answered(head.status_code, headers)
             self._encoding = headers.get("content-encoding")
         except Exception as error:

@@ -79,6 +79,10 @@ class _Inflate(Extension):
     def enabled(self) -> bool:
         return True
 
+    def offer(self) -> bool:
+        """Nothing: a reader of a copy agrees on nothing."""
+        return False
+
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:

@@ -688,3 +688,49 @@ def test_a_request_that_was_held_back_is_sent_on_a_new_connection_if_the_first_e
             assert told(lane) == [METERED]
 
     play(scene())
+
+
+MUTE = b'{"model":"m","messages":[],"stream":true}'
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        BAD_REQUEST + b'Content-Length: 99\r\n\r\n{"error":',
+        BAD_REQUEST + b'Transfer-Encoding: chunked\r\n\r\n3\r\n{"e\r\nzz\r\n',
+    ],
+    ids=["cut short", "misshapen"],
+)
+def test_a_refusal_that_breaks_while_it_is_held_is_a_502(tmp_path: Path, broken: bytes) -> None:
+    async def part(wire: Wire) -> None:
+        await wire.hear_request()
+        # Head and body in two, so that the head has been taken when the body breaks.
+        cut = broken.index(b"\r\n\r\n") + 5
+        wire.say(broken[:cut])
+        await wire.writer.drain()
+        wire.say(broken[cut:])
+
+    async def scene() -> None:
+        async with lane_to(tmp_path, part) as lane:
+            client = await lane.connect()
+            client.say(CHAT + b"Content-Length: %d\r\n\r\n" % len(MUTE) + MUTE)
+            assert (await client.hear_all()).startswith(b"HTTP/1.1 502 ")
+            [line] = lane.lines()
+            assert line.get("input_tokens") is None
+
+    play(scene())
+
+
+def test_an_answer_without_a_body_to_a_stream_that_was_asked_passes_as_it_came(tmp_path: Path) -> None:
+    nothing = b"HTTP/1.1 204 No Content\r\nContent-Type: text/event-stream\r\n\r\n"
+
+    async def scene() -> None:
+        async with lane_to(tmp_path, answering(nothing, WHOLE)) as lane:
+            client = await lane.connect()
+            client.say(CHAT + b"Content-Length: %d\r\n\r\n" % len(MUTE) + MUTE)
+            assert await client.hear() == nothing
+            client.say(GET)
+            assert await client.hear_bytes(len(WHOLE)) == WHOLE
+
+    play(scene())
