@@ -113,6 +113,12 @@ class LaneServer:
 
     async def close(self) -> None:
         """Take no more connections."""
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for listening in server.sockets:
+                loop.remove_reader(listening.fileno())
+        # Those taken in this turn begin in the next one: asyncio forgets, and never closes, those of a closed server.
+        await asyncio.sleep(0)
         for server in self._servers:
             server.close()
 
