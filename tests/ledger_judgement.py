@@ -139,6 +139,7 @@ class Judgement:
         if wrong is not None and near.world.trouble == "renamed":
             # Whether a name that was never seen is taken for the old one is the audit's own affair.
             near.renamed_paired = True
+            near.truths.clear()
             wrong = why_false(near, finding, found)  # type: ignore[arg-type]
         if near.world.trouble == "provider hours late" and finding.verdict == "over" and not finding.final:
             # It may rest on reads of before: a run that was not asked for is judged along with its chain, not read.
@@ -146,12 +147,13 @@ class Judgement:
         return wrong
 
     def _ambiguous(self, scribe: Scribe, run: int, known: frozenset[int], now: float) -> int:
-        """Calls that could be of a run or of another, by the marks that have been imported."""
+        """Calls with tokens that could be of a run or of another, by the marks that have been imported."""
         if scribe.style != "imports":
             return 0
         runs = scribe.world.runs
         return sum(
             is_seen(scribe, call, now)
+            and call.standing != "unbilled"
             and sum(runs[name].begin <= call.begin < runs[name].end for name in known) > 1
             and runs[run].begin <= call.begin < runs[run].end
             for call in scribe.world.calls

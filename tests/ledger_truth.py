@@ -82,7 +82,7 @@ class Seen:
             for call in self.calls
             if call.begin_minute() in window or any(piece.minute in window for piece in call.pieces)
         ]
-        return replace(self, calls=near, world=SeenWorld(self.world._world, near))
+        return replace(self, calls=near, world=SeenWorld(self.world._world, near), truths={})
 
 
 def known_runs(scribe: Scribe, now: float) -> frozenset[int]:

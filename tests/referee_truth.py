@@ -156,7 +156,8 @@ def _wrong_over(moment: Moment, finding: Any, truth: Truth, run: int | None, joi
     each = [truth_of(moment, name) for name in joint]
     strangers = any(call.run is None and (call.deficit or _lost(moment, call)) for call in moment.calls)
     named = any(one.unbilled or (late and one.not_shown) for one in each)
-    unlabelled = any(not call.labelled and call.deficit for call in moment.calls)
+    # A call that could be of several runs names none of them; where it lacks, its runs say `unlabelled` themselves.
+    unlabelled = any(not call.labelled and (call.deficit or call.bill_model) for call in moment.calls)
     return None if named or strangers or unlabelled or run is None else f"over with {joint}, all of which was billed"
 
 
