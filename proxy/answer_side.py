@@ -208,13 +208,15 @@ class AnswerSide:
         """The stream without the usage that we asked for, in chunks of our own."""
         hider = self._hider
         assert hider is not None
+        kept = b""
         try:
-            kept = hider.feed(b"".join(pieces)) if pieces else b""
+            kept = hider.feed(b"".join(pieces))
             if ends:
                 kept += hider.finish()
         except Exception as error:
             log_failure("hiding usage", error)
-            kept = hider.give_up()
+            # What was fed before is let go of already.
+            kept += hider.give_up()
         out = b"%x\r\n%b\r\n" % (len(kept), kept) if kept else b""
         return out + tail if ends else out
 

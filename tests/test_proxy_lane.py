@@ -734,3 +734,37 @@ def test_an_answer_without_a_body_to_a_stream_that_was_asked_passes_as_it_came(t
             assert await client.hear_bytes(len(WHOLE)) == WHOLE
 
     play(scene())
+
+
+@pytest.mark.parametrize("last", [b"data: [DONE]\n\n", b"data: {}"], ids=["whole", "without its blank line"])
+@pytest.mark.parametrize("fails_at", [b"first", b"data: {}"])
+def test_no_byte_is_lost_where_taking_out_the_usage_fails_at_any_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bytes, fails_at: bytes
+) -> None:
+    first, second = b'data: {"a":"first"}\n\n', b'data: {"a":"second"}\n\n'
+    passed = asyncio.Event()
+
+    def raises(event: bytes) -> bytes:
+        if fails_at in event:
+            raise RuntimeError
+        return event
+
+    async def part(wire: Wire) -> None:
+        await wire.hear_request()
+        wire.say(CHUNKED.replace(b"application/json", b"text/event-stream"))
+        wire.say(b"%x\r\n%b\r\n" % (len(first), first))
+        await passed.wait()
+        wire.say(b"%x\r\n%b\r\n0\r\n\r\n" % (len(second + last), second + last))
+        await wire.hear_all()
+
+    async def scene() -> None:
+        monkeypatch.setattr("submeter.proxy.rewrite_stream._rewritten", raises)
+        async with lane_to(tmp_path, part) as lane:
+            client = await lane.connect()
+            client.say(CHAT + b"Content-Length: %d\r\n\r\n" % len(MUTE) + MUTE)
+            await client.hear(first + b"\r\n")
+            passed.set()
+            heard = await client.hear(b"0\r\n\r\n")
+            assert (heard.count(second), heard.count(last)) == (1, 1)
+
+    play(scene())
