@@ -1,14 +1,12 @@
-"""CPU per call and added latency of the proxy, as paired ratios against the same engine with no recording.
+"""CPU per call and added latency of the proxy beside others, as ratios within one run.
 
-    python bench/bench_proxy.py [--pairs 5] [--calls 2000] [--connections 16] [--kind json|sse|both]
+    python bench/bench_proxy.py [--pairs 5] [--calls 1600] [--connections 16] [--kind json|sse|both] [--tls]
+                                [--sides submeter,a2b2de9,pipe,nginx]
 
-An upstream that answers from memory, three proxies, and this load. The proxies take turns (A B C C B A ...) so that a
-machine whose speed drifts drifts under all. CPU is the operating system's own count for a proxy's process, user and
-system, the carrying of rows into DuckDB included. All loopback.
-
-    submeter   as it is
-    bare       the engine as it comes, with the same addons and options, streaming, and no tap
-    lean       the engine with our changes to it (`proxy/engine_changes.py`), and no tap: what recording alone costs
+An upstream that answers from memory (as many headers as OpenAI's), the sides of `sides.py`, and this load. The sides
+take turns (A B C C B A ...) so that a machine whose speed drifts drifts under all. CPU is the operating system's own
+count for a side's processes, user and system, submeter's carrying of rows into DuckDB included. `--tls`: the upstream
+speaks TLS, and its certificate is verified. All loopback.
 """
 
 from __future__ import annotations
@@ -16,8 +14,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -25,7 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
-TICKS = os.sysconf("SC_CLK_TCK")
+from sides import OLD, SIDES, Side, available
+
 USAGE = {"prompt_tokens": 812, "completion_tokens": 240, "total_tokens": 1052}
 BODY = json.dumps(
     {
@@ -37,12 +36,14 @@ BODY = json.dumps(
         "usage": USAGE,
     }
 ).encode()
+MORE_HEADERS = b"".join(b"x-ratelimit-of-some-kind-%d: %d thousand a minute\r\n" % (n, n) for n in range(24))
+"""An answer of OpenAI's has about thirty headers."""
 JSON_ANSWER = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-request-id: req_bench\r\n"
-    b"Date: Sun, 22 Nov 2026 10:00:00 GMT\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-request-id: req_bench\r\n%b"
+    b"Date: Sun, 22 Nov 2026 10:00:00 GMT\r\nContent-Length: %d\r\n\r\n%b" % (MORE_HEADERS, len(BODY), BODY)
 )
 CHUNKS = 40
-PROXIES = ("submeter", "bare", "lean")
+LOAD_S_MAX = 120.0
 
 
 def _event(value: dict[str, object]) -> bytes:
@@ -78,7 +79,7 @@ def request(kind: str) -> bytes:
     )
 
 
-async def upstream(listener: socket.socket) -> None:
+async def upstream(listener: socket.socket, certificate: str = "") -> None:
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # asyncio does this itself only for sockets that it made.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -100,72 +101,21 @@ async def upstream(listener: socket.socket) -> None:
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    server = await asyncio.start_server(connection, sock=listener)
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    server = await asyncio.start_server(connection, sock=listener, ssl=context)
     print(listener.getsockname()[1], flush=True)
     await server.serve_forever()
 
 
-def serve_submeter(upstream_url: str) -> None:
-    from submeter.proxy import Submeter
-
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Submeter(Path(folder) / "bench.duckdb", upstream=upstream_url) as meter,
-    ):
-        print(meter.url.rsplit(":", 1)[1], flush=True)
-        sys.stdin.read()
-
-
-def serve_engine(upstream_url: str, *, lean: bool) -> None:
-    from contextlib import ExitStack
-
-    from mitmproxy import http
-    from mitmproxy.addons.core import Core
-    from mitmproxy.addons.next_layer import NextLayer
-    from mitmproxy.addons.proxyserver import Proxyserver
-    from mitmproxy.addons.tlsconfig import TlsConfig
-    from mitmproxy.master import Master
-    from mitmproxy.options import Options
-
-    from submeter.proxy.engine_changes import LeanMaster, engine_changed, engine_logging_aside
-
-    class Bare:
-        def __init__(self, proxyserver: Proxyserver) -> None:
-            self._proxyserver = proxyserver
-
-        def running(self) -> None:
-            print(self._proxyserver.listen_addrs()[0][1], flush=True)
-
-        def requestheaders(self, flow: http.HTTPFlow) -> None:
-            flow.request.stream = True
-
-        def responseheaders(self, flow: http.HTTPFlow) -> None:
-            if flow.response:
-                flow.response.stream = True
-
-    async def main() -> None:
-        options = Options(mode=[f"reverse:{upstream_url}"], listen_host="127.0.0.1", listen_port=0)
-        master = LeanMaster(options) if lean else Master(options)
-        master._legacy_log_events.uninstall()
-        proxyserver = Proxyserver()
-        master.addons.add(Core(), proxyserver, NextLayer(), TlsConfig(), Bare(proxyserver))
-        options.update(connection_strategy="lazy", keep_host_header=True, stream_large_bodies="1m")
-        asyncio.get_running_loop().run_in_executor(None, lambda: (sys.stdin.read(), master.shutdown()))
-        await master.run()
-
-    with ExitStack() as stack:
-        stack.enter_context(engine_logging_aside())
-        if lean:
-            stack.enter_context(engine_changed())
-        asyncio.run(main())
-
-
-async def load(port: int, calls: int, connections: int, kind: str) -> list[float]:
+async def load(port: int, calls: int, connections: int, kind: str, tls: ssl.SSLContext | None = None) -> list[float]:
     latencies: list[float] = []
     raw = request(kind)
 
     async def client(count: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
         for _ in range(count):
             began = time.perf_counter()
             writer.write(raw)
@@ -181,32 +131,24 @@ async def load(port: int, calls: int, connections: int, kind: str) -> list[float
     return latencies
 
 
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def measure(side: Side, calls: int, connections: int, kind: str) -> tuple[float, float]:
+    """CPU milliseconds per call, and the median latency in milliseconds."""
+    before = side.cpu_s()
+    try:
+        latencies = asyncio.run(asyncio.wait_for(load(side.port, calls, connections, kind), LOAD_S_MAX))
+    except TimeoutError:
+        raise SystemExit(f"{side.name} did not answer {calls} calls ({kind}) in {LOAD_S_MAX:.0f} s") from None
+    return (side.cpu_s() - before) * 1000 / len(latencies), statistics.median(latencies) * 1000
 
 
-class Proxy:
-    def __init__(self, what: str, upstream_url: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", what, "--upstream", upstream_url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout
-        self.port = int(self.process.stdout.readline())
-
-    def measure(self, calls: int, connections: int, kind: str) -> tuple[float, float]:
-        """CPU milliseconds per call, and the median latency in milliseconds."""
-        before = cpu_s(self.process.pid)
-        latencies = asyncio.run(load(self.port, calls, connections, kind))
-        return (cpu_s(self.process.pid) - before) * 1000 / len(latencies), statistics.median(latencies) * 1000
-
-    def stop(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait(30)
+def make_certificate(folder: Path) -> Path:
+    """A key and a certificate for 127.0.0.1 in one file, signed by itself."""
+    path = folder / "upstream.pem"
+    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    made = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(path), "-out", str(folder / "only.pem")]
+    subprocess.run(["openssl", "req", "-x509", *made, *name], check=True, stderr=subprocess.DEVNULL)
+    path.write_bytes(path.read_bytes() + (folder / "only.pem").read_bytes())
+    return path
 
 
 def main() -> None:
@@ -215,57 +157,63 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=1600)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--kind", choices=("json", "sse", "both"), default="both")
-    parser.add_argument("--serve", choices=("upstream", *PROXIES), help=argparse.SUPPRESS)
-    parser.add_argument("--upstream", help=argparse.SUPPRESS)
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--sides", default=",".join(SIDES))
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--certificate", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve == "upstream":
-        asyncio.run(upstream(socket.create_server(("127.0.0.1", 0), backlog=512)))
-    elif options.serve == "submeter":
-        serve_submeter(options.upstream)
-    elif options.serve in PROXIES:
-        serve_engine(options.upstream, lean=options.serve == "lean")
+    if options.serve:
+        asyncio.run(upstream(socket.create_server(("127.0.0.1", 0), backlog=512), options.certificate))
     else:
-        compare(options)
+        with tempfile.TemporaryDirectory() as folder:
+            compare(options, make_certificate(Path(folder)) if options.tls else None)
 
 
-def compare(options: argparse.Namespace) -> None:
-    source = subprocess.Popen([sys.executable, __file__, "--serve", "upstream"], stdout=subprocess.PIPE, text=True)
+def compare(options: argparse.Namespace, certificate: Path | None) -> None:
+    serve = [sys.executable, __file__, "--serve", "--certificate", str(certificate or "")]
+    source = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
     assert source.stdout
     upstream_port = int(source.stdout.readline())
-    url = f"http://127.0.0.1:{upstream_port}"
-    proxies = {name: Proxy(name, url) for name in PROXIES}
+    url = f"http{'s' if certificate else ''}://127.0.0.1:{upstream_port}"
+    tls = ssl.create_default_context(cafile=certificate) if certificate else None
+    names = available(tuple(options.sides.split(",")))
+    sides: dict[str, Side] = {}
     try:
+        for name in names:
+            sides[name] = Side(name, url, certificate)
         for kind in ("json", "sse") if options.kind == "both" else (options.kind,):
             calls = options.calls if kind == "json" else options.calls // 4
-            for proxy in proxies.values():
-                proxy.measure(calls // 4 or options.connections, options.connections, kind)
+            for side in sides.values():
+                measure(side, calls // 4 or options.connections, options.connections, kind)
             rows = []
             for pair in range(options.pairs):
-                order = PROXIES if pair % 2 == 0 else PROXIES[::-1]
-                rows.append({name: proxies[name].measure(calls, options.connections, kind)[0] for name in order})
-            alone = {name: proxies[name].measure(max(200, calls // 8), 1, kind)[1] for name in proxies}
-            direct = statistics.median(asyncio.run(load(upstream_port, max(200, calls // 8), 1, kind))) * 1000
-            print(
-                f"{kind}: CPU per call "
-                + ", ".join(f"{name} {statistics.median(row[name] for row in rows):.3f} ms" for name in PROXIES)
-                + f" ({options.pairs} rounds of {calls} calls, {options.connections} connections)"
-            )
-            for other in PROXIES[1:]:
-                ratios = [row["submeter"] / row[other] for row in rows]
-                print(
-                    f"{kind}: submeter / {other}: median {statistics.median(ratios):.3f} "
-                    f"(min {min(ratios):.3f}, max {max(ratios):.3f})"
-                )
-            print(
-                f"{kind}: added latency p50 at 1 connection: "
-                + ", ".join(f"{name} {alone[name] - direct:.2f} ms" for name in PROXIES)
-                + f", over {direct:.2f} ms direct"
-            )
+                order = names if pair % 2 == 0 else names[::-1]
+                rows.append({name: measure(sides[name], calls, options.connections, kind)[0] for name in order})
+            alone = {name: measure(sides[name], max(200, calls // 8), 1, kind)[1] for name in names}
+            direct = statistics.median(asyncio.run(load(upstream_port, max(200, calls // 8), 1, kind, tls))) * 1000
+            tell(kind, names, rows, {name: ms - direct for name, ms in alone.items()}, direct)
+            print(f"  {options.pairs} rounds of {calls} calls, {options.connections} connections, upstream {url[:5]}")
+        print("resident MiB: " + ", ".join(f"{name} {side.resident_mib():.0f}" for name, side in sides.items()))
     finally:
-        for proxy in proxies.values():
-            proxy.stop()
+        for side in sides.values():
+            side.stop()
         source.terminate()
         source.wait(10)
+
+
+def tell(
+    kind: str, names: tuple[str, ...], rows: list[dict[str, float]], added_ms: dict[str, float], direct_ms: float
+) -> None:
+    for name in names:
+        median_ms = statistics.median(row[name] for row in rows)
+        line = f"{kind} {name:9s} {median_ms:7.3f} ms of CPU a call"
+        if kind == "sse":
+            line += f", {median_ms * 1000 / len(SSE_PIECES):6.1f} us a chunk"
+        if OLD in names:
+            ratios = [row[name] / row[OLD] for row in rows]
+            median = statistics.median(ratios)
+            line += f", {median:.3f} of {OLD} (min {min(ratios):.3f}, max {max(ratios):.3f})"
+        print(f"{line}, latency p50 +{added_ms[name]:.2f} ms over {direct_ms:.2f} direct")
 
 
 if __name__ == "__main__":

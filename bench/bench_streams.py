@@ -1,9 +1,10 @@
-"""How late a chunk of a stream is, when many streams run at once: submeter, the bare engine, and no proxy at all.
+"""How late a chunk of a stream is, when many streams run at once: the sides of `sides.py`, and no proxy at all.
 
     python bench/bench_streams.py [--streams 75] [--per-second 100] [--seconds 10] [--pairs 3]
+                                  [--sides submeter,a2b2de9,pipe,nginx]
 
 An upstream sends each stream a chunk every so many milliseconds with the time it was sent in it (CLOCK_MONOTONIC, one
-clock for all processes of a machine); a client in a process of its own reads it off. The proxy is held to one
+clock for all processes of a machine); a client in a process of its own reads it off. Each proxy is held to one
 processor. Lag is what the proxy and two hops over loopback add; `direct` is one hop. All loopback.
 """
 
@@ -20,9 +21,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-from bench_proxy import REQUEST_BODY, SSE_HEAD, USAGE, Proxy, cpu_s
+from bench_proxy import REQUEST_BODY, SSE_HEAD, USAGE
+from sides import SIDES, Side, available, cpu_s
 
-PROXIES = ("submeter", "bare")
 _CHUNK = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "model": "gpt-4o-mini-2024-07-18"}
 _SENT = b'"sent": '
 
@@ -43,7 +44,12 @@ def request(seconds: float, per_second: float, offset: float) -> bytes:
 async def upstream(listener: socket.socket) -> None:
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError:
+            # Whoever looked whether we are there has gone.
+            writer.close()
+            return
         length = next(
             int(line.split(":")[1]) for line in head.lower().split("\r\n") if line.startswith("content-length")
         )
@@ -104,6 +110,7 @@ def main() -> None:
     parser.add_argument("--per-second", type=float, default=100)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--sides", default=",".join(SIDES))
     parser.add_argument("--serve", choices=("upstream",), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -112,34 +119,38 @@ def main() -> None:
         compare(options)
 
 
+def _cpu_s(side: Side | None, source: subprocess.Popen[str]) -> float:
+    return cpu_s(source.pid) if side is None else side.cpu_s()
+
+
 def compare(options: argparse.Namespace) -> None:
     source = subprocess.Popen([sys.executable, __file__, "--serve", "upstream"], stdout=subprocess.PIPE, text=True)
     assert source.stdout
     upstream_port = int(source.stdout.readline())
-    proxies = {name: Proxy(name, f"http://127.0.0.1:{upstream_port}") for name in PROXIES}
-    one = min(os.sched_getaffinity(0))
-    for proxy in proxies.values():
-        for thread in os.listdir(f"/proc/{proxy.process.pid}/task"):
-            os.sched_setaffinity(int(thread), {one})
+    sides: dict[str, Side] = {}
     try:
+        for name in available(tuple(options.sides.split(","))):
+            sides[name] = Side(name, f"http://127.0.0.1:{upstream_port}")
+            sides[name].hold_to(min(os.sched_getaffinity(0)))
         for pair in range(options.pairs):
-            names = ("direct", *(PROXIES if pair % 2 == 0 else PROXIES[::-1]))
-            for name in names:
-                process = proxies[name].process if name != "direct" else source
-                port = proxies[name].port if name != "direct" else upstream_port
-                before, began = cpu_s(process.pid), time.monotonic()
+            for name in ("direct", *(sides if pair % 2 == 0 else reversed(sides))):
+                side = sides.get(name)
+                port = upstream_port if side is None else side.port
+                before, began = _cpu_s(side, source), time.monotonic()
                 lags = asyncio.run(lags_ms(port, options.streams, options.per_second, options.seconds))
-                core = (cpu_s(process.pid) - before) / (time.monotonic() - began)
+                spent_s = _cpu_s(side, source) - before
+                core = spent_s / (time.monotonic() - began)
+                chunks = options.streams * options.per_second * options.seconds
                 cuts = statistics.quantiles(lags, n=1000)
                 print(
                     f"{name:9s} {options.streams} streams at {options.per_second:.0f} chunks/s: "
                     f"lag p50 {cuts[499]:.2f} ms, p99 {cuts[989]:.2f} ms, p99.9 {cuts[998]:.2f} ms, "
-                    f"{len(lags)} chunks; "
+                    f"{spent_s * 1e6 / chunks:.1f} us of CPU a chunk, "
                     f"{core:.0%} of a core{' (the upstream)' if name == 'direct' else ''}"
                 )
     finally:
-        for proxy in proxies.values():
-            proxy.stop()
+        for side in sides.values():
+            side.stop()
         source.terminate()
         source.wait(10)
 

@@ -6,6 +6,6 @@ command or group of commands: `proxy`, `step`, `runs`, `sql`, `audit`, `metrics`
 that prints data.
 
 Data goes to stdout, talk to stderr. A count the provider did not say is shown as `-`, never as 0. Nothing is decided
-here: sums come from the ledger's SQL, verdicts from the audit. What is heavy (mitmproxy, DuckDB, httpx, rich) is
+here: sums come from the ledger's SQL, verdicts from the audit. What is heavy (the lane, DuckDB, httpx, rich) is
 imported when a command runs, so that `--help` and a step mark are quick.
 """

@@ -120,7 +120,7 @@ def proxy(
     Example:
         submeter proxy --listen 127.0.0.1:8787
     """
-    from ..proxy.serve import ProxyServer  # The engine takes a second to import.
+    from ..proxy.serve import ProxyServer  # It takes a while to import.
     from ..proxy.upstream_url import parse_upstream
 
     host, port = parse_listen(listen)
@@ -157,7 +157,7 @@ def proxy(
                 if server.wait(WATCH_EVERY_S):
                     raise SubmeterError(
                         "The proxy ended by itself.",
-                        "Its engine stopped; every call that had ended is in the journal.",
+                        "Its event loop ended; every call that had ended is in the journal.",
                         "Start it again: submeter proxy; and see: submeter ledger check",
                         exit_code=CANNOT_TELL,
                     )

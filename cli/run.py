@@ -174,7 +174,7 @@ def metering(
         at = at if intercept else replace(at, intercept_url=None)
         yield Meter(at=at, mark=partial(tell, proxy.listen), unwritten=lambda: None, own=False)
         return
-    from ..proxy.serve import ProxyServer  # The engine takes a second to import.
+    from ..proxy.serve import ProxyServer  # It takes a while to import.
 
     server = ProxyServer(
         ledger=invocation.ledger,

@@ -12,5 +12,5 @@ a proxy carries its journal in.
 `keys` finds framework keys in the environment, `marks` follows the begin and end of runs and steps, `metrics` reads
 the users' own `metrics.json`.
 
-Nothing here knows HTTP, mitmproxy or the Usage API, and nothing here imports another folder of this project.
+Nothing here knows HTTP or the Usage API, and nothing here imports another folder of this project.
 """

@@ -5,7 +5,7 @@
     asking.answered(status_code, headers)  the answer's head: its usage is hidden, it is held, or it passes
     asking.names_our_question(body)        a held refusal: whether the request is to be sent again as it came
 
-Never here: the engine's flows, and sending.
+Never here: sockets, and sending.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from enum import StrEnum
 from ..data.call import Flag
 from .attempt import Attempt
 from .decode import DecodeError, Decoder
+from .head import Fields
 from .labels import PathLabels, join_labels
 from .rewrite_request import BODY_BYTES_MAX, ENDPOINTS, ask_for_usage
-from .upstream import Fields, OwnRequest
+from .upstream import OwnRequest
 
 REFUSED = frozenset({400, 422})
 """What servers answer to a member that they do not know: OpenAI 400, those built on FastAPI 422."""

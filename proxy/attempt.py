@@ -5,7 +5,7 @@
     attempt.end()  or  attempt.break_off(...)      settle line written, once, by whichever comes first
 
 The settle line is written before `response_chunk` returns for the chunk that completes the response, so before that
-chunk goes on (DESIGN.md section 4, guarantee 3). Never here: sockets, the engine's flows, prompts, secrets.
+chunk goes on (DESIGN.md section 4, guarantee 3). Never here: sockets, prompts, secrets.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Attempt:
     def end(self) -> None:
         """The response is whole."""
         if self.settled and self._settled_reading is None:
-            # The engine says so up to three times; there is nothing left to be told.
+            # Said before; there is nothing left to be told.
             return
         if self._meter is not None:
             self._guard(self._meter.finish)
@@ -131,7 +131,7 @@ class Attempt:
             self._settle(None)
 
     def break_off(self, broke: Break, *, error: str, flags: tuple[Flag, ...] = ()) -> None:
-        """The call ended before its response was whole. `error` is the engine's word for it, without content."""
+        """The call ended before its response was whole. `error` says why, without content."""
         if self.settled:
             self._guard(self._tell_rest)
         else:

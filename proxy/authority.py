@@ -20,10 +20,10 @@ from pathlib import Path
 import certifi
 
 BASENAME = "mitmproxy"
-"""What the engine calls its files."""
+"""What mitmproxy, on which an older submeter stood, calls its files; programs that trust them go on."""
 SECRET_FILES = (f"{BASENAME}-ca.pem",)
 _OLD_FILES = (f"{BASENAME}-ca.p12", f"{BASENAME}-ca-cert.p12", f"{BASENAME}-ca-cert.cer")
-"""What the engine wrote beside it for an older submeter: the same key, and a certificate for any host."""
+"""What mitmproxy wrote beside it for an older submeter: the same key, and a certificate for any host."""
 _CERTIFICATE = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.+?-----END (?:TRUSTED )?CERTIFICATE-----", re.S)
 _SYSTEM_ROOTS = (
     "/etc/ssl/certs/ca-certificates.crt",

@@ -2,7 +2,7 @@
 
 It may sign for the API's own host and those under it, for this machine, and for the upstream. A verifier refuses
 whatever else its key signs, because the name constraints are critical (RFC 5280 section 4.2.1.10). Never here: files
-(`authority`), the certificates of servers (the engine makes them), and any other secret.
+(`authority`), the certificates of servers (`server_certificate`), and any other secret.
 """
 
 from __future__ import annotations

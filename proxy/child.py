@@ -1,11 +1,11 @@
-"""The proxy as a child process, for a program beside whose libraries the engine cannot be imported.
+"""The proxy as a child process, for a program beside whose libraries it cannot be imported.
 
     child = ChildProxy(ledger=..., listen=Listen(port=0), upstream=..., drain_s=10.0, environment=...)
     child.start()     # `submeter proxy`, bound and recording, or a SubmeterError
     child.stop()      # ends its stdin: it closes the listener, waits for open calls, journals the rest
 
 The child is a process group of its own, so a Ctrl-C at the terminal is the program's; it stops when its stdin ends, so
-also when the program is killed. Known to the rest as `ProxyServer` is: a url, marks, a stop. Never here: the engine.
+also when the program is killed. Known to the rest as `ProxyServer` is: a url, marks, a stop. Never here: sockets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ERROR_LINES = 3
 
 
 class ChildProxy:
-    """One proxy in a process of its own. One at a time in a program, as with the engine inside."""
+    """One proxy in a process of its own. One at a time in a program, as with the proxy inside."""
 
     _running: ChildProxy | None = None
     _one_at_a_time = threading.Lock()
@@ -93,7 +93,7 @@ class ChildProxy:
                 talk.seek(0)
                 said = talk.read().decode("utf-8", "replace").strip()
         raise SubmeterError(
-            "The proxy's engine can be imported neither here nor by any submeter on the PATH.",
+            "The proxy can be imported neither here nor by any submeter on the PATH.",
             f"The last try said: {said.splitlines()[-1] if said else 'nothing'}.",
             "Install submeter as a tool of its own: pipx install submeter, or uv tool install submeter",
         )

@@ -1,6 +1,6 @@
 """Asking a running proxy over its control paths: one plain request, one answer.
 
-For whoever is not in the proxy's own process: commands, and a meter whose engine runs as a child. Nothing is tried
+For whoever is not in the proxy's own process: commands, and a meter whose proxy runs as a child. Nothing is tried
 twice here, and no secret but the listener's own token is sent.
 """
 

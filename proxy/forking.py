@@ -1,7 +1,7 @@
 """What a forked child of the host program does with a proxy that goes on in its parent: it lets go of it.
 
-The child has none of the engine's threads, but it has its sockets: as long as it kept them, a connection that the
-engine closes would stay open for the other side, and a listener that is gone would still be connected to.
+The child has none of the proxy's threads, but it has its sockets: as long as it kept them, a connection that the
+proxy closes would stay open for the other side, and a listener that is gone would still be connected to.
 
 Never here: a word on any of these connections. They are the parent's.
 """

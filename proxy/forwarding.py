@@ -7,7 +7,7 @@
     http://api.openai.com/...        metered
     any other plain HTTP             refused with 403: the port is no open relay
 
-Never here: sockets, the engine.
+Never here: sockets.
 """
 
 from __future__ import annotations

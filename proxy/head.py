@@ -1,13 +1,18 @@
-"""What the head of a request or response says, read once. Pure, on raw header fields as the engine has them.
+"""What the head of a request or response says, read once. Pure, on raw header fields.
 
 Never here: what a header means for a call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from .labels import OUR_HEADERS
+
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Headers in their order, repeated ones too."""
+Said = Mapping[bytes, Sequence[bytes]]
+"""The values of each header, by its lower-case name."""
 
 _REQUEST_NAMES = (
     "api-key",
@@ -39,15 +44,30 @@ REQUEST_NAMES = {name.encode(): name for name in _REQUEST_NAMES}
 RESPONSE_NAMES = {name.encode(): name for name in _RESPONSE_NAMES}
 
 
-def plain_headers(fields: Iterable[tuple[bytes, bytes]], names: Mapping[bytes, str]) -> dict[str, str]:
+def said_by(fields: Fields) -> dict[bytes, list[bytes]]:
+    """The same headers by their names."""
+    said: dict[bytes, list[bytes]] = {}
+    for name, value in fields:
+        lower = name.lower()
+        if lower in said:
+            said[lower].append(value)
+        else:
+            said[lower] = [value]
+    return said
+
+
+def plain_headers(said: Said, names: Mapping[bytes, str]) -> dict[str, str]:
     """Those of the headers that are named, by lower-case name; repeated ones joined by a comma."""
-    plain: dict[str, str] = {}
-    for raw_name, raw_value in fields:
-        name = names.get(raw_name.lower())
-        if name is not None:
-            value = raw_value.decode("utf-8", "surrogateescape")
-            plain[name] = f"{plain[name]}, {value}" if name in plain else value
-    return plain
+    return {
+        name: b", ".join(said[raw]).decode("utf-8", "surrogateescape") for raw, name in names.items() if raw in said
+    }
+
+
+def all_headers(said: Said) -> dict[str, str]:
+    """Every header by lower-case name; repeated ones joined by a comma."""
+    return {
+        raw.decode("latin-1"): b", ".join(values).decode("utf-8", "surrogateescape") for raw, values in said.items()
+    }
 
 
 def body_bytes(method: str, status_code: int, headers: Mapping[str, str]) -> int | None:

@@ -8,7 +8,7 @@
 `async with` does the same without blocking the program's loop. Runs and steps are marked by `with`; a run's
 environment carries its labels in the base URL, so that parallel runs and steps, also of one id in two frameworks,
 cannot be confused. Never here:
-anything of the engine; it is imported when a meter is entered, and where it cannot be `child` has it elsewhere.
+sockets; the proxy is imported when a meter is entered, and where it cannot be `child` has it elsewhere.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Submeter:
         return self
 
     def _new_server(self) -> ProxyServer | ChildProxy:
-        """The proxy in this process; where its engine cannot be imported beside the program's libraries, a child."""
+        """The proxy in this process; where it cannot be imported beside the program's libraries, a child."""
         listen = Listen(host=self._host, port=self._port)
         address = parse_upstream(self._upstream)
         keys = read_keys(self.environment, Path(".env"))
@@ -108,7 +108,7 @@ class Submeter:
         except ImportError as error:
             if not isinstance(self._clock, SystemClock):
                 raise SubmeterError(
-                    "The proxy's engine cannot be imported beside this program's libraries.",
+                    "The proxy cannot be imported beside this program's libraries.",
                     f"{type(error).__name__}: {error}; and a process of its own cannot have this clock.",
                     "Run the meter as a program of its own: submeter proxy, and set OPENAI_BASE_URL.",
                 ) from error

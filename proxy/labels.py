@@ -9,7 +9,7 @@ form): one id may be open in two frameworks, on keys that tell of neither. Peopl
 write the run as FRAMEWORK/ID where a run id stands.
 
 Labels are percent-decoded once for the row; the rest of the path goes on byte for byte. Never here: the query
-(it is not looked at), and anything that knows the engine.
+(it is not looked at), and sockets.
 """
 
 from __future__ import annotations

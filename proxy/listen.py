@@ -69,7 +69,6 @@ def start_error(listen: Listen, problem: BaseException) -> SubmeterError:
     if isinstance(problem, SubmeterError):
         return problem
     if isinstance(problem, OSError):
-        # The engine adds advice of its own, about options that are not ours, on further lines.
         why = str(problem.strerror or problem).splitlines()[0].rstrip(".")
         return SubmeterError(
             f"The proxy cannot listen on {listen.host}:{listen.port}.",

@@ -23,7 +23,7 @@ class Break(StrEnum):
 
 
 STOPPED = "the proxy was stopped"
-"""What a row says of a call that a stop cut, whatever the engine calls that."""
+"""What a row says of a call that a stop cut, however it was cut."""
 
 
 def decide_outcome(
@@ -58,5 +58,5 @@ _QUOTED = re.compile(r"""b?['"]|bytearray|\d{12,}|\bsk-""")
 
 
 def without_quotes(text: str) -> str:
-    """The engine's words for what broke, up to where it begins to quote what passed (a header, a piece of a body)."""
+    """A library's words for what broke, up to where it begins to quote what passed (a header, a piece of a body)."""
     return _QUOTED.split(text, maxsplit=1)[0].rstrip(" :(,[")

@@ -1,7 +1,7 @@
 """What submeter answers by itself: a status and a JSON body of the shape that OpenAI's own errors have. Pure.
 
-An SDK shows `error.message` of it as it would show the provider's. Never here: when something is refused, sockets,
-the engine, and its name.
+An SDK shows `error.message` of it as it would show the provider's. Never here: when something is refused, and
+sockets.
 """
 
 from __future__ import annotations
@@ -38,21 +38,20 @@ def refusal(status_code: int, why: str) -> Answer:
 
 
 def broken_call(status_code: int, says: str) -> Answer:
-    """What a client is told where the engine says (`says`) that the request is none, or that the upstream failed."""
-    # Some of the engine's sentences lead to its own pages or options, which are not ours to give.
-    known = "" if "mitmproxy" in says.lower() or "option" in says.lower() else says.strip().rstrip(".")
+    """What a client is told where the request is none, or the upstream failed: `says` is why."""
     what = "the request was not passed on" if status_code < 500 else "the upstream gave no whole answer"
-    return refusal(status_code, f"submeter: {what}{': ' if known else ''}{known}.")
+    return refusal(status_code, f"submeter: {what}: {says}.")
 
 
-def on_the_wire(answer: Answer, *, method: str = "POST") -> bytes:
-    """The answer as a response after which the connection takes no further request."""
+def on_the_wire(answer: Answer, *, method: str = "POST", closes: bool = True) -> bytes:
+    """The answer as a response; `closes`: after which the connection takes no further request."""
     try:
         reason = HTTPStatus(answer.status_code).phrase
     except ValueError:
         reason = ""
+    ending = "Connection: close\r\n" if closes else ""
     head = (
         f"HTTP/1.1 {answer.status_code} {reason}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(answer.body)}\r\n{ending}\r\n"
     )
     return head.encode() + (b"" if method == "HEAD" else answer.body)

@@ -85,7 +85,7 @@ class UsageHider:
 
     def finish(self) -> bytes:
         """What is left at the end of the stream; its last event may lack the blank line."""
-        if not self._passing:
+        if self._held and not self._passing:
             self._out.append(_rewritten(b"".join(self._held)))
         self._held.clear()
         return self._flush()

@@ -1,12 +1,13 @@
-"""Starting and stopping the engine. With `tap.py` and `intercept.py` all that knows mitmproxy.
+"""Starting and stopping a proxy.
 
     server = ProxyServer(ledger=Path("submeter.duckdb"), listen=Listen(port=0), upstream=..., clock=..., keys=...)
     server.start()        # bound and recording, or a SubmeterError
     server.url            # http://127.0.0.1:43817
     server.stop()         # closes the listener, waits for open calls, cuts and journals the rest
 
-Three threads are started here and nowhere else in this package: the engine's event loop, the journal's sync, the
-ledger's ingest. A failed start, a stop or a crash leave the host program's logging, signals and loops as they were.
+Three threads are started here and nowhere else in this package: the lane's event loop, the journal's sync, the
+ledger's ingest. A failed start, a stop or a crash leave the host
+program's logging, signals and loops as they were.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,28 +32,12 @@ from .authority import authority_folder
 from .certificates import keep_authority
 from .control import Control
 from .forking import let_go_of_sockets
-from .listen import INTERCEPT_HOST, Listen, start_error
+from .lane_server import LaneServer
+from .listen import Listen, start_error
 from .open_runs import take_up_open_runs
 from .outcome import STOPPED, Break
 from .recorder import Recorder
-from .rewrite_request import BODY_BYTES_MAX as HELD_BYTES_MAX
 from .upstream_url import Upstream
-
-with warnings.catch_warnings():
-    # The engine's own dependencies warn at import (passlib on crypt); a host that makes warnings errors must not fail.
-    warnings.simplefilter("ignore")
-    import mitmproxy.proxy.server
-    from mitmproxy.addons.core import Core
-    from mitmproxy.addons.next_layer import NextLayer
-    from mitmproxy.addons.proxyserver import Proxyserver
-    from mitmproxy.addons.tlsconfig import TlsConfig
-    from mitmproxy.master import Master
-    from mitmproxy.options import Options
-
-    from .engine_changes import LeanMaster, engine_changed, engine_logging_aside
-    from .intercept import Intercept
-    from .socket_tap import SocketTap
-    from .tap import Tap
 
 logger = logging.getLogger("submeter.proxy")
 
@@ -63,11 +46,11 @@ SYNC_EVERY_S = 0.5
 START_S_MAX = 30.0
 AUTHORITY_LOOK_S = 12 * 3600.0
 SILENCE_S_MAX = 24 * 3600
-"""A connection without a byte for this long is closed. The engine's own 600 s would cut long generations."""
+"""A connection without a byte for this long is closed. A model may think for long."""
 
 
 class ProxyServer:
-    """One proxy with its journal. One at a time in a process: the engine keeps a global master."""
+    """One proxy with its journal. One at a time in a process, so that a program's calls are in one ledger."""
 
     _running: ProxyServer | None = None
     _one_at_a_time = threading.Lock()
@@ -81,7 +64,7 @@ class ProxyServer:
         clock: Clock,
         keys: KeyRing,
         mode: str = "proxy",
-        silence_s_max: int = SILENCE_S_MAX,
+        silence_s_max: float = SILENCE_S_MAX,
         receipts: bool = False,
         settled: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
@@ -106,8 +89,7 @@ class ProxyServer:
         self._problem: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._master: Master | None = None
-        self._proxyserver: Proxyserver | None = None
+        self._server: LaneServer | None = None
         self._drain_s = DRAIN_S
 
     @property
@@ -169,18 +151,18 @@ class ProxyServer:
         self._recorder = Recorder(
             journal=journal, clock=clock, keys=keys, marks=marks, upstream=upstream, settled=self._settled
         )
-        engine = threading.Thread(target=self._run_engine, name="submeter-proxy", daemon=True)
-        engine.start()
+        lane = threading.Thread(target=self._run_lane, name="submeter-proxy", daemon=True)
+        lane.start()
         if not self._started.wait(START_S_MAX) and self._problem is None:
-            self._problem = TimeoutError(f"the engine did not start within {START_S_MAX:.0f} s")
+            self._problem = TimeoutError(f"the lane did not start within {START_S_MAX:.0f} s")
         if self._problem is not None:
-            self._end_engine()
-            engine.join(START_S_MAX)
+            self._end_lane()
+            lane.join(START_S_MAX)
             journal.close(stop=False)
             if not journal.begun:
                 journal.path.unlink(missing_ok=True)
             raise start_error(self._listen, self._problem) from self._problem
-        self._threads = [engine]
+        self._threads = [lane]
         carrying = Cadence(self._ledger.ingest)
         self._repeat("submeter-sync", journal.sync, wait_s=lambda: SYNC_EVERY_S)
         self._repeat("submeter-ingest", carrying.turn, wait_s=carrying.wait_s)
@@ -190,7 +172,7 @@ class ProxyServer:
         if self._recorder is None or not self._threads:
             return
         self._drain_s = drain_s
-        self._end_engine()
+        self._end_lane()
         for thread in self._threads:
             thread.join()
         self._threads = []
@@ -208,18 +190,17 @@ class ProxyServer:
 
     def let_go_after_fork(self) -> None:
         """In a forked child: the proxy goes on in the parent, where `url` still leads, and nothing of it is ours."""
-        servers = self._proxyserver.servers if self._proxyserver is not None else ()
-        let_go_of_sockets(self._loop, [one for server in servers for one in getattr(server, "_servers", ())])
+        let_go_of_sockets(self._loop, self._server.listeners if self._server is not None else [])
         self._threads = []
         self._recorder = None
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Block until the engine has ended by itself (True) or `seconds` have passed (False)."""
+        """Block until the lane has ended by itself (True) or `seconds` have passed (False)."""
         if self._threads:
             self._threads[0].join(seconds)
         return not self._threads or not self._threads[0].is_alive()
 
-    def _end_engine(self) -> None:
+    def _end_lane(self) -> None:
         self._stopping.set()
         loop = self._loop
         if loop is not None and not loop.is_closed():
@@ -227,69 +208,36 @@ class ProxyServer:
                 loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._drain()))
 
     async def _drain(self) -> None:
-        if self._proxyserver is not None:
+        if self._server is not None:
             with contextlib.suppress(Exception):
-                await self._proxyserver.servers.update([])
+                await self._server.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_s
-        while self._recorder is not None and self._recorder.open and loop.time() < deadline:
+        while self._is_busy() and loop.time() < deadline:
             await asyncio.sleep(0.02)
-        if self._master is not None:
-            self._master.should_exit.set()
+        if self._server is not None:
+            self._server.exit()
 
-    def _run_engine(self) -> None:
-        with engine_logging_aside(), engine_changed():
-            try:
-                asyncio.run(self._engine())
-            except BaseException as error:
-                self._problem = error
-            finally:
-                self._started.set()
+    def _is_busy(self) -> bool:
+        # A stream is settled before its last bytes are there; its client is to have them.
+        return bool(self._recorder and self._recorder.open) or bool(self._server and self._server.busy)
 
-    async def _engine(self) -> None:
+    def _run_lane(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._problem = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         # Connections that a stop cuts would each be a traceback in the host's log (3.11); the rows tell of them.
         self._loop.set_exception_handler(lambda _loop, _context: None)
-        authority = self._authority = authority_folder()
-        self._keep_authority(authority)
-        timeout_before = getattr(mitmproxy.proxy.server, "TCP_TIMEOUT", None)
-        master = LeanMaster(self._options())
-        # The engine would hand every log record of the host program to its own loop.
-        master._legacy_log_events.uninstall()
-        self._master = master
-        self._proxyserver = Proxyserver()
-        intercept = Intercept(self._upstream) if self._listen.intercept_port is not None else None
-        tap = Tap(
-            recorder=self.recorder,
-            control=Control(
-                clock=self._clock,
-                apply=self.mark,
-                follow=self.recorder.marks.apply,
-                health=self._health,
-                hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
-                token=self._listen.token if self._listen.remote else None,
-            ),
-            upstream=self._upstream,
-            ready=self._on_bound,
-            stopping=self._stopping.is_set,
-            listener=lambda: self.url,
-            receipts=self._receipts,
-            intercept=intercept,
-        )
-        sockets = SocketTap(self.recorder, stopping=self._stopping.is_set)
-        doors = [intercept] if intercept is not None else []
-        try:
-            master.addons.add(Core(), self._proxyserver, *doors, NextLayer(), TlsConfig(), tap, sockets)
-            master.options.update(**self._addon_options(master))
-            if timeout_before is not None:
-                mitmproxy.proxy.server.TCP_TIMEOUT = self._silence_s_max
-            await master.run()
-        except BaseException:
-            await master.done()
-            raise
-        finally:
-            if timeout_before is not None:
-                mitmproxy.proxy.server.TCP_TIMEOUT = timeout_before
+        self._authority = authority_folder()
+        self._keep_authority(self._authority)
+        self._server = self._lane(self._authority)
+        await self._server.run()
 
     def _keep_authority(self, folder: Path) -> None:
         """Have an authority for our hosts that is good for a month at least; look again in half a day."""
@@ -299,55 +247,38 @@ class ProxyServer:
         if said is not None:
             logger.warning("%s", said)
 
-    def _options(self) -> Options:
-        address = self._upstream
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        modes = [f"reverse:{address.scheme}://{host}:{address.port}"]
-        if self._listen.intercept_port is not None:
-            modes.append(f"regular@{INTERCEPT_HOST}:{self._listen.intercept_port or _free_port(INTERCEPT_HOST)}")
-        return Options(
-            confdir=str(self._authority),
-            mode=modes,
-            listen_host=self._listen.host,
-            listen_port=self._listen.port,
+    def _lane(self, authority: Path) -> LaneServer:
+        return LaneServer(
+            recorder=self.recorder,
+            control=self._control(),
+            upstream=self._upstream,
+            listen=self._listen,
+            bound=self._on_bound,
+            stopping=self._stopping.is_set,
+            listener=lambda: self.url,
+            receipts=self._receipts,
+            silence_s_max=self._silence_s_max,
+            authority=authority,
         )
 
-    def _addon_options(self, master: Master) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "connection_strategy": "lazy",
-            "keep_host_header": True,
-            # Only what the tap holds back is ever buffered; a longer body is streamed unchanged.
-            "stream_large_bodies": str(HELD_BYTES_MAX),
-            # What goes to a metered host over the intercept is HTTP/1.1, or refused: never relayed unread.
-            "http2": False,
-            # A certificate of ours is for the host that was asked for, not for all that the upstream's is for.
-            "upstream_cert": False,
-            "rawtcp": False,
-        }
-        if "tcp_timeout" in master.options:
-            options["tcp_timeout"] = self._silence_s_max
-        if trusted := os.environ.get("SSL_CERT_FILE"):
-            options["ssl_verify_upstream_trusted_ca"] = trusted
-        return options
+    def _control(self) -> Control:
+        return Control(
+            clock=self._clock,
+            apply=self.mark,
+            follow=self.recorder.marks.apply,
+            health=self._health,
+            hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
+            token=self._listen.token if self._listen.remote else None,
+        )
 
-    def _on_bound(self) -> None:
-        """Called by the engine once it has tried to bind, and again before each request; acts once."""
-        if self._started.is_set() or self._proxyserver is None:
-            return
-        for server in self._proxyserver.servers:
-            if server.last_exception is not None or not server.is_running:
-                self._problem = server.last_exception or OSError("the listener did not start")
-                self._started.set()
-                return
-        bound = {server.mode.type_name: server.listen_addrs for server in self._proxyserver.servers}
-        urls = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port, *_ in bound["reverse"]]
+    def _on_bound(self, urls: list[str], intercept_url: str | None) -> None:
+        """The listeners are there: the journal begins."""
         self._url = next((url for url in urls if self._listen.host in url), urls[0])
         if self._listen.everywhere:
             # For this machine's own clients, and for us; another machine knows this one by a name of its own.
             here = "[::1]" if ":" in self._listen.host else "127.0.0.1"
-            self._url = f"http://{here}:{bound['reverse'][0][1]}"
-        for host, port, *_ in bound.get("regular", ()):
-            self._intercept_url = f"http://{host}:{port}"
+            self._url = f"http://{here}:{urls[0].rsplit(':', 1)[1]}"
+        self._intercept_url = intercept_url
         self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
         self._started.set()
 
@@ -382,12 +313,6 @@ class ProxyServer:
         thread = threading.Thread(target=repeat, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
-
-
-def _free_port(host: str) -> int:
-    """A port that is free now. The engine takes two listeners on port 0 of one host for the same address."""
-    with socket.create_server((host, 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _leave_to_parent() -> None:

@@ -5,7 +5,7 @@
     socket.close(Break.CLIENT_LEFT, error=...)     # whatever had begun and not ended is settled
 
 A call takes its labels at its own start: path and headers are the handshake's, marks may have moved on. Whatever
-fails in reading costs a reading, never a message. Never here: the engine's flows, and what a message says.
+fails in reading costs a reading, never a message. Never here: frames, and what a message says.
 """
 
 from __future__ import annotations
@@ -113,6 +113,11 @@ class Socket:
         for call in list(self._calls.values()):
             call.break_off(broke, error=error)
 
+    def unreadable(self) -> None:
+        """Its messages cannot be read from here on; they pass. What they would have told of is a gap."""
+        self._note_gap()
+        self._begin_anew()
+
     def last_words(self, number: int) -> Ended | None:
         """What the meter knows of an open call."""
         return self._meter.give_up(number)
@@ -147,10 +152,17 @@ class Socket:
             frame.name,
             frame.lineno,
         )
+        if not self._calls and not self._failed:
+            self._note_gap()
+        self._begin_anew()
+
+    def _note_gap(self) -> None:
+        now_us = self.recorder.clock.now_us()
+        self.recorder.journal.append("gap", {"from": now_us, "to": now_us, "calls": 1, "lines": 0})
+
+    def _begin_anew(self) -> None:
+        """Calls under way become unreadable; a new meter takes the messages that follow."""
         calls = list(self._calls.values())
-        if not calls and not self._failed:
-            now_us = self.recorder.clock.now_us()
-            self.recorder.journal.append("gap", {"from": now_us, "to": now_us, "calls": 1, "lines": 0})
         self._failed = True
         self._meter = SocketMeter(model=self._model)
         self._calls = {}

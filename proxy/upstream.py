@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import httpx
 
-logger = logging.getLogger("submeter.proxy")
+from .head import Fields
 
-Fields = tuple[tuple[bytes, bytes], ...]
-"""Headers in their order, repeated ones too."""
+logger = logging.getLogger("submeter.proxy")
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """A repetition's answer is held whole; a longer one is given up, and the client gets its first answer."""
@@ -47,6 +46,13 @@ class OwnAnswer:
     """Without those that frame it."""
     body: bytes
     """As it came, compressed if it was."""
+
+    def on_the_wire(self) -> bytes:
+        """The answer as a response with its length."""
+        lines = [b"HTTP/1.1 %d %b" % (self.status_code, self.reason)]
+        lines += [name + b": " + value for name, value in self.fields]
+        lines.append(b"Content-Length: %d" % len(self.body))
+        return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
 
 
 @asynccontextmanager

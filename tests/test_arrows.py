@@ -22,15 +22,9 @@ MAY_IMPORT = {
 ONLY_IN = {
     "duckdb": {"data/opened.py"},
     "httpx": {"audit/usage_api.py", "proxy/upstream.py"},
-    "mitmproxy": {
-        "proxy/tap.py",
-        "proxy/serve.py",
-        "proxy/intercept.py",
-        "proxy/engine_changes.py",
-        "proxy/engine_refusals.py",
-        "proxy/held.py",
-        "proxy/socket_tap.py",
-    },
+    "httptools": {"proxy/message_head.py"},
+    "mitmproxy": set(),
+    "wsproto": {"proxy/socket_frames.py"},
 }
 
 

@@ -204,12 +204,11 @@ end(child)
 
 
 @pytest.mark.parametrize("action", ["error", "always"])
-def test_the_engine_leaves_the_host_s_list_of_warnings_alone(tmp_path: Path, action: str) -> None:
+def test_a_tls_client_leaves_the_host_s_list_of_warnings_alone(tmp_path: Path, action: str) -> None:
     said = told(
         tmp_path,
         f"""
 import ssl, warnings
-from submeter.proxy.engine_changes import engine_changed
 warnings.simplefilter("{action}")
 entered = []
 enter = warnings.catch_warnings.__enter__

@@ -1,4 +1,4 @@
-"""The meter in async programs, in several processes at once, and as a child where the engine cannot be imported."""
+"""The meter in async programs, in several processes at once, and as a child where the proxy cannot be imported."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def call(base_url):
     urllib.request.urlopen(request).read()
 
 class Clash:
-    \"\"\"The engine's own import fails, as it does beside libraries whose pins do not fit its own.\"\"\"
+    \"\"\"A library of the proxy cannot be imported, as beside others whose pins do not fit its own.\"\"\"
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "mitmproxy":
+        if name.partition(".")[0] == "httptools":
             raise ImportError("cannot import name 'x' from 'h11'")
 """
 CLASH = PRELUDE + "sys.meta_path.insert(0, Clash())\n"
@@ -53,7 +53,7 @@ with Submeter(os.environ["LEDGER"], upstream=os.environ["SIM"]) as meter:
             call(run.base_url)
         call(run.env()["OPENAI_BASE_URL"])
         call(meter.base_url)
-print("mitmproxy" in sys.modules)
+print("httptools" in sys.modules, "mitmproxy" in sys.modules)
 """
 
 
@@ -76,14 +76,14 @@ def table(ledger: Path, sql: str) -> list[tuple[Any, ...]]:
     return opened.query(sql).rows
 
 
-@pytest.mark.parametrize(("prelude", "engine_here"), [(PRELUDE, "True"), (CLASH, "False")])
-def test_a_program_s_rows_are_the_same_with_the_engine_inside_and_as_a_child(
-    tmp_path: Path, prelude: str, engine_here: str
+@pytest.mark.parametrize(("prelude", "imported"), [(PRELUDE, "True False"), (CLASH, "False False")])
+def test_a_program_s_rows_are_the_same_with_the_proxy_inside_and_as_a_child(
+    tmp_path: Path, prelude: str, imported: str
 ) -> None:
     ledger = tmp_path / "l.duckdb"
     with Sim(keys=KEYS) as sim:
         done = run_program(prelude + RUN_AND_STEP, ledger, sim.url, OPENAI_API_KEY_BESIDE_ID="key_1")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{engine_here}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{imported}\n", "")
     assert table(ledger, "SELECT framework, run_id, step, label_source, standing FROM calls ORDER BY started_at") == [
         ("chatdev", "r-1", "1", "url", "counted"),
         ("chatdev", "r-1", None, "url", "counted"),
@@ -316,7 +316,7 @@ def test_a_start_that_is_cancelled_leaves_nothing_running(tmp_path: Path) -> Non
         pass
 
 
-def test_a_clock_of_one_s_own_needs_the_engine_inside(tmp_path: Path) -> None:
+def test_a_clock_of_one_s_own_needs_the_proxy_inside(tmp_path: Path) -> None:
     program = (
         CLASH
         + """

@@ -1,20 +1,18 @@
-"""Silence for longer than the engine's own limit cuts no call: answers that take long, streams that pause, sockets.
+"""Silence for long cuts no call: answers that take long, streams that pause, sockets.
 
-The engine closes a connection after 600 s without a byte. Here its watch runs 3,000 times as fast, so that its own
-limit is 0.2 s and ours, a day, half a minute; the upstream is silent for three times the engine's limit. That the
-watch does cut is shown by a proxy that is given the engine's limit.
+A connection on which nothing has moved for a day is ended. That the watch over it does cut is shown by a proxy that is
+given a limit of a fraction of a second, under which the same silence cuts everything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mitmproxy.proxy.server
 import pytest
 from socket_wire import Stage, playing, visit
 from test_proxy_sockets import AUTHORIZED, CREATE, USAGE, event, said
@@ -28,23 +26,12 @@ from submeter.proxy.listen import Listen
 from submeter.proxy.serve import SILENCE_S_MAX, ProxyServer
 from submeter.proxy.upstream_url import parse_upstream
 
-ENGINE_S = 600
-FACTOR = 3000
-SILENCE_S = 3 * ENGINE_S / FACTOR
-
-
-class Hurried(mitmproxy.proxy.server.TimeoutWatchdog):
-    """The engine's watch over a connection, with its limit shortened."""
-
-    def __init__(self, timeout: float, callback: Callable[[], Awaitable[Any]]) -> None:
-        super().__init__(timeout / FACTOR, callback)  # type: ignore[arg-type]
+SHORT_S = 0.2
+SILENCE_S = 3 * SHORT_S
 
 
 @contextmanager
-def hurried(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, upstream: str, silence_s_max: int = SILENCE_S_MAX
-) -> Iterator[str]:
-    monkeypatch.setattr(mitmproxy.proxy.server, "TimeoutWatchdog", Hurried)
+def watched(folder: Path, upstream: str, silence_s_max: float = SILENCE_S_MAX) -> Iterator[str]:
     server = ProxyServer(
         ledger=folder / "submeter.duckdb",
         listen=Listen(port=0),
@@ -77,12 +64,10 @@ CHUNK = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m"}
 
 
 @pytest.mark.parametrize("where", ["before its headers", "in its body"])
-def test_an_answer_that_is_long_in_coming_is_whole_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
+def test_an_answer_that_is_long_in_coming_is_whole_and_counted(tmp_path: Path, where: str) -> None:
     [raw] = framed(200, JSON, CHAT_BODY)
     pieces = [b"", raw] if where == "before its headers" else [raw[:-9], raw[-9:]]
-    with serving(pausing(pieces)) as upstream, hurried(tmp_path, monkeypatch, upstream.url) as url:
+    with serving(pausing(pieces)) as upstream, watched(tmp_path, upstream.url) as url:
         answer = exchange(int(url.rsplit(":", 1)[1]), chat())
     assert (answer.status, answer.body, answer.whole) == (200, CHAT_BODY, True)
     [call] = calls(tmp_path / "submeter.duckdb")
@@ -90,25 +75,21 @@ def test_an_answer_that_is_long_in_coming_is_whole_and_counted(
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_stream_that_pauses_is_whole_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
-) -> None:
+def test_a_stream_that_pauses_is_whole_and_counted(tmp_path: Path, asked: bool) -> None:
     told = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
     words = sse({**CHUNK, "choices": [{"index": 0, "delta": {"content": "x"}}]})
     body = words + sse({**CHUNK, "choices": [], "usage": told}, b"[DONE]")
     pieces = framed(200, {"Content-Type": "text/event-stream"}, body, cuts=[len(words)])
     request = {**CHAT, "stream": True, **({"stream_options": {"include_usage": True}} if asked else {})}
     answered = pausing([*pieces[:2], b"".join(pieces[2:])])
-    with serving(answered) as upstream, hurried(tmp_path, monkeypatch, upstream.url) as url:
+    with serving(answered) as upstream, watched(tmp_path, upstream.url) as url:
         answer = exchange(int(url.rsplit(":", 1)[1]), chat(body=request))
     assert (answer.body, answer.whole) == (body if asked else words + b"data: [DONE]\n\n", True)
     [call] = calls(tmp_path / "submeter.duckdb")
     assert (call["outcome"], call["input_tokens"]) == ("metered", 12)
 
 
-def test_a_request_whose_client_pauses_in_its_body_is_whole_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_whose_client_pauses_in_its_body_is_whole_and_counted(tmp_path: Path) -> None:
     async def client(port: int) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         raw = chat()
@@ -121,15 +102,13 @@ def test_a_request_whose_client_pauses_in_its_body_is_whole_and_counted(
         return body
 
     with serving(pausing(framed(200, JSON, CHAT_BODY))) as upstream:
-        with hurried(tmp_path, monkeypatch, upstream.url) as url:
+        with watched(tmp_path, upstream.url) as url:
             assert asyncio.run(client(int(url.rsplit(":", 1)[1]))) == CHAT_BODY
         assert upstream.requests[0].body == json.dumps(CHAT).encode()
     assert [call["standing"] for call in calls(tmp_path / "submeter.duckdb")] == ["counted"]
 
 
-def test_a_socket_whose_upstream_stalls_in_a_response_goes_on_and_is_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_socket_whose_upstream_stalls_in_a_response_goes_on_and_is_counted(tmp_path: Path) -> None:
     async def part(stage: Stage) -> None:
         for name in ("resp_1", "resp_2"):
             assert await stage.hear() is not None
@@ -144,7 +123,7 @@ def test_a_socket_whose_upstream_stalls_in_a_response_goes_on_and_is_counted(
             # Nobody says a word between two responses either.
             await asyncio.sleep(SILENCE_S)
 
-    with playing(part) as upstream, hurried(tmp_path, monkeypatch, upstream) as url:
+    with playing(part) as upstream, watched(tmp_path, upstream) as url:
         visit(f"{url}/v1/responses", scene, headers=AUTHORIZED)
     rows = [call for call in calls(tmp_path / "submeter.duckdb") if call["method"] == "WS"]
     assert [(row["response_id"], row["standing"], row["total_tokens"]) for row in rows] == [
@@ -153,9 +132,7 @@ def test_a_socket_whose_upstream_stalls_in_a_response_goes_on_and_is_counted(
     ]
 
 
-def test_a_proxy_that_kept_the_engine_s_own_limit_would_cut_all_of_these(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_with_a_short_limit_would_cut_all_of_these(tmp_path: Path) -> None:
     async def part(stage: Stage) -> None:
         await stage.hear()
         await stage.say(event("response.created", {"id": "resp_1"}))
@@ -179,11 +156,11 @@ def test_a_proxy_that_kept_the_engine_s_own_limit_would_cut_all_of_these(
         folder.mkdir()
         with (
             serving(pausing(pieces)) as upstream,
-            hurried(folder, monkeypatch, upstream.url, silence_s_max=ENGINE_S) as url,
+            watched(folder, upstream.url, silence_s_max=SHORT_S) as url,
         ):
             assert not asyncio.run(client(int(url.rsplit(":", 1)[1]))).endswith(CHAT_BODY)
         assert [call["standing"] for call in calls(folder / "submeter.duckdb")] == ["unknown"]
-    with playing(part) as address, hurried(tmp_path, monkeypatch, address, silence_s_max=ENGINE_S) as url:
+    with playing(part) as address, watched(tmp_path, address, silence_s_max=SHORT_S) as url:
         visit(f"{url}/v1/responses", scene, headers=AUTHORIZED)
     rows = [call for call in calls(tmp_path / "submeter.duckdb") if call["method"] == "WS"]
     assert [(row["response_id"], row["standing"]) for row in rows] == [("resp_1", "unknown")]

@@ -1,0 +1,43 @@
+"""What a stop leaves behind of connections: nothing."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import warnings
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from submeter.data.clock import SystemClock
+from submeter.data.keys import KeyRing
+from submeter.proxy.listen import Listen
+from submeter.proxy.serve import ProxyServer
+from submeter.proxy.upstream_url import parse_upstream
+
+CLIENTS = 60
+POST = b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_a_stop_while_connections_come_in_leaves_no_transport_open(tmp_path: Path) -> None:
+    with ExitStack() as stack, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        # An upstream that takes connections and never says a word.
+        upstream = stack.enter_context(closing(socket.create_server(("127.0.0.1", 0), backlog=2 * CLIENTS)))
+        server = ProxyServer(
+            ledger=tmp_path / "submeter.duckdb",
+            listen=Listen(port=0),
+            upstream=parse_upstream(f"http://127.0.0.1:{upstream.getsockname()[1]}"),
+            clock=SystemClock(),
+            keys=KeyRing(keys=()),
+        )
+        server.start()
+        address = "127.0.0.1", int(server.url.rsplit(":", 1)[1])
+        try:
+            for _ in range(CLIENTS):
+                client = stack.enter_context(closing(socket.create_connection(address, 20)))
+                client.sendall(POST)
+        finally:
+            server.stop(drain_s=0)
+        del server
+        gc.collect()
+    assert [str(one.message) for one in said if issubclass(one.category, ResourceWarning)] == []
