@@ -22,8 +22,9 @@ from .chain import Share
 from .choice import AuditRequest, choose, run_standings
 from .judge import Judge
 from .look import Look, look
-from .questions import Asking, asking
+from .questions import Asking
 from .reads import PageStore, take_read
+from .remembered import Pending, remembered, rests
 from .report import AuditReport, PartLine, RunLine, RunStanding, run_verdict
 from .schedule import WAITS_FOR_CHAIN, WAITS_FOR_ITSELF
 from .settings import AuditSettings
@@ -36,15 +37,6 @@ from .write import VerdictWriter
 
 Parts = Sequence[tuple[str, Share]]
 """What runs have to do with keys, chain by chain."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
-    """Every run and where it stands, and the calls that belong to none."""
-
-    standings: tuple[RunStanding, ...]
-    unlabelled: int
-    """Creates that belong to no run."""
 
 
 def audit_runs(
@@ -61,28 +53,47 @@ def audit_runs(
         settings = replace(settings, settle_min=request.settle_min)
     store = PageStore(journal.path.parent / "reads")
     take_in(ledger)
-    with asking(ledger) as asked:
+    with ledger.looking() as connection:
+        memory = remembered(ledger, connection, request, settings, reader=journal.file_id)
+        said = memory.recall(clock.now_us()) if request.of_pending and not request.of_period else None
+        if said is not None and not any(each.needs_audit for each in said.standings):
+            return _nothing_due(said, request, settings)
+        asked = Asking(connection)
         of_runs, of_period = _grounds(asked, request, settings, clock, store)
-        seen = of_runs.look
-        runs, skipped = choose(seen, of_runs.judge, request)
+        runs, skipped = choose(of_runs.look, of_runs.judge, request)
         parts = _parts(of_runs.look, of_period.look, runs, request)
+        if not runs and not parts and not of_period.look.period_keyless:
+            said = Pending(standings=tuple(skipped), unlabelled=of_runs.look.unlabelled)
+            if not request.of_period:
+                memory.remember(said, asked, of_runs.look, of_runs.judge, request)
+            return _nothing_due(said, request, settings)
         due = _due(of_runs, of_period, parts, request)
-    if not runs and not parts and not of_period.look.period_keyless:
-        return AuditReport(
-            skipped=tuple(skipped),
-            unlabelled=seen.unlabelled,
-            timing=settings.timing,
-            settings=VerdictWriter.settings_of(settings, request.shift_min),
-        )
+        steady = not request.of_period and rests(asked, of_runs.look)
     journal.begin()
     reads = _read(client, journal, due, clock)
     take_in(ledger)
-    with asking(ledger) as asked:
-        of_runs, of_period = _grounds(asked, request, settings, clock, PageStore(store.folder))
+    with ledger.looking() as connection:
+        now = remembered(ledger, connection, request, settings, reader=journal.file_id)
+        asked, store = Asking(connection), PageStore(store.folder)
+        if steady and now.but_reader == memory.but_reader:
+            seen = replace(of_runs.look, now_us=clock.now_us())
+            judge = Judge(asked, seen, store=store, settings=settings, before=of_runs.judge)
+            of_runs = of_period = _Ground(look=seen, judge=judge)
+        else:
+            of_runs, of_period = _grounds(asked, request, settings, clock, store)
         report = _judged(asked, of_runs, of_period, runs, due, request, settings, journal, clock)
     journal.sync()
     take_in(ledger)
     return replace(report, reads=reads, skipped=tuple(skipped))
+
+
+def _nothing_due(said: Pending, request: AuditRequest, settings: AuditSettings) -> AuditReport:
+    return AuditReport(
+        skipped=said.standings,
+        unlabelled=said.unlabelled,
+        timing=settings.timing,
+        settings=VerdictWriter.settings_of(settings, request.shift_min),
+    )
 
 
 def pending_runs(
@@ -97,9 +108,16 @@ def pending(
 ) -> Pending:
     """The same, and the calls that belong to no run."""
     take_in(ledger)
-    with asking(ledger) as asked:
-        ground, _ = _grounds(asked, replace(request, from_us=None, to_us=None), settings, clock, reads_folder)
-        return Pending(standings=run_standings(ground.look, ground.judge, request), unlabelled=ground.look.unlabelled)
+    with ledger.looking() as connection:
+        memory = remembered(ledger, connection, request, settings)
+        found = memory.recall(clock.now_us())
+        if found is None:
+            asked = Asking(connection)
+            of_runs, _ = _grounds(asked, replace(request, from_us=None, to_us=None), settings, clock, reads_folder)
+            seen, judge = of_runs.look, of_runs.judge
+            found = Pending(standings=run_standings(seen, judge, request), unlabelled=seen.unlabelled)
+            memory.remember(found, asked, seen, judge, request)
+        return found
 
 
 def take_in(ledger: Ledger) -> None:

@@ -18,7 +18,7 @@ from .history import History, Waiting
 from .pair import ModelPair
 from .unit import BookRow, RunName
 from .unknown import Gap
-from .window import MARGIN_MIN, SHIFT_MIN, Window, touching
+from .window import MARGIN_MIN, SHIFT_MIN, Window, joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,4 +114,4 @@ def run_window(
 
 def chain_windows(calls: Iterable[tuple[int, int]], runs: Iterable[Window]) -> tuple[Window, ...]:
     """The chains of one key, ascending. `calls`: first and last active minutes; what overlaps or touches is one."""
-    return touching([*(Window(start=first, end=last + 1) for first, last in calls), *runs])
+    return joined([*((first, last + 1) for first, last in calls), *((window.start, window.end) for window in runs)])

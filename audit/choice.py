@@ -136,25 +136,30 @@ def run_standings(look: Look, judge: Judge, request: AuditRequest) -> tuple[RunS
 
 def _run_standing(run: RunName, look: Look, judge: Judge, request: AuditRequest) -> RunStanding:
     ended_us = look.ended_us(run)
-    age_min = None if ended_us is None else max(0, look.now_us - ended_us) // US_PER_MINUTE
-    waiting, next_read_us = _waiting(run, look, judge, request, age_min)
+    age = age_min(ended_us, look.now_us)
+    waiting, next_read_us = _waiting(run, look, judge, request, age)
     last = look.runs.get(run)
     return RunStanding(
         run=run,
         waiting=waiting,
         ended_us=ended_us,
-        age_min=age_min,
+        age_min=age,
         verdict=last.verdict if last else None,
         attempts=last.attempts if last else 0,
         next_read_us=next_read_us,
     )
 
 
+def age_min(ended_us: int | None, now_us: int) -> int | None:
+    """Whole minutes since a run's end; None: it has not ended."""
+    return None if ended_us is None else max(0, now_us - ended_us) // US_PER_MINUTE
+
+
 def _waiting(
-    run: RunName, look: Look, judge: Judge, request: AuditRequest, age_min: int | None
+    run: RunName, look: Look, judge: Judge, request: AuditRequest, age: int | None
 ) -> tuple[Waiting, int | None]:
     """Where a run stands, and when it is due where it is not yet."""
-    if age_min is None:
+    if age is None:
         return Waiting.NOT_ENDED, None
     last = look.runs.get(run)
     parts = look.parts_of(run)
@@ -182,6 +187,6 @@ def _waiting(
         if last is not None and open_ and len(later) == len(open_) and not last.final:
             return Waiting.NOT_DUE, min(later)
         return Waiting.NOT_FINAL, None
-    if age_min < request.min_age_min:
+    if age < request.min_age_min:
         return Waiting.TOO_YOUNG, None
-    return (Waiting.TOO_OLD if age_min > request.max_age_min else Waiting.NEVER_READ), None
+    return (Waiting.TOO_OLD if age > request.max_age_min else Waiting.NEVER_READ), None

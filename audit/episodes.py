@@ -33,9 +33,11 @@ class Episode:
 def episodes(asked: Asking) -> tuple[Episode, ...]:
     """Every run episode; those of one run by their begin.
 
-    Most runs are plain: begun once, ended once. What order events have is asked of the others alone, if they are few.
+    Most runs are plain: begun once, ended once. What order events have is asked of the others alone, if they are few,
+    and of the runs that share a run id with one of them.
     """
     runs = asked.rows("audit_plain_runs")
+    others = {run_id for _, run_id, plain, *_ in runs if not plain}
     found = [
         Episode(
             run=(framework, run_id),
@@ -45,13 +47,12 @@ def episodes(asked: Asking) -> tuple[Episode, ...]:
             end_source=end_source,
             skew_known=skew_known,
         )
-        for framework, run_id, plain, started_us, ended_us, end_source, skew_known in runs
-        if plain
+        for framework, run_id, _, started_us, ended_us, end_source, skew_known in runs
+        if run_id not in others
     ]
-    others = {(framework, run_id) for framework, run_id, plain, *_ in runs if not plain}
     if not others:
         return tuple(found)
-    named = sorted({run_id for _, run_id in others})
+    named = sorted(others)
     wanted = orjson.dumps(named).decode() if len(named) <= NAMED_RUNS_MAX else None
     found += [
         Episode(
@@ -65,6 +66,6 @@ def episodes(asked: Asking) -> tuple[Episode, ...]:
         for framework, run_id, episode, started_us, ended_us, end_source, skew_known in asked.rows(
             "audit_runs", {"run_ids": wanted}
         )
-        if (framework, run_id) in others
+        if run_id in others
     ]
     return tuple(found)

@@ -26,6 +26,7 @@ from .questions import Asking, StoredRead, Stretch
 from .reads import PageStore
 from .reconcile import judge_chain
 from .rests_on import (
+    NO_GAPS,
     FactDigests,
     MarkDigests,
     RestsOn,
@@ -50,13 +51,17 @@ PROVING_CHAINS_MAX = 500
 class Judge:
     """Judges the chains of one look."""
 
-    def __init__(self, asked: Asking, look: Look, *, store: PageStore, settings: AuditSettings) -> None:
+    def __init__(
+        self, asked: Asking, look: Look, *, store: PageStore, settings: AuditSettings, before: Judge | None = None
+    ) -> None:
+        """`before`: the judge of the same look before more was read, which knows what the calls tell."""
         self._asked = asked
         self._look = look
         self._store = store
         self._settings = settings
-        self._answered = questions.answers(asked)
-        self._uses = questions.model_uses(asked, self._answered)
+        self._waits = waiting_record(settings.waiting)
+        self._answered: Mapping[str, frozenset[str]] = before._answered if before else questions.answers(asked)
+        self._uses: dict[str, list[ModelUse]] = before._uses if before else questions.model_uses(asked, self._answered)
         self._billed = questions.billed_models(asked)
         self._latest = {key: LatestReads(reads) for key, reads in questions.read_windows(asked).items()}
         self._chains: dict[tuple[str, int], Chain] = {}
@@ -65,6 +70,8 @@ class Judge:
         self._fact_digests: dict[str, FactDigests] = {}
         self._marks: dict[tuple[str, int], MarkDigests] = {}
         self._calls: dict[tuple[str, int, int], str] = {}
+        self.derived = False
+        """Whether a chain was gathered: what was said then rests on pages that were still kept."""
 
     @property
     def answered(self) -> Mapping[str, frozenset[str]]:
@@ -89,6 +96,7 @@ class Judge:
             self._chains[key, window.start] = replace(chain, facts=facts[key])
 
     def _gathered(self, stretches: list[Stretch]) -> list[tuple[str, Window, Chain]]:
+        self.derived = True
         keys = self._look.keys
         few = [each for each in stretches if keys[each[0]].creates.get(each[1].start, 0) <= PLACED_CALLS_MAX]
         many = [each for each in stretches if each not in few]
@@ -184,7 +192,7 @@ class Judge:
             until=until,
             calls=self._calls_text(api_key_id, start, until),
             marks=self._mark_digests(api_key_id, found.chain.window).until(until),
-            gaps=gaps_digest(self._look.gaps, Window(start=start, end=max(until, start + 1))),
+            gaps=self._gaps_text(start, until),
             bill=bill_digest(rows, until),
             facts=self._digests_of_facts(api_key_id).of(models),
             models=models,
@@ -226,7 +234,7 @@ class Judge:
         said = self._look.keys[api_key_id].said(share)
         if said is None or not said.final or said.window != share.window or not said.rests_on:
             return None
-        if not waited_enough(said.rests_on, self._settings.waiting):
+        if not waited_enough(said.rests_on, self._waits):
             return None
         if self.ground_differs(api_key_id, share, said):
             return None
@@ -251,13 +259,17 @@ class Judge:
             chain.start == start
             and said.calls_now == then["calls"]
             and self._mark_digests(api_key_id, chain).until(until) == then["marks"]
-            and gaps_digest(self._look.gaps, Window(start=start, end=max(until, start + 1))) == then["gaps"]
+            and self._gaps_text(start, until) == then["gaps"]
             and self._digests_of_facts(api_key_id).of(then["models"]) == then["facts"]
         )
 
+    def _gaps_text(self, start: int, until: int) -> str:
+        gaps = self._look.gaps
+        return gaps_digest(gaps, Window(start=start, end=max(until, start + 1))) if gaps else NO_GAPS
+
     def waits_the_same(self, said: StoredPart) -> bool:
         """Whether a verdict's next read was planned by what is waited for now."""
-        return not said.rests_on or said.rests_on.get("waiting") == waiting_record(self._settings.waiting)
+        return not said.rests_on or said.rests_on.get("waiting") == self._waits
 
     def read_since(self, api_key_id: str, said: StoredPart) -> bool:
         """Whether a key was read in a verdict's minutes after it was reached."""

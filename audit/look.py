@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import questions
-from .chain import Share, chain_windows, run_window
+from .chain import Share, run_window
 from .episodes import Episode
 from .episodes import episodes as run_episodes
 from .questions import Activity, Asking
 from .said_before import StoredPart, StoredRun, stored_parts, stored_runs
 from .unit import RunName
 from .unknown import Gap
-from .window import MARGIN_MIN, Window, minute_of
+from .window import MARGIN_MIN, Window, joined, minute_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class KeyLook:
     def said(self, share: Share) -> StoredPart | None:
         """The latest verdict on a run's minutes here; None: none was reached."""
         found = [part for part in self.parts.get(share.run, ()) if part.window.overlaps(share.window)]
-        return max(found, key=lambda part: part.audited_us, default=None)
+        return found[0] if len(found) == 1 else max(found, key=lambda part: part.audited_us, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,28 +235,23 @@ def key_look(
 
     `episodes`: of every run that is on the key. `counts_elsewhere`: runs with a counted call on another key.
     """
-    pieces: list[tuple[Window, RunName | None, bool]] = []
-    """Windows of run episodes (True: not ended), and stretches of calls of runs."""
+    pieces: list[tuple[int, int, RunName | None, bool]] = []
+    """Windows of run episodes (True: not ended), and stretches of calls of runs, `[start, end)`."""
     for run, of_run in episodes.items():
         for episode in of_run:
             window = episode_window(episode, now_us=now_us, shift_min=shift_min)
-            pieces.append((window, run, episode.ended_us is None))
-    pieces += [
-        (Window(start=each.first_minute, end=each.last_minute + 1), each.run, False)
-        for each in active
-        if each.run is not None
-    ]
+            pieces.append((window.start, window.end, run, episode.ended_us is None))
+    pieces += [(each.first_minute, each.last_minute + 1, each.run, False) for each in active if each.run is not None]
     if period is not None:
-        pieces.append((period, None, period.end_us > now_us))
-    chains = chain_windows(
-        [(each.first_minute, each.last_minute) for each in active], [window for window, _, _ in pieces]
-    )
+        pieces.append((period.start, period.end, None, period.end_us > now_us))
+    calls = [(each.first_minute, each.last_minute + 1) for each in active]
+    chains = joined([*calls, *((start, end) for start, end, _, _ in pieces)])
     starts = [chain.start for chain in chains]
     hulls: dict[int, dict[RunName | None, tuple[int, int, bool]]] = defaultdict(dict)
-    for window, piece_run, is_open in pieces:
-        chain = chains[bisect_right(starts, window.start) - 1]
-        low, high, was_open = hulls[chain.start].get(piece_run, (window.start, window.end, False))
-        hulls[chain.start][piece_run] = (min(low, window.start), max(high, window.end), was_open or is_open)
+    for start, end, piece_run, is_open in pieces:
+        of_chain = hulls[starts[bisect_right(starts, start) - 1]]
+        low, high, was_open = of_chain.get(piece_run, (start, end, False))
+        of_chain[piece_run] = (min(low, start), max(high, end), was_open or is_open)
     own = {each.run for each in active}
     shares: dict[int, list[Share]] = {}
     for start, of_chain in hulls.items():
@@ -275,8 +270,10 @@ def key_look(
                     final_us=max(finals, default=None),
                 )
             )
-        shares[start] = sorted(listed, key=lambda share: (share.window, run_order(share.run or (None, ""))))
+        if len(listed) > 1:
+            listed.sort(key=lambda share: (share.window, run_order(share.run or (None, ""))))
+        shares[start] = listed
     creates: dict[int, int] = defaultdict(int)
     for stretch in active:
-        creates[chains[bisect_right(starts, stretch.first_minute) - 1].start] += stretch.creates
+        creates[starts[bisect_right(starts, stretch.first_minute) - 1]] += stretch.creates
     return KeyLook(api_key_id=key, chains=chains, shares=shares, creates=creates, parts=parts)

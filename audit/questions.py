@@ -35,10 +35,11 @@ class Asking:
 
     def __init__(self, connection: DuckConnection) -> None:
         self.connection = connection
-        if connection.rows("SELECT count(*) FROM readings")[0][0] < FEW_CALLS:
-            connection.rows("SET threads = 1")
-        # Half of the questions stand on the creates: they are worked out once a look.
-        connection.rows("CREATE OR REPLACE TEMP TABLE audit_creates AS FROM audit_creates")
+        if connection.rows("SELECT count(*) FROM readings")[0][0] >= FEW_CALLS:
+            connection.rows("RESET threads")
+        # Half of the questions stand on the calls: they are worked out once a look.
+        connection.rows("CREATE OR REPLACE TEMP TABLE audited_calls AS FROM audited_calls")
+        connection.rows("CREATE OR REPLACE TEMP VIEW audit_creates AS FROM audited_calls WHERE operation = 'create'")
 
     def rows(self, name: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         """The answer to one `audit_*.sql` file."""
@@ -48,7 +49,7 @@ class Asking:
 @contextmanager
 def asking(ledger: Ledger) -> Iterator[Asking]:
     """Open the ledger for reading, for the length of a block. Nothing is metered into it meanwhile: be quick."""
-    with ledger.reading() as connection:
+    with ledger.looking() as connection:
         yield Asking(connection)
 
 

@@ -65,10 +65,13 @@ def waiting_record(waiting: Waiting) -> list[int]:
     return [waiting.stable_reads, waiting.interval_us, waiting.settle_us]
 
 
-def waited_enough(then: Mapping[str, Any], waiting: Waiting) -> bool:
-    """Whether a verdict waited for at least what is waited for now. `then`: what it rested on, as recorded."""
-    waited, asked_for = then.get("waiting") or [], waiting_record(waiting)
-    return len(waited) == len(asked_for) and all(was >= now for was, now in zip(waited, asked_for, strict=True))
+def waited_enough(then: Mapping[str, Any], asked_for: Sequence[int]) -> bool:
+    """Whether a verdict waited for at least what is waited for now, as `waiting_record` has it. `then`: what it rested
+    on, as recorded."""
+    waited = then.get("waiting") or []
+    return waited == asked_for or (
+        len(waited) == len(asked_for) and all(was >= now for was, now in zip(waited, asked_for, strict=True))
+    )
 
 
 TOLD = {
@@ -105,6 +108,8 @@ class MarkDigests:
 
 
 def _sums(numbered: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    if len(numbered) == 1:  # Most chains are one run's.
+        return [numbered[0][0]], [0, numbered[0][1]]
     return [minute for minute, _ in numbered], list(accumulate((number for _, number in numbered), xor, initial=0))
 
 
@@ -122,7 +127,7 @@ def gaps_digest(gaps: Iterable[Gap], window: Window) -> str:
         for gap in gaps
         if window.meets(gap.first_minute, gap.last_minute)
     ]
-    return _digest(sorted(told)) if told else _NO_GAPS
+    return _digest(sorted(told)) if told else NO_GAPS
 
 
 def bill_digest(rows: Iterable[BillRow], until: int) -> str:
@@ -172,4 +177,4 @@ def _digest(lines: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-_NO_GAPS = _digest(())
+NO_GAPS = _digest(())

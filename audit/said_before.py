@@ -18,8 +18,8 @@ from .unit import RunName
 from .verdict import FINAL, Reason, Verdict
 from .window import Window
 
-_REASONS = frozenset(Reason)
-_VERDICTS = frozenset(Verdict)
+_REASONS = {str(reason): reason for reason in Reason}
+_VERDICTS = {str(verdict): verdict for verdict in Verdict}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +80,8 @@ def _stored_part(row: tuple[Any, ...]) -> StoredPart:
         window=Window(start=start_us // US_PER_MINUTE, end=end_us // US_PER_MINUTE),
         audit_id=audit_id,
         audited_us=audited_us,
-        verdict=Verdict(verdict),
-        reason=_reason(reason),
+        verdict=_VERDICTS[verdict],
+        reason=_REASONS.get(reason),
         final=bool(final),
         timing=timing,
         proof=proof,
@@ -99,11 +99,11 @@ def stored_runs(asked: Asking) -> dict[RunName, StoredRun]:
     return {
         (framework, run_id): StoredRun(
             run=(framework, run_id),
-            verdict=Verdict(verdict),
-            reason=_reason(reason),
+            verdict=_VERDICTS[verdict],
+            reason=_REASONS.get(reason),
             final=bool(final),
             audited_us=audited_us,
-            final_verdict=Verdict(final_verdict) if final_verdict in _VERDICTS else None,
+            final_verdict=_VERDICTS.get(final_verdict),
             attempts=attempts,
         )
         for framework, run_id, verdict, reason, final, audited_us, final_verdict, attempts in asked.rows(
@@ -111,7 +111,3 @@ def stored_runs(asked: Asking) -> dict[RunName, StoredRun]:
         )
         if verdict in _VERDICTS
     }
-
-
-def _reason(text: str | None) -> Reason | None:
-    return Reason(text) if text in _REASONS else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import attrgetter
 
 from ..data.clock import US_PER_MINUTE
 
@@ -69,13 +68,22 @@ def active_minutes(begin_us: int, end_us: int, *, shift_min: int) -> tuple[int, 
 
 def touching(windows: Iterable[Window]) -> tuple[Window, ...]:
     """The windows joined where they overlap or touch, ascending."""
-    found: list[Window] = []
-    for window in sorted(windows, key=attrgetter("start", "end")):
-        if found and window.start <= found[-1].end:
-            found[-1] = Window(start=found[-1].start, end=max(found[-1].end, window.end))
+    return joined((window.start, window.end) for window in windows)
+
+
+def joined(stretches: Iterable[tuple[int, int]]) -> tuple[Window, ...]:
+    """The same of stretches of minutes, first and the one after the last: of years there are very many."""
+    found: list[tuple[int, int]] = []
+    low = high = 0
+    for start, end in sorted(stretches):
+        if found and start <= high:
+            if end > high:
+                high = end
+                found[-1] = (low, high)
         else:
-            found.append(window)
-    return tuple(found)
+            low, high = start, end
+            found.append((start, end))
+    return tuple(Window(start=start, end=end) for start, end in found)
 
 
 def without(windows: Iterable[Window], taken: Iterable[Window]) -> list[Window]:

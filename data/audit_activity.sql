@@ -17,6 +17,21 @@ WITH minutes AS (
     FROM audit_creates
     GROUP BY api_key_id, framework, run_id, first_minute
 ),
+placed AS (
+    -- Keys and runs by number, so that one window puts all minutes in order: one for each run costs more.
+    SELECT
+        api_key_id,
+        framework,
+        run_id,
+        first_minute,
+        last_minute,
+        creates,
+        counted,
+        open,
+        keyless,
+        8589934592 * dense_rank() OVER (ORDER BY api_key_id, framework, run_id) AS place
+    FROM minutes
+),
 reached AS (
     SELECT
         api_key_id,
@@ -28,12 +43,12 @@ reached AS (
         counted,
         open,
         keyless,
-        max(last_minute) OVER (
-            PARTITION BY api_key_id, framework, run_id
-            ORDER BY first_minute
+        place + first_minute AS begins,
+        max(place + last_minute) OVER (
+            ORDER BY place + first_minute
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS before
-    FROM minutes
+    FROM placed
 ),
 numbered AS (
     SELECT
@@ -46,9 +61,8 @@ numbered AS (
         counted,
         open,
         keyless,
-        count(*) FILTER (before IS NULL OR first_minute > before + 1) OVER (
-            PARTITION BY api_key_id, framework, run_id
-            ORDER BY first_minute
+        max(CASE WHEN before IS NULL OR begins > before + 1 THEN begins END) OVER (
+            ORDER BY begins
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS stretch
     FROM reached

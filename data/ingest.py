@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
+
 from .clock import Clock
 from .columns import LINES, TIME_US_MAX, Form, Kind
 from .presence import Watched, ended_at, is_present
@@ -220,8 +222,7 @@ def _note_presence(
     )
     journals = {journal.file_id: journal for journal in survey.journals}
     watched = []
-    ids: list[str] = []
-    times: dict[str, list[int | None]] = {"last_line_at": [], "observed_at": [], "stopped_at": [], "gone_at": []}
+    news: list[dict[str, str | int | None]] = []
     for file_id, host, boot, pid, last_line_at, gone in known:
         if gone and file_id not in heard:
             continue
@@ -236,19 +237,18 @@ def _note_presence(
             if gone_at is None:
                 watched.append(process)
         if file_id in heard or stopped_at is not None or gone_at is not None or observed_at is not None:
-            ids.append(file_id)
-            for name, time_us in zip(times, (process.last_line_at, observed_at, stopped_at, gone_at), strict=True):
-                times[name].append(time_us)
-    if ids:
-        connection.rows(
-            "UPDATE processes SET last_line_at = make_timestamp(w.last_line_at),"
-            " stopped_at = make_timestamp(w.stopped_at), gone_at = make_timestamp(w.gone_at), observed_at ="
-            " CASE WHEN w.observed_at IS NULL THEN processes.observed_at ELSE make_timestamp(w.observed_at) END"
-            " FROM (SELECT unnest(CAST($ids AS VARCHAR[])) AS file_id, "
-            + ", ".join(f"unnest(CAST(${name} AS BIGINT[])) AS {name}" for name in times)
-            + ") AS w WHERE w.file_id = processes.file_id",
-            {"ids": ids, **times},
-        )
+            news.append(
+                {
+                    "file_id": file_id,
+                    "last_line_at": process.last_line_at,
+                    "observed_at": observed_at,
+                    "stopped_at": stopped_at,
+                    "gone_at": gone_at,
+                }
+            )
+    if news:
+        # As JSON text: DuckDB's Python looks for pandas on the disk at each value, and at each of a list's.
+        connection.rows(read_sql("ingest_presence"), {"processes": orjson.dumps(news).decode()})
     return tuple(watched)
 
 
@@ -346,15 +346,6 @@ def _locate(turn: Turn, places: Iterable[tuple[str, int, str]]) -> None:
 def _log(connection: Connection, turn: Turn, made: Mapping[str, int], now_us: int) -> None:
     """Note how far each journal is carried, and how many readings it made."""
     if turn.stretches:
-        ids = [stretch.journal.file_id for stretch in turn.stretches]
-        connection.rows(
-            "INSERT INTO ingest_log BY NAME SELECT unnest(CAST($ids AS VARCHAR[])) AS file_id,"
-            " unnest(CAST($ends AS BIGINT[])) AS end_offset, unnest(CAST($rows AS BIGINT[])) AS rows,"
-            ' make_timestamp($now_us) AS "at"',
-            {
-                "ids": ids,
-                "ends": [stretch.end for stretch in turn.stretches],
-                "rows": [made.get(file_id, 0) for file_id in ids],
-                "now_us": now_us,
-            },
-        )
+        ends = {stretch.journal.file_id: stretch.end for stretch in turn.stretches}
+        log = [{"file_id": file_id, "end_offset": end, "rows": made.get(file_id, 0)} for file_id, end in ends.items()]
+        connection.rows(read_sql("ingest_log"), {"log": orjson.dumps(log).decode(), "now_us": now_us})

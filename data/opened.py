@@ -105,29 +105,33 @@ class Carrier:
         _carriers.add(self)
 
     @contextmanager
-    def holding(self, path: Path, patience: Patience) -> Iterator[DuckConnection]:
-        """A ledger for reading and writing, for the length of a block; the caller holds its lock."""
+    def holding(self, path: Path, patience: Patience, *, read_only: bool = False) -> Iterator[DuckConnection]:
+        """A ledger, for the length of a block; the caller holds its lock. `SET threads` holds for that block."""
         # In use it is ours alone: a child forked meanwhile finds none here, and makes its own.
         engine, self._idle = self._idle, None
         if engine is None:
             engine = duckdb.connect(config={**_config(self._spill), "threads": 1})
         try:
-            engine.execute(f"SET max_vacuum_tasks = {0 if self._turns % VACUUM_TURNS else VACUUM_TASKS}")
-            _patiently(
-                path, patience, lambda: engine.execute(f"ATTACH {quoted(path)} AS ledger (TYPE duckdb, READ_WRITE)")
-            )
-            _make_private(wal_path(path))
+            if not read_only:
+                engine.execute(f"SET max_vacuum_tasks = {0 if self._turns % VACUUM_TURNS else VACUUM_TASKS}")
+            mode = "READ_ONLY" if read_only else "READ_WRITE"
+            _patiently(path, patience, lambda: engine.execute(f"ATTACH {quoted(path)} AS ledger (TYPE duckdb, {mode})"))
+            if not read_only:
+                _make_private(wal_path(path))
             try:
                 with contextlib.closing(engine.cursor()) as cursor:
                     cursor.execute("USE ledger")
                     yield DuckConnection(cursor)
             finally:
-                _take_away_unused(wal_path(path))
+                if not read_only:
+                    _take_away_unused(wal_path(path))
             engine.execute("DETACH ledger")
+            if read_only:
+                engine.execute("SET threads = 1")
         except BaseException:
             engine.close()
             raise
-        self._turns += 1
+        self._turns += not read_only
         self._idle = engine
 
     def let_go(self) -> None:

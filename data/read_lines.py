@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from .clock import US_PER_MINUTE
 from .columns import BUCKET_COLUMNS, LINES, Form, Kind
 from .pages import PageUnusableError, page_body
@@ -98,7 +100,8 @@ def stage_reads(
     known = {
         row[0]
         for row in connection.rows(
-            "SELECT read_id FROM usage_reads WHERE list_contains($ids, read_id)", {"ids": sorted(ids)}
+            "SELECT read_id FROM usage_reads WHERE list_contains(from_json($ids, '[\"VARCHAR\"]'), read_id)",
+            {"ids": orjson.dumps(sorted(ids)).decode()},
         )
     }
     first: list[PlacedLine] = []

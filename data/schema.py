@@ -44,6 +44,7 @@ VIEWS = (
     "unknown_calls",
     "run_audit",
     "process_skews",
+    "audited_calls",
     "audit_creates",
     "mark_skews",
 )

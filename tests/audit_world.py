@@ -276,6 +276,20 @@ class World:
             )
 
     def pending(self, *, settings: AuditSettings | None = None, **request: Any) -> tuple[RunStanding, ...]:
+        """Where every run stands; what is remembered of it, if anything is, has to be the same."""
+        kept = self.pending_as_remembered(settings=settings, **request)
+        self.remembered.unlink(missing_ok=True)
+        found = self.pending_as_remembered(settings=settings, **request)
+        assert kept == found
+        return found
+
+    @property
+    def remembered(self) -> Path:
+        return self.path.with_name(self.path.name + ".journal") / "standings.json"
+
+    def pending_as_remembered(
+        self, *, settings: AuditSettings | None = None, **request: Any
+    ) -> tuple[RunStanding, ...]:
         return pending_runs(
             self.ledger,
             request=AuditRequest(pending=True, **request),

@@ -21,6 +21,11 @@ SUMMED = (
     "images",
 )
 _COUNTS = SUMMED[:7]
+_AUDITED = (
+    "call_id, api_key_id, framework, run_id, step, operation, outcome, standing, usage_endpoint, endpoint,"
+    " request_model, response_model, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, images, "
+)
+"""What `audited_calls` has of `calls` under the same names."""
 
 
 def assert_sums_agree(ledger: Ledger) -> None:
@@ -34,10 +39,26 @@ def assert_sums_agree(ledger: Ledger) -> None:
     assert_steps_of_a_run_are_those_of_the_views(ledger)
 
 
+def assert_the_audit_sees_the_calls(ledger: Connection) -> None:
+    """`audited_calls` says of every call what `calls` says of it, and `audit_creates` is its creates."""
+    told = (
+        f"SELECT {_AUDITED} epoch_us(started_at), epoch_us(ended_at), epoch_us(completed_at),"
+        " list_contains(flags, 'background'), list_contains(flags, 'hosted_tool'), list_contains(flags, 'seen_twice')"
+        " FROM calls"
+    )
+    audited = f"SELECT {_AUDITED} started_us, ended_us, completed_us, background, hosted, seen_twice FROM audited_calls"
+    for one, other in ((told, audited), (audited, told)):
+        assert ledger.rows(f"{one} EXCEPT ALL {other}") == []
+    creates = "FROM audited_calls WHERE operation = 'create'"
+    assert ledger.rows(f"SELECT * EXCLUDE (operation) {creates} EXCEPT ALL FROM audit_creates") == []
+    assert ledger.rows("SELECT count(*) FROM audit_creates") == ledger.rows(f"SELECT count(*) {creates}")
+
+
 def _assert_sums_agree(ledger: Connection) -> None:
     of_calls = ", ".join(name for (name,) in ledger.rows("SELECT column_name FROM (DESCRIBE standings)"))
     for one, other in (("calls", "standings"), ("standings", "calls")):
         assert ledger.rows(f"SELECT {of_calls} FROM {one} EXCEPT ALL SELECT {of_calls} FROM {other}") == []
+    assert_the_audit_sees_the_calls(ledger)
     steps = _by_run(
         ledger, f"SELECT framework, run_id, {', '.join(f'sum({name})' for name in SUMMED)} FROM step_usage GROUP BY ALL"
     )

@@ -187,6 +187,16 @@ class Play:
             )
 
     def _pending(self) -> Any:
+        """Where every run stands: as it is remembered, if it is, and as a look says it."""
+        kept = self._told_pending()
+        (self.journals / "standings.json").unlink(missing_ok=True)
+        found = self._told_pending()
+        for one, other in zip(kept.standings, found.standings, strict=True):
+            if one != other:
+                self.judged.wrong(one.run, f"remembered as {one}, and is {other}")
+        return found
+
+    def _told_pending(self) -> Any:
         return pending(
             self.ledger,
             request=AuditRequest(pending=True, max_age_min=10**6),
