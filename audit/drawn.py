@@ -18,6 +18,8 @@ from .unit import BookRow
 
 IMAGE_TOKENS = "image_tokens"
 """The class of these amounts."""
+IMAGE_GEN = "image_gen"
+"""The class of what a hosted image tool told outside its call's `usage` (`tool_usage.image_gen`)."""
 
 
 class Stated(Protocol):

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
-from .drawn import IMAGE_TOKENS, as_completions, tells_tokens
+from .drawn import IMAGE_GEN, IMAGE_TOKENS, as_completions, tells_tokens
 from .pair import ModelPair, is_dated
 from .unit import BookRow, RunName
 
@@ -58,6 +58,8 @@ class Able:
     calls: int
     moving: bool = False
     """`models` is one name without a date that was asked for, and this ledger never saw what it answers as."""
+    draws: bool = False
+    """A hosted image tool of theirs told tokens: it drew, with a model that no call names."""
 
 
 def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
@@ -67,16 +69,38 @@ def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
     under such a one too. Where that name has no date and this ledger never saw it answered, it may also be a model
     that is counted under another name.
     """
+    if each.draws and _is_of_images(pair, pairs):
+        return True
     if each.usage_endpoint not in (None, pair.usage_endpoint):
-        # Tokens of an image model may be billed as completions (openai-usage.md C.4), under its own name.
-        drawn = each.usage_endpoint == UsageEndpoint.IMAGES and pair.usage_endpoint is UsageEndpoint.COMPLETIONS
-        return drawn and any(pair.names(model) for model in each.models)
+        return _may_be_elsewhere(each, pair)
     if not each.models or any(pair.names(model) for model in each.models):
         return True
     if pair.book_models and not each.moving:
         return False
     beside = [other for other in pairs if other.usage_endpoint == pair.usage_endpoint]
     return each.because is Because.HOSTED or not _placed(each, beside)
+
+
+def _may_be_elsewhere(each: Able, pair: ModelPair) -> bool:
+    """What calls may be billed as at another usage endpoint than their own (openai-usage.md C.4)."""
+    if pair.usage_endpoint is UsageEndpoint.COMPLETIONS:
+        # Tokens of an image model may be billed as completions, under its own name.
+        return each.usage_endpoint == UsageEndpoint.IMAGES and any(pair.names(model) for model in each.models)
+    # What a hosted tool drew is billed as images, under a name that its call does not tell. One that told no tokens
+    # may have drawn with a model that no call names; images of any other are those of the calls that name it.
+    return pair.usage_endpoint is UsageEndpoint.IMAGES and each.because is Because.HOSTED and not pair.book_models
+
+
+def _is_of_images(pair: ModelPair, pairs: Iterable[ModelPair]) -> bool:
+    """Whether a pair is of images, or of the tokens of a model that images are billed or counted under."""
+    if pair.usage_endpoint is UsageEndpoint.IMAGES:
+        return True
+    return pair.usage_endpoint is UsageEndpoint.COMPLETIONS and any(
+        name is not None and pair.names(name)
+        for other in pairs
+        if other.usage_endpoint is UsageEndpoint.IMAGES
+        for name in other.book_models | other.bill_models
+    )
 
 
 def _placed(each: Able, pairs: Sequence[ModelPair]) -> bool:
@@ -112,6 +136,7 @@ def able_calls(
                 run=row.run,
                 calls=row.calls,
                 moving=row.models == {row.model} and not all(is_dated(name) for name in row.models),
+                draws=because is Because.HOSTED and row.optional_class == IMAGE_GEN,
             )
         )
     found += [

@@ -4,8 +4,10 @@
 -- the end); ours is corrected by the process's skew. Counts are tokens (images: images) as reported.
 -- open: it may still be billed and counted, at most 24 hours after its start, and ends now: it has not ended, or it is
 -- background work whose usage nobody told yet. loose: its tokens may be billed in parts. any_model: what it may have used
--- is not told by its model: a hosted tool ran, or the endpoint is not known and no model was named. digest: of all that a verdict
--- rests on; equal digests, equal calls. Read by the audit, which keeps it for the length of one look.
+-- is not told by its model: a hosted tool ran, or the endpoint is not known and no model was named. optional_class: of
+-- amounts that may not be billed; `image_gen` of a counted call whose hosted image tool told tokens outside `usage`.
+-- digest: of all that a verdict rests on; equal digests, equal calls. Read by the audit, which keeps it for the length of
+-- one look.
 CREATE OR REPLACE VIEW audit_creates AS
 WITH shifted AS (
     -- Few processes, if any, have a skew: nearly always nothing is joined.
@@ -38,6 +40,11 @@ timed AS (
         epoch_us(c.completed_at) AS completed_us,
         list_contains(c.flags, 'background') AS background,
         list_contains(c.flags, 'hosted_tool') AS hosted,
+        list_contains(c.flags, 'hosted_tool')
+        AND greatest(
+            TRY_CAST(c.tool_usage ->> '$.image_gen.input_tokens' AS BIGINT),
+            TRY_CAST(c.tool_usage ->> '$.image_gen.output_tokens' AS BIGINT)
+        ) > 0 AS drew,
         list_contains(c.flags, 'unknown_endpoint') AS unknown_endpoint,
         list_contains(c.flags, 'warm_up') AS warm_up,
         list_contains(c.flags, 'seen_twice') AS seen_twice,
@@ -92,16 +99,19 @@ SELECT
     background OR hosted OR coalesce(starts_with(endpoint, 'realtime'), false) AS loose,
     hosted,
     hosted OR (unknown_endpoint AND response_model IS NULL AND request_model IS NULL) AS any_model,
-    CASE WHEN standing = 'optional' AND warm_up THEN 'warm_up' WHEN standing = 'optional' THEN 'optional' END
-        AS optional_class,
+    CASE
+        WHEN standing = 'optional' AND warm_up THEN 'warm_up'
+        WHEN standing = 'optional' THEN 'optional'
+        WHEN standing = 'counted' AND drew THEN 'image_gen'
+    END AS optional_class,
     seen_twice,
     input_tokens,
     cached_input_tokens,
     cache_write_tokens,
     output_tokens,
     images,
-    hash(
+    xor(hash(
         call_id, framework, run_id, CASE WHEN NOT open THEN end_us // 60000000 END, standing, usage_endpoint, endpoint,
         response_model, request_model, background, hosted, input_tokens, cached_input_tokens, output_tokens, images
-    ) AS digest
+    ), CASE WHEN standing = 'counted' AND drew THEN hash('image_gen') ELSE 0 END) AS digest
 FROM ended;

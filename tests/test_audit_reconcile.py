@@ -31,6 +31,7 @@ from submeter.audit.history import Waiting
 from submeter.audit.placement import Placed, Placement
 from submeter.audit.reconcile import judge_chain
 from submeter.audit.unknown import Because, Gap
+from submeter.audit.unit import BillRow
 from submeter.data.call import Standing
 
 DAY = 24 * 60
@@ -350,6 +351,24 @@ def test_what_an_unknown_endpoint_a_gap_or_a_hosted_tool_may_be_is_the_reason() 
     assert said([booked()], bill, gaps=[gap]) == "incomplete (gap)"
     assert said([booked(hosted=True, loose=True)], bill) == "incomplete (hosted)"
     assert said([booked(loose=True)], bill) == "short"
+
+
+def drawn_bill(images: int, model: str = "gpt-image-1") -> list[BillRow]:
+    return [
+        billed(),
+        billed(1002, usage_endpoint=UsageEndpoint.IMAGES, model=model, images=images, input_tokens=None),
+    ]
+
+
+def test_images_that_a_hosted_tool_drew_are_no_leak_and_beside_a_plain_call_they_are() -> None:
+    hosted = booked(hosted=True, loose=True)
+    assert said([hosted], drawn_bill(1)) == "incomplete (hosted)"
+    assert said([booked()], drawn_bill(1)) == "short"
+    assert said([hosted, pictured()], drawn_bill(2)) == "short", "images of a model that a call names are its own"
+    drew = booked(hosted=True, loose=True, optional_class="image_gen")
+    assert said([drew, pictured()], drawn_bill(2)) == "incomplete (hosted)"
+    assert said([drew, pictured()], drawn_bill(1)) == "verified"
+    assert said([drew, pictured(images=2)], drawn_bill(1)) == "over"
 
 
 def test_the_least_known_reason_is_said_first() -> None:
