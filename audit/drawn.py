@@ -45,6 +45,11 @@ def tells_tokens(row: Stated) -> bool:
     return drew(row) and row.input_tokens is not None and row.output_tokens is not None
 
 
+def drew_silently(row: Stated) -> bool:
+    """Whether these are counted calls for images of whose tokens nobody said anything."""
+    return drew(row) and not tells_tokens(row)
+
+
 def as_completions(row: BookRow) -> BookRow:
     """The tokens of such calls as completions would have them."""
     return replace(row, usage_endpoint=UsageEndpoint.COMPLETIONS, images=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from audit_chain import MODEL, OTHER_MODEL, K, booked, pictured, unknown
 
@@ -83,6 +85,21 @@ def test_an_unknown_call_for_images_may_be_billed_in_tokens_of_its_own_model_alo
     assert explains(drawing, "gpt-image-1", counted={MODEL}, billed={MODEL, "gpt-image-1"})
     assert not explains(drawing, MODEL, counted={MODEL}, billed={MODEL, "gpt-image-1"})
     assert not explains(drawing, "other", counted={MODEL}, billed={MODEL, "other"})
+
+
+def test_image_calls_that_told_no_tokens_are_unknown_work_of_their_model_once_such_tokens_are_known_to_be_billed() -> (
+    None
+):
+    silent, told = pictured(), pictured(input_tokens=50, output_tokens=4160)
+    (able,) = able_calls([silent, told], (), {"image_tokens": True})
+    assert (able.because, able.usage_endpoint, able.models) == (
+        Because.UNKNOWN,
+        UsageEndpoint.COMPLETIONS,
+        frozenset({"gpt-image-1"}),
+    )
+    assert able_calls([silent], (), {"image_tokens": False}) == ()
+    assert able_calls([silent], ()) == (), "their tokens are set aside"
+    assert able_calls([replace(silent, model=None)], (), {"image_tokens": True}) == (), "not of any model there is"
 
 
 IMAGES = UsageEndpoint.IMAGES
