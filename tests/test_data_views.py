@@ -479,12 +479,15 @@ def test_minutes_are_those_in_which_calls_ended_by_the_providers_clock(play: Pla
 def test_an_unknown_call_says_why_and_what_would_settle_it(play: Play) -> None:
     play.call(outcome=Outcome.ABORTED, counts=Usage(), response_id="resp_1")
     play.start()
+    play.call(flags=(Flag.WARM_UP,))
+    play.call(flags=(Flag.WARM_UP,), counts=Usage(input_tokens=10, output_tokens=0))
     rows = play.told("SELECT why, settled_by FROM unknown_calls ORDER BY started_at")
     assert rows[0] == (
         "the client left before the usage came",
         "submeter proxy --receipts, which asks for a stored response once",
     )
     assert rows[1] == ("still open", "its end")
+    assert rows[2:] == [("a warm-up that told output all the same", None)]
 
 
 def test_a_runs_audit_is_its_latest_verdict_beside_its_latest_final_one(play: Play) -> None:
