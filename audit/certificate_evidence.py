@@ -18,7 +18,7 @@ from .certificate_facts import answers_record, facts_record
 from .certificate_pages import read_record
 from .certified import CALLS_MAX, CertifiedCall, call_record, certified_calls
 from .chain import Chain, Share
-from .drawn import IMAGE_TOKENS, tells_tokens
+from .drawn import IMAGE_TOKENS, drew
 from .finding import ChainFinding
 from .history import Read
 from .judge import Judge
@@ -65,7 +65,7 @@ class Gathering:
             for row in rows
         )
         classes = {call.optional_class for call in calls}
-        classes |= {IMAGE_TOKENS for call in calls if tells_tokens(call)}
+        classes |= {IMAGE_TOKENS for call in calls if drew(call)}
         facts = facts_record(self._judge.uses(key), self._judge.billed(key), chain.facts)
         facts["optional"] = {name: billed for name, billed in facts["optional"].items() if name in classes}
         return {

@@ -15,7 +15,7 @@ from typing import Any
 from ..data.call import Standing
 from .bucket import UsageEndpoint
 from .certified import CertifiedCall
-from .chain import KeyFacts, classes_of
+from .chain import KeyFacts, settled_by
 from .facts import ModelUse, key_facts, uses_of
 from .pair import ModelPair, PairedBy
 from .unit import BillRow, BookRow
@@ -109,7 +109,7 @@ def facts_of(
         raise TypeError("a fact that is neither true nor false")
     if renamed_holds and not any(pair.paired_by is PairedBy.RENAMED for pair in facts.pairs):
         problems.append("A renaming is said to hold, and no name was renamed.")
-    if set(optional) - classes_of(rows):
+    if set(optional) - settled_by(rows):
         problems.append("It is told whether optional amounts are billed that no call here has.")
     return replace(facts, renamed_holds=bool(renamed_holds), optional=dict(optional)), problems
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
-from .drawn import IMAGE_TOKENS, tells_tokens
+from .drawn import IMAGE_TOKENS, drew, tells_tokens
 from .history import History, Waiting
 from .pair import ModelPair
 from .unit import BookRow, RunName
@@ -89,6 +89,15 @@ def classes_of(rows: Iterable[BookRow]) -> frozenset[str]:
     found = {row.optional_class for row in rows if row.standing is Standing.OPTIONAL}
     found |= {IMAGE_TOKENS for row in rows if tells_tokens(row)}
     return frozenset(name for name in found if name is not None)
+
+
+def settled_by(rows: Iterable[BookRow]) -> frozenset[str]:
+    """The classes of optional amounts that some calls' verdicts rest on: theirs, and where they drew, that of images.
+
+    Image calls that told no tokens have no such amounts, and it decides whether a bill for tokens is set aside.
+    """
+    rows = list(rows)
+    return classes_of(rows) | {IMAGE_TOKENS for row in rows if drew(row)}
 
 
 def run_window(

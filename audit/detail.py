@@ -85,7 +85,8 @@ def part_detail(
         "spots": [_spot(spot) for spot in finding.spots[:LISTED_MAX]],
         "spots_count": len(finding.spots),
         "unknown": {
-            "calls": sum(each.calls for each in able if each.because in _UNTOLD),
+            # Image calls that told no tokens are counted, by their images.
+            "calls": sum(each.calls for each in able if each.because in _UNTOLD and each.calls_at is None),
             "listed": [_unknown(call) for call in unknown[:LISTED_MAX]],
         },
         "gaps": [

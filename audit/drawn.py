@@ -18,6 +18,8 @@ from .unit import BookRow
 
 IMAGE_TOKENS = "image_tokens"
 """The class of these amounts."""
+IMAGE_GEN = "image_gen"
+"""The class of what a hosted image tool told outside its call's `usage` (`tool_usage.image_gen`)."""
 
 
 class Stated(Protocol):
@@ -41,6 +43,11 @@ def drew(row: Stated) -> bool:
 def tells_tokens(row: Stated) -> bool:
     """Whether these are counted calls for images that told tokens."""
     return drew(row) and row.input_tokens is not None and row.output_tokens is not None
+
+
+def drew_silently(row: Stated) -> bool:
+    """Whether these are counted calls for images of whose tokens nobody said anything."""
+    return drew(row) and not tells_tokens(row)
 
 
 def as_completions(row: BookRow) -> BookRow:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from ..data.call import Standing
 from .bucket import UsageEndpoint
 from .chain import Chain, KeyFacts, classes_of
-from .drawn import drew, tells_tokens
+from .drawn import tells_tokens
 from .finding import ChainFinding
-from .pair import ModelPair, PairedBy, pair_models, plain_name, same_model
+from .pair import AsideBecause, ModelPair, PairedBy, pair_models, plain_name, same_model
 from .reconcile import judge_chain
 from .solve import Solved
 from .unit import BookRow, Field
@@ -167,11 +167,11 @@ def optional_facts(chains: Sequence[Chain]) -> dict[str, bool]:
     votes: dict[str, dict[bool, set[tuple[int, ...]]]] = {}
     for chain in chains:
         classes = classes_of(chain.rows)
-        if len(classes) != 1 or _sets_told_tokens_aside(chain.rows):
+        if len(classes) != 1:
             continue
         (name,) = classes
-        clean = {billed: _clean_if(chain, name, billed=billed) for billed in (False, True)}
-        if clean[False] != clean[True]:
+        found = {billed: _judged_if(chain, name, billed=billed) for billed in (False, True)}
+        if found[False].clean != found[True].clean and not _sets_image_tokens_aside(found[False]):
             tokens = tuple(
                 sorted(
                     sum(count or 0 for count in (row.input_tokens, row.output_tokens, row.images))
@@ -179,7 +179,7 @@ def optional_facts(chains: Sequence[Chain]) -> dict[str, bool]:
                     if row.standing is Standing.OPTIONAL or tells_tokens(row)
                 )
             )
-            votes.setdefault(name, {True: set(), False: set()})[clean[True]].add(tokens)
+            votes.setdefault(name, {True: set(), False: set()})[found[True].clean].add(tokens)
     return {
         name: bool(said[True])
         for name, said in votes.items()
@@ -187,13 +187,12 @@ def optional_facts(chains: Sequence[Chain]) -> dict[str, bool]:
     }
 
 
-def _sets_told_tokens_aside(rows: Sequence[BookRow]) -> bool:
-    """Whether tokens that image calls told may be set aside beside calls of the same model that told none."""
-    told = {plain_name(row.model) for row in rows if tells_tokens(row) and row.model is not None}
-    return any(drew(row) and not tells_tokens(row) and plain_name(row.model or "") in told for row in rows)
+def _sets_image_tokens_aside(found: ChainFinding) -> bool:
+    """Whether tokens of image models are set aside while it is said that they are not billed: nothing speaks for it."""
+    return any(because is AsideBecause.IMAGE_TOKENS for because, _ in found.aside)
 
 
-def _clean_if(chain: Chain, name: str, *, billed: bool) -> bool:
+def _judged_if(chain: Chain, name: str, *, billed: bool) -> ChainFinding:
     facts = KeyFacts(
         pairs=chain.facts.pairs,
         renamed_holds=chain.facts.renamed_holds,
@@ -214,4 +213,4 @@ def _clean_if(chain: Chain, name: str, *, billed: bool) -> bool:
             shift_min=chain.shift_min,
             now_us=chain.now_us,
         )
-    ).clean
+    )

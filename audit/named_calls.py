@@ -42,7 +42,9 @@ class CountedCall:
     images: int | None
     seen_twice: bool
     hosted: bool
-    """A hosted tool ran: content that it read may be billed beside what the call reports."""
+    """A hosted tool ran: content that it read, or what it drew, may be billed beside what the call reports."""
+    drew: bool
+    """It told tokens of images outside its usage."""
     optional: bool
     """What it reports may not be billed; it is in no book."""
 
@@ -94,6 +96,7 @@ def counted_calls(asked: Asking, api_key_id: str, window: Window, *, most: int) 
             images=images,
             seen_twice=bool(seen_twice),
             hosted=bool(hosted),
+            drew=bool(drew),
             optional=optional,
         )
         for (
@@ -110,6 +113,7 @@ def counted_calls(asked: Asking, api_key_id: str, window: Window, *, most: int) 
             images,
             seen_twice,
             hosted,
+            drew,
             optional,
         ) in asked.rows("audit_calls", period)
     )

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
-from .drawn import drew, tells_tokens
+from .drawn import drew_silently
 from .unit import BillRow, BookRow
 
 
@@ -56,7 +56,7 @@ class AsideBecause(StrEnum):
     IMAGE_TOKENS = "image_tokens"
     """Tokens of an image model, in minutes in which a counted call of its images is active that told none.
 
-    The images are compared, and so are tokens that were told.
+    The images are compared, and so are tokens that were told. Not where such tokens are known to be billed.
     """
 
 
@@ -157,17 +157,23 @@ def _paired_by(book: set[str | None], bill: set[str]) -> PairedBy:
 
 
 def set_aside(
-    bill: Iterable[BillRow], *, rows: Sequence[BookRow], key_serves: frozenset[tuple[str | None, str]]
+    bill: Iterable[BillRow],
+    *,
+    rows: Sequence[BookRow],
+    key_serves: frozenset[tuple[str | None, str]],
+    image_tokens_billed: bool = False,
 ) -> tuple[list[BillRow], list[tuple[AsideBecause, BillRow]]]:
     """What of a bill is compared, and what is set aside and why.
 
     `rows`: the book of the chain; `key_serves`: endpoint and plain
     name of what counted and unknown calls of the key ever used: a bill of those is never set aside.
+    `image_tokens_billed`: tokens of image calls are billed as completions, so that those of calls that told none are
+    work of unknown usage (`able_calls`): beside them what other calls told is still compared.
     """
     speech = _minutes_by_model(
         row for row in rows if row.standing is Standing.UNCOVERED and row.usage_endpoint in _UNCOVERED_BILLED_AS_TOKENS
     )
-    pictures = _minutes_by_model(row for row in rows if drew(row) and not tells_tokens(row))
+    pictures = {} if image_tokens_billed else _minutes_by_model(row for row in rows if drew_silently(row))
     compared: list[BillRow] = []
     aside: list[tuple[AsideBecause, BillRow]] = []
     for row in bill:

@@ -17,6 +17,7 @@ from .bucket import Problem, UsageEndpoint
 from .case import Case, name_order
 from .chain import Chain, Share
 from .concern import last_good_us, unplaced, whole
+from .drawn import IMAGE_TOKENS
 from .finding import ChainFinding, Finding, Proof, Spot
 from .history import History, Minutes, differs_since, minutes_of
 from .pair import set_aside
@@ -34,18 +35,25 @@ def judge_chain(chain: Chain, *, place: Place | None = None) -> ChainFinding:
     """The verdict on every run of a chain."""
     minutes = _minutes(chain)
     until = _known_until(chain, minutes)
-    compared, aside = set_aside(
-        [row for each in minutes.values() for row in each.bill], rows=chain.rows, key_serves=chain.facts.serves
-    )
-    books = [
-        solve(
-            chain,
-            compared,
-            until=until,
-            counted=counted_rows(chain, dict(zip(chain.optional_classes, so, strict=True))),
-        )
+    bill = [row for each in minutes.values() for row in each.bill]
+    ways = [
+        {**chain.facts.optional, **dict(zip(chain.optional_classes, so, strict=True))}
         for so in product((False, True), repeat=len(chain.optional_classes))
     ]
+    sides = [
+        set_aside(
+            bill,
+            rows=chain.rows,
+            key_serves=chain.facts.serves,
+            image_tokens_billed=billed.get(IMAGE_TOKENS, False),
+        )
+        for billed in ways
+    ]
+    books = [
+        solve(chain, compared, until=until, counted=counted_rows(chain, billed))
+        for billed, (compared, _) in zip(ways, sides, strict=True)
+    ]
+    compared, aside = sides[0]
     able = able_calls(chain.rows, chain.gaps, chain.facts.optional)
     found = ChainFinding(
         chain=chain,

@@ -134,10 +134,10 @@ def _residual(
     minutes = tuple(sorted({spot.minute for spot in spots}))
     units = [unit for unit in finding.units if unit.pair == solved.pair and unit.compared]
     differences = {unit.field: unit.difference for unit in units if unit.difference and (unit.difference > 0) is more}
-    ours = [call for call in calls if call.usage_endpoint == solved.pair.usage_endpoint]
     if more:
-        candidates = _candidates_for_more(found, finding, solved, minutes, ours, unknown)
+        candidates = _candidates_for_more(found, finding, solved, minutes, calls, unknown)
     else:
+        ours = [call for call in calls if call.usage_endpoint == solved.pair.usage_endpoint]
         counted = [call for call in ours if call.model in solved.pair.book_models and not call.optional]
         candidates = _candidates_for_less(solved, counted, unclaimed)
     others = [run for run in (*finding.joint, *finding.named) if run != finding.share.run]
@@ -194,25 +194,36 @@ def _able_candidate(
     kind: CandidateKind, able: Sequence[Able], told: Sequence[CountedCall], unknown: Sequence[UnknownCall]
 ) -> Candidate:
     of_kind = [each for each in able if _KINDS[each.because] is kind]
+    named = [call.call_id for call in told if any(_may_be_of(call, each) for each in of_kind)]
     if kind is not CandidateKind.UNKNOWN:
-        these = [
-            call.call_id
-            for call in told
-            if (call.optional if kind is CandidateKind.OPTIONAL else call.hosted and not call.optional)
-            and any(not each.models or call.model in each.models for each in of_kind)
-        ]
-        return Candidate(kind=kind, calls=tuple(these[:CALLS_MAX]))
-    named = [
+        return Candidate(kind=kind, calls=tuple(named[:CALLS_MAX]))
+    named += [
         call.call_id
         for call in unknown
         if any(
             each.usage_endpoint in (None, call.usage_endpoint)
+            and each.calls_at is None
             and (not each.models or call.model in (None, *each.models))
             for each in of_kind
         )
     ]
     alone = len(able) == 1 and of_kind[0].calls == 1 and len(named) == 1
     return Candidate(kind=kind, calls=tuple(named[:CALLS_MAX]), pinpointed=alone)
+
+
+def _may_be_of(call: CountedCall, each: Able) -> bool:
+    """Whether a call that told its usage may be one of those that may be billed beside it."""
+    if each.models and call.model not in each.models:
+        return False
+    if each.calls_at is not None:
+        # The tokens of image calls: those that were told, or whose usage nobody stated.
+        told = call.input_tokens is not None and call.output_tokens is not None
+        return call.usage_endpoint == each.calls_at and not call.optional and told is (each.because is Because.OPTIONAL)
+    if call.usage_endpoint != each.usage_endpoint:
+        return False
+    if each.because is Because.OPTIONAL:
+        return call.optional
+    return each.because is Because.HOSTED and call.hosted and not call.optional and call.drew == each.draws
 
 
 def _candidates_for_less(

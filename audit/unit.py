@@ -86,10 +86,10 @@ class BookRow:
     any_model: bool
     """What it may have used is not told by its model."""
     hosted: bool = False
-    """A hosted tool ran: content that it read may be billed beside what the call reports."""
+    """A hosted tool ran: content that it read, or what it drew, may be billed beside what the call reports."""
     optional_class: str | None = None
-    """Of `optional` calls: which class of reported amounts that may not be billed they are of. Tokens of counted image
-    calls are of a class of their own (`drawn`)."""
+    """Of `optional` calls: which class of reported amounts that may not be billed they are of; of counted ones whose
+    hosted image tool told tokens: `image_gen`. Tokens of counted image calls are of a class of their own (`drawn`)."""
     calls: int
     apart: bool = True
     """Whether all calls of the row have equal counts."""

@@ -1,9 +1,10 @@
 """Calls whose usage nobody stated, and what of a bill they may explain.
 
 An unknown call is a create that stands as `unknown`: aborted, broken off, unreadable, never told; a gap in a journal
-counts as one whose model is not known either. A hosted tool may be billed for content it read, beside what its call
-reports. None of them is ever given a number here. They answer one question: could an excess of this model in this
-minute be theirs?
+counts as one whose model is not known either. An image call that told no tokens is one by its tokens, once such are
+known to be billed. A hosted tool may be billed for content it read, and for what it drew, beside what its call reports.
+None of them is ever given a number here. They answer one question: could an excess of this model in this minute be
+theirs?
 
 Pure.
 """
@@ -17,7 +18,7 @@ from types import MappingProxyType
 
 from ..data.call import Standing
 from .bucket import UsageEndpoint
-from .drawn import IMAGE_TOKENS, as_completions, tells_tokens
+from .drawn import IMAGE_GEN, IMAGE_TOKENS, as_completions, drew_silently, tells_tokens
 from .pair import ModelPair, is_dated
 from .unit import BookRow, RunName
 
@@ -58,6 +59,10 @@ class Able:
     calls: int
     moving: bool = False
     """`models` is one name without a date that was asked for, and this ledger never saw what it answers as."""
+    draws: bool = False
+    """A hosted image tool of theirs told tokens: it drew, with a model that no call names."""
+    calls_at: str | None = None
+    """Of tokens of image calls: the usage endpoint of the calls themselves, which is not `usage_endpoint`."""
 
 
 def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
@@ -67,16 +72,38 @@ def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
     under such a one too. Where that name has no date and this ledger never saw it answered, it may also be a model
     that is counted under another name.
     """
+    if each.draws and _is_of_images(pair, pairs):
+        return True
     if each.usage_endpoint not in (None, pair.usage_endpoint):
-        # Tokens of an image model may be billed as completions (openai-usage.md C.4), under its own name.
-        drawn = each.usage_endpoint == UsageEndpoint.IMAGES and pair.usage_endpoint is UsageEndpoint.COMPLETIONS
-        return drawn and any(pair.names(model) for model in each.models)
+        return _may_be_elsewhere(each, pair)
     if not each.models or any(pair.names(model) for model in each.models):
         return True
     if pair.book_models and not each.moving:
         return False
     beside = [other for other in pairs if other.usage_endpoint == pair.usage_endpoint]
     return each.because is Because.HOSTED or not _placed(each, beside)
+
+
+def _may_be_elsewhere(each: Able, pair: ModelPair) -> bool:
+    """What calls may be billed as at another usage endpoint than their own (openai-usage.md C.4)."""
+    if pair.usage_endpoint is UsageEndpoint.COMPLETIONS:
+        # Tokens of an image model may be billed as completions, under its own name.
+        return each.usage_endpoint == UsageEndpoint.IMAGES and any(pair.names(model) for model in each.models)
+    # What a hosted tool drew is billed as images, under a name that its call does not tell. One that told no tokens
+    # may have drawn with a model that no call names; images of any other are those of the calls that name it.
+    return pair.usage_endpoint is UsageEndpoint.IMAGES and each.because is Because.HOSTED and not pair.book_models
+
+
+def _is_of_images(pair: ModelPair, pairs: Iterable[ModelPair]) -> bool:
+    """Whether a pair is of images, or of the tokens of a model that images are billed or counted under."""
+    if pair.usage_endpoint is UsageEndpoint.IMAGES:
+        return True
+    return pair.usage_endpoint is UsageEndpoint.COMPLETIONS and any(
+        name is not None and pair.names(name)
+        for other in pairs
+        if other.usage_endpoint is UsageEndpoint.IMAGES
+        for name in other.book_models | other.bill_models
+    )
 
 
 def _placed(each: Able, pairs: Sequence[ModelPair]) -> bool:
@@ -91,12 +118,10 @@ def able_calls(
     `optional`: the classes of optional amounts of which it is known whether they are billed: of those no doubt is left.
     """
     found: list[Able] = []
-    rows = [*book]
-    if optional.get(IMAGE_TOKENS) is None:
-        # Tokens that image calls told are optional amounts of completions, beside the images.
-        told = [as_completions(row) for row in rows if tells_tokens(row)]
-        rows += [replace(row, standing=Standing.OPTIONAL, optional_class=IMAGE_TOKENS) for row in told]
-    for row in rows:
+    book = [*book]
+    rows: list[tuple[BookRow, str | None]] = [(row, None) for row in book]
+    rows += [(row, UsageEndpoint.IMAGES) for row in _tokens_of_images(book, optional.get(IMAGE_TOKENS))]
+    for row, calls_at in rows:
         because = _because(row)
         if because is None or (because is Because.OPTIONAL and _settled(row, optional)):
             continue
@@ -112,6 +137,8 @@ def able_calls(
                 run=row.run,
                 calls=row.calls,
                 moving=row.models == {row.model} and not all(is_dated(name) for name in row.models),
+                draws=because is Because.HOSTED and row.optional_class == IMAGE_GEN,
+                calls_at=calls_at,
             )
         )
     found += [
@@ -127,6 +154,20 @@ def able_calls(
         for gap in gaps
     ]
     return tuple(found)
+
+
+def _tokens_of_images(book: Iterable[BookRow], billed: bool | None) -> list[BookRow]:
+    """What image calls may be billed as completions beside the book.
+
+    `billed`: whether their tokens are; None: it is not known yet.
+    """
+    if billed is None:
+        # What they told is an optional amount, beside the images.
+        told = [as_completions(row) for row in book if tells_tokens(row)]
+        return [replace(row, standing=Standing.OPTIONAL, optional_class=IMAGE_TOKENS) for row in told]
+    # What those used that told none is not known.
+    silent = [as_completions(row) for row in book if billed and drew_silently(row) and row.model is not None]
+    return [replace(row, standing=Standing.UNKNOWN, any_model=False) for row in silent]
 
 
 def _because(row: BookRow) -> Because | None:

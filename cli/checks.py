@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from ..data.clock import US_PER_MINUTE, Clock, minute_floor
 from ..data.error import SubmeterError
-from ..data.keys import KEY_ID, KeyRing
+from ..data.keys import KEY_ID, KeyRing, id_variable
 from ..data.paths import journal_folder, lock_path
 from ..data.system import no_locks, words
 from .locks import holders
@@ -77,6 +77,14 @@ def check_keys(ring: KeyRing) -> list[Finding]:
             "Make one API key for each framework; until then no proxy starts.",
         )
         for same in ([key.variable for key in keys] for keys in ring.shared())
+    ]
+    found += [
+        _wrong(
+            "duplicate keys",
+            f"{_variables([*map(id_variable, same)])} are the same id: their bills cannot be told apart.",
+            "Give each framework the id of its own key; until then no proxy starts.",
+        )
+        for same in ring.shared_ids()
     ]
     by_id: dict[str, list[str]] = {}
     for key in ring.keys:

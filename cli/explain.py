@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _COULD_BE = {
     "bypass": "a call with this key that went past the meter",
     "unknown": "a call whose usage nobody stated",
-    "hosted": "what was read (search content blocks) may be billed beside what a call with a hosted tool reports",
+    "hosted": "what a hosted tool read (search content blocks) or drew may be billed beside what its call reports",
     "optional": "reported amounts of which it is not known yet whether they are billed",
     "neighbour": "another run on the same key in the same minutes",
     "late": "billed later than the shift allows, for as much is unclaimed right after: audit it with a larger --shift",

@@ -167,7 +167,7 @@ def proxy(
             server.stop(drain_s)
             summary = f"Stopped: {log.calls:,} calls, {log.problems:,} of them not plainly metered."
             log.event("stop", summary, calls=log.calls, problems=log.problems)
-    if (unwritten := server.recorder.journal.unwritten) is not None:
+    if (unwritten := server.unwritten) is not None:
         raise unwritten
 
 

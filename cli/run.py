@@ -166,7 +166,7 @@ def metering(
         if urlsplit(proxy.listen).hostname not in LOOPBACK_HOSTS or (address and proxy.upstream != address.url):
             continue
         health = read_health(proxy.listen)
-        if health is None or not _knows_key(health, keys, label.framework):
+        if health is None or not knows_key(health, keys, label.framework):
             continue
         at = Metered(url=proxy.listen, intercept_url=health.get("intercept"), authority=health.get("authority"))
         if intercept and at.intercept_url is None:
@@ -187,15 +187,18 @@ def metering(
     server.start()
     try:
         at = Metered(url=server.url, intercept_url=server.intercept_url, authority=str(server.authority))
-        yield Meter(at=at, mark=server.mark, unwritten=lambda: server.recorder.journal.unwritten, own=True)
+        yield Meter(at=at, mark=server.mark, unwritten=lambda: server.unwritten, own=True)
     finally:
         server.stop()
 
 
-def _knows_key(health: dict[str, Any], keys: KeyRing, framework: str) -> bool:
+def knows_key(health: dict[str, Any], keys: KeyRing, framework: str) -> bool:
     """Whether a running proxy would write the framework's key id as we would."""
     key = keys.of_framework(framework)
-    return key is None or [key.framework, key.fingerprint, key.api_key_id] in health.get("keys", [])
+    if key is None:
+        api_key_id = keys.id_of_tokens(framework)
+        return api_key_id is None or health.get("token_ids", {}).get(framework.lower()) == api_key_id
+    return [key.framework, key.fingerprint, key.api_key_id] in health.get("keys", [])
 
 
 def _run_marked(invocation: Invocation, meter: Meter, label: Label, act: Callable[[], int]) -> int:

@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "csv", "json", "parquet")
 _COPY = {"parquet": "parquet", "csv": "csv, HEADER", "json": "json"}
-_ASIDE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
-"""What may hold a `$` or a `;` that means nothing: texts, quoted names and comments."""
+_COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*\*/"
+"""A comment, which may hold another."""
+_ASIDE = re.compile(
+    rf"""(?<!\w)[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*["]"""
+    rf"""|(?<![\w$])\$(?P<tag>(?:[A-Za-z_]\w*)?)\$.*?\$(?P=tag)\$|--[^\n]*|{_COMMENT}""",
+    re.DOTALL,
+)
+"""What may hold a `$`, a `;` or a `--` that means nothing: texts of every kind, quoted names and comments."""
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 
 

@@ -1,6 +1,6 @@
 -- The calls of one key begun in a period that tell their usage, for an explanation to point at: one row = one call,
 -- oldest first, at most $most. started_us: microseconds UTC; counts are tokens (images: images) as reported.
--- optional: what it reports may not be billed; every other row is counted.
+-- drew: a hosted image tool of its told tokens. optional: what it reports may not be billed; every other row is counted.
 -- $api_key_id VARCHAR, $from_us and $to_us BIGINT by the provider's clock, $most BIGINT. Read by `submeter explain`.
 SELECT
     call_id,
@@ -16,6 +16,7 @@ SELECT
     images,
     seen_twice,
     hosted,
+    optional_class IS NOT DISTINCT FROM 'image_gen' AS drew,
     standing = 'optional' AS optional
 FROM audit_creates
 WHERE standing IN ('counted', 'optional')

@@ -43,7 +43,7 @@ REASONS = {
     "optional": "it is not known yet whether the provider bills all that its calls report",
     "unknown_endpoint": "a call went to an endpoint whose work this version does not know, and may have used anything",
     "gap": "a journal lost lines in these minutes, so a call may be missing from the book",
-    "hosted": "a hosted tool may be billed for content that it read, beside what its call reports",
+    "hosted": "a hosted tool may be billed for what it read or drew, beside what its call reports",
     "key_without_id": "calls used a key without an id, and the Usage API is asked by id",
     "no_key": "the run used no key, and none is known for its framework",
 }

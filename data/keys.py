@@ -73,8 +73,26 @@ class KeyRing:
             by_fingerprint.setdefault(key.fingerprint, []).append(key)
         return [tuple(same) for same in by_fingerprint.values() if len(same) > 1]
 
+    def shared_ids(self) -> list[tuple[str, ...]]:
+        """Frameworks that are given one key by an id alone, at least one of them: the bill cannot be told apart."""
+        by_id: dict[str, list[str]] = {}
+        for key in self.keys:
+            if key.api_key_id is not None:
+                by_id.setdefault(key.api_key_id, []).append(key.framework)
+        for framework, api_key_id in self.token_ids.items():
+            by_id.setdefault(api_key_id, []).append(framework)
+        return [tuple(same) for same in by_id.values() if len(same) > 1 and not self.token_ids.keys().isdisjoint(same)]
+
     def check_apart(self, framework: str | None = None) -> None:
         """Raise a `SubmeterError` where this framework (None: any) shares its key with another."""
+        for names in self.shared_ids():
+            if framework is None or framework in names:
+                raise SubmeterError(
+                    f"One key is used for {' and '.join(names)}: they have the same id.",
+                    "The Usage API tells calls apart by the ids of keys, and could not tell theirs.",
+                    f"Give each its own key, and its id in {' and '.join(map(id_variable, names))}; "
+                    "see: submeter doctor",
+                )
         for same in self.shared():
             if framework is None or any(key.framework == framework for key in same):
                 raise SubmeterError(
@@ -82,6 +100,11 @@ class KeyRing:
                     "Their traffic could not be told apart, not by the meter and not by the Usage API.",
                     f"Give each its own key, in {' and '.join(key.variable for key in same)}; see: submeter doctor",
                 )
+
+
+def id_variable(framework: str) -> str:
+    """The variable that holds the id of a framework's key."""
+    return f"{PREFIX}{framework.upper()}{ID_SUFFIX}"
 
 
 def fingerprint(secret: str) -> str:

@@ -4,8 +4,9 @@
 -- the end); ours is corrected by the process's skew. Counts are tokens (images: images) as reported.
 -- open: it may still be billed and counted, at most 24 hours after its start, and ends now: it has not ended, or it is
 -- background work whose usage nobody told yet. loose: its tokens may be billed in parts. any_model: what it may have used
--- is not told by its model: a hosted tool ran, or the endpoint is not known and no model was named. digest: of all that a verdict
--- rests on; equal digests, equal calls.
+-- is not told by its model: a hosted tool ran, or the endpoint is not known and no model was named. optional_class: of
+-- amounts that may not be billed; `image_gen` of a counted call whose hosted image tool told tokens outside `usage`.
+-- digest: of all that a verdict rests on; equal digests, equal calls.
 -- Says what `calls` does (a test holds it to that), in one branch and without the columns no audit reads: to plan `calls`
 -- cost more than a small audit's calls. Read by the audit, which keeps it for the length of one look.
 CREATE OR REPLACE VIEW audited_calls AS
@@ -33,6 +34,7 @@ WITH told_lines AS (
         cache_write_tokens,
         output_tokens,
         images,
+        tool_usage,
         flags,
         file_id
     FROM readings
@@ -60,6 +62,7 @@ WITH told_lines AS (
         NULL AS cache_write_tokens,
         NULL AS output_tokens,
         NULL AS images,
+        NULL AS tool_usage,
         flags,
         file_id
     FROM open_calls
@@ -102,6 +105,7 @@ timed AS (
         epoch_us(c.started_at) AS started_us,
         epoch_us(CASE WHEN c.outcome = 'open' THEN coalesce(p.stopped_at, p.gone_at) ELSE c.ended_at END) AS ended_us,
         epoch_us(CASE WHEN t.completed_at IS NULL THEN c.completed_at ELSE t.completed_at END) AS completed_us,
+        c.tool_usage,
         list_concat(coalesce(c.flags, []), coalesce(t.flags, [])) AS flags,
         c.call_id IN (SELECT w.call_id FROM twins AS w) AS seen_twice,
         coalesce(getvariable('submeter_now_us'), epoch_us(now())) AS now_us,
@@ -134,6 +138,11 @@ flagged AS (
         *,
         list_contains(flags, 'background') AS background,
         list_contains(flags, 'hosted_tool') AS hosted,
+        list_contains(flags, 'hosted_tool')
+        AND greatest(
+            TRY_CAST(tool_usage ->> '$.image_gen.input_tokens' AS BIGINT),
+            TRY_CAST(tool_usage ->> '$.image_gen.output_tokens' AS BIGINT)
+        ) > 0 AS drew,
         list_contains(flags, 'unknown_endpoint') AS unknown_endpoint,
         list_contains(flags, 'warm_up') AS warm_up
     FROM timed
@@ -180,16 +189,19 @@ SELECT
     background OR hosted OR coalesce(starts_with(endpoint, 'realtime'), false) AS loose,
     hosted,
     hosted OR (unknown_endpoint AND response_model IS NULL AND request_model IS NULL) AS any_model,
-    CASE WHEN standing = 'optional' AND warm_up THEN 'warm_up' WHEN standing = 'optional' THEN 'optional' END
-        AS optional_class,
+    CASE
+        WHEN standing = 'optional' AND warm_up THEN 'warm_up'
+        WHEN standing = 'optional' THEN 'optional'
+        WHEN standing = 'counted' AND drew THEN 'image_gen'
+    END AS optional_class,
     seen_twice,
     input_tokens,
     cached_input_tokens,
     cache_write_tokens,
     output_tokens,
     images,
-    hash(
+    xor(hash(
         call_id, framework, run_id, CASE WHEN NOT open THEN end_us // 60000000 END, standing, usage_endpoint, endpoint,
         response_model, request_model, background, hosted, input_tokens, cached_input_tokens, output_tokens, images
-    ) AS digest
+    ), CASE WHEN standing = 'counted' AND drew THEN hash('image_gen') ELSE 0 END) AS digest
 FROM ended;

@@ -21,6 +21,7 @@ SELECT
         WHEN outcome = 'lost' THEN 'the proxy ended before the call did'
         WHEN is_distrusted(flags)
             THEN 'its counts cannot be believed'
+        WHEN list_contains(flags, 'warm_up') AND output_tokens > 0 THEN 'a warm-up that told output all the same'
         WHEN list_contains(flags, 'unknown_endpoint') THEN 'an endpoint whose work this version does not know'
         WHEN list_contains(flags, 'background') OR batch_id IS NOT NULL THEN 'answered later, and not read yet'
         WHEN outcome = 'aborted' AND error = 'the proxy was stopped' THEN 'the proxy was stopped before the usage came'

@@ -10,6 +10,7 @@ also when the program is killed. Known to the rest as `ProxyServer` is: a url, m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -32,6 +33,9 @@ START_S_MAX = 60.0
 STOP_S_MAX = 30.0
 """How long a child may take to end after its open calls have."""
 ERROR_LINES = 3
+TALK_BYTES_MAX = 64 * 1024
+CANNOT_TELL = 3
+"""The exit code of a proxy that could not write down all that it metered."""
 
 
 class ChildProxy:
@@ -56,6 +60,10 @@ class ChildProxy:
         mine = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
         self._environment = {**mine, **environment}
         self._process: subprocess.Popen[bytes] | None = None
+        self._talk: IO[bytes] | None = None
+        """What the child says on stderr."""
+        self.unwritten: SubmeterError | None = None
+        """After the stop: what could not be written down, and where it is instead; None where all is written."""
         self._told: dict[str, Any] = {}
 
     @property
@@ -87,8 +95,11 @@ class ChildProxy:
     def _start(self) -> None:
         said = ""
         for command in _commands(self._environment):
-            with tempfile.TemporaryFile() as talk:
+            with contextlib.ExitStack() as stack:
+                talk = stack.enter_context(tempfile.TemporaryFile())
                 if self._start_one(command, talk):
+                    stack.pop_all()
+                    self._talk = talk
                     return
                 talk.seek(0)
                 said = talk.read().decode("utf-8", "replace").strip()
@@ -130,6 +141,18 @@ class ChildProxy:
         if process is not None:
             _end(process, drain_s + STOP_S_MAX)
             ChildProxy._running = None
+            self._hear(process.returncode)
+
+    def _hear(self, exit_code: int | None) -> None:
+        """What the child said last, where it ended with an error."""
+        talk, self._talk = self._talk, None
+        if talk is None:
+            return
+        with talk:
+            talk.seek(max(0, talk.seek(0, os.SEEK_END) - TALK_BYTES_MAX))
+            lines = talk.read().decode("utf-8", "replace").splitlines()[-ERROR_LINES:]
+        if exit_code == CANNOT_TELL and len(lines) == ERROR_LINES:
+            self.unwritten = SubmeterError(*lines, exit_code=exit_code)
 
     def let_go_after_fork(self) -> None:
         """In a forked child of the program: this proxy is its parent's, and ends when the parent says so."""

@@ -132,10 +132,24 @@ class Submeter:
         )
 
     def stop(self) -> None:
-        """Stop the proxy; leaving the block does this. Twice is once."""
+        """Stop the proxy; leaving the block does this. Twice is once.
+
+        Raises `SubmeterError` where the disk did not take all that was metered: it says where the rest is kept.
+        """
         server, self._server = self._server, None
         if server is not None:
             server.stop(self._drain_s)
+            if (unwritten := server.unwritten) is not None:
+                raise unwritten
+
+    def _stop_after(self, error: BaseException | None) -> None:
+        """Stop at the end of a block; where that raised, its error stays, and what is wrong here is a note to it."""
+        try:
+            self.stop()
+        except SubmeterError as unwritten:
+            if error is None:
+                raise
+            error.add_note(str(unwritten))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -143,20 +157,21 @@ class Submeter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self._stop_after(error)
 
     async def __aenter__(self) -> Self:
         try:
             return await _in_thread(self.start)
-        except BaseException:
+        except BaseException as error:
             # A caller that was cancelled while it started would leave it running.
-            await _in_thread(self.stop)
+            stopped = error
+            await _in_thread(lambda: self._stop_after(stopped))
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await _in_thread(self.stop)
+        await _in_thread(lambda: self._stop_after(error))
 
     def run(self, framework: str, *, run_id: str | None = None) -> Run:
         """A run of `framework`, begun on entering it and ended on leaving it; without an id it gets a new one.

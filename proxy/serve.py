@@ -188,6 +188,11 @@ class ProxyServer:
             self._url = None
             ProxyServer._running = None
 
+    @property
+    def unwritten(self) -> SubmeterError | None:
+        """After the stop: what could not be written down, and where it is instead; None where all is written."""
+        return None if self._recorder is None else self._recorder.journal.unwritten
+
     def let_go_after_fork(self) -> None:
         """In a forked child: the proxy goes on in the parent, where `url` still leads, and nothing of it is ours."""
         let_go_of_sockets(self._loop, self._server.listeners if self._server is not None else [])
@@ -284,7 +289,7 @@ class ProxyServer:
 
     def _health(self) -> dict[str, Any]:
         recorder = self.recorder
-        keys = () if self._listen.remote else self._keys.keys  # No id is shown to other machines.
+        ring = KeyRing() if self._listen.remote else self._keys  # No id is shown to other machines.
         return {
             "submeter": submeter_version(),
             "ledger": str(self._ledger_path.absolute()),
@@ -292,7 +297,8 @@ class ProxyServer:
             "mode": self._mode,
             "intercept": self._intercept_url,
             "authority": str(self._authority),
-            "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in keys],
+            "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in ring.keys],
+            "token_ids": dict(ring.token_ids),
             "pid": os.getpid(),
             "calls_open": len(recorder.open),
             "calls_settled": recorder.settled,

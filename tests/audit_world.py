@@ -188,13 +188,13 @@ class World:
             self.journal.append("settle", {**line, "flags": [*line.get("flags", ()), *flags]} if flags else line)
         return call_id
 
-    def draw(self, run: str, tokens: tuple[int, int], *, billed_as_tokens: bool, hidden: int = 0) -> None:
-        """One call for an image that tells its tokens, input and output; it is billed by the image.
+    def draw(self, run: str, tokens: tuple[int, int], *, billed_as_tokens: bool, hidden: int = 0) -> str:
+        """One call for an image that tells its tokens, input and output; it is billed by the image. Its call_id.
 
         `billed_as_tokens`: and as completions too. `hidden`: output tokens of its model that no call told.
         """
         model = "gpt-image-1"
-        self.call(
+        call_id = self.call(
             run=run,
             model=model,
             tokens=None,
@@ -207,6 +207,7 @@ class World:
             self.post("baes", Counts(input_text=tokens[0], output_image=tokens[1]), ended=self.second, model=model)
         if hidden:
             self.post("baes", Counts(output_image=hidden), ended=self.second, model=model)
+        return call_id
 
     def start(
         self,

@@ -18,9 +18,10 @@ from submeter.audit.certificate_seal import seal, written
 from submeter.audit.choice import AuditRequest
 from submeter.audit.reads import PageStore
 from submeter.audit.settings import AuditSettings
-from submeter.data.call import Flag
+from submeter.data.call import Flag, Usage
 from submeter.data.error import SubmeterError
 from submeter.data.paths import reads_folder
+from submeter.sim.counts import Counts
 
 
 @pytest.fixture
@@ -222,6 +223,16 @@ def test_tokens_that_image_calls_told_are_certified_by_what_the_key_shows_of_the
     document["chains"][0]["facts"]["optional"] = {"image_tokens": False}
     document["seal"] = seal(document)
     assert "not verified" in " ".join(verify_certificate(written(document)).problems)
+    # With that known, tokens beside an image call that told none are a bill for work that nobody told.
+    here.mark("r-4", "begin")
+    here.call(run="r-4", model="gpt-image-1", tokens=None, usage_endpoint="images", usage_counts=Usage(images=1))
+    here.post("baes", Counts(images=1), ended=here.second, model="gpt-image-1", usage_endpoint="images")
+    here.post("baes", Counts(output_image=1056), ended=here.second, model="gpt-image-1")
+    here.mark("r-4", "end")
+    for _ in range(3):
+        here.at(here.second + 4200)
+        here.audit("r-4")
+    assert holds(certified(here, "r-4")) == ("incomplete", ())
 
 
 def test_a_verdict_that_was_closed_as_it_stands_is_certified_so(here: World) -> None:

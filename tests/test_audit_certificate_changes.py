@@ -389,6 +389,7 @@ def test_the_book_made_from_the_calls_is_that_of_the_ledger(tmp_path: Path) -> N
         here.call(outcome=Outcome.ABORTED)
         here.call(completed_at=here.clock.now_us() + 500_000_000)
         here.call(flags=(Flag.HOSTED_TOOL,))
+        here.call(flags=(Flag.HOSTED_TOOL,), tool_usage={"image_gen": {"input_tokens": 9, "output_tokens": 272}})
         here.call(outcome=Outcome.NO_USAGE, flags=(Flag.BACKGROUND,))
         for told in ((50, 4160), (60, 4160), (None, None)):
             counts = Usage(input_tokens=told[0], output_tokens=told[1], images=1)
@@ -405,5 +406,6 @@ def test_the_book_made_from_the_calls_is_that_of_the_ledger(tmp_path: Path) -> N
                 ours = book_of(calls, shift_min=5, now_us=here.clock.now_us(), answered={}, apart=apart)
                 assert Counter(map(repr, ours)) == Counter(map(repr, theirs))
         assert {call.skew_us for call in calls} == {90_000_000}
-        assert sum(call.hosted for call in calls) == sum(call.background for call in calls) == 1
+        assert sum(call.hosted for call in calls) == 2 * sum(call.background for call in calls) == 2
+        assert {call.optional_class for call in calls} == {"image_gen", None}
         assert {call.open(here.clock.now_us()) for call in calls} == {True, False}

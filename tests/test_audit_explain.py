@@ -15,6 +15,7 @@ from submeter.audit.residual import CandidateKind, Residual
 from submeter.audit.verdict import Verdict
 from submeter.data.call import Outcome
 from submeter.data.paths import reads_folder
+from submeter.sim.counts import Counts
 
 
 @pytest.fixture
@@ -128,3 +129,32 @@ def test_runs_that_share_the_minutes_are_neighbours(here: World) -> None:
     (residual,) = explained(here, "r-1").parts[0].residuals
     neighbour = next(each for each in residual.candidates if each.kind is CandidateKind.NEIGHBOUR)
     assert neighbour.runs == (("baes", "r-2"),)
+
+
+def named_by(residual: Residual, kind: CandidateKind) -> tuple[str, ...]:
+    return next(each for each in residual.candidates if each.kind is kind).calls
+
+
+def test_image_calls_are_named_where_tokens_that_they_told_may_be_what_is_left(here: World) -> None:
+    here.mark("r-1", "begin")
+    drew = here.draw("r-1", (50, 4160), billed_as_tokens=True)
+    here.call(run="r-1", model="gpt-image-2", tokens=(9, 0, 1))
+    here.mark("r-1", "end")
+    (residual,) = explained(here, "r-1").parts[0].residuals
+    assert (residual.usage_endpoint, residual.model) == ("completions", "gpt-image-1")
+    assert named_by(residual, CandidateKind.OPTIONAL) == (drew,)
+
+
+def test_a_call_whose_hosted_tool_drew_is_named_where_images_are_left_and_no_call_that_only_searched(
+    here: World,
+) -> None:
+    drawing = {"image_gen": {"input_tokens": 9, "output_tokens": 272}}
+    here.mark("r-1", "begin")
+    here.call(run="r-1", flags=("hosted_tool",))
+    drew = here.call(run="r-1", flags=("hosted_tool",), tool_usage=drawing)
+    here.draw("r-1", (50, 4160), billed_as_tokens=False)
+    here.post("baes", Counts(images=1), ended=here.second, model="gpt-image-1", usage_endpoint="images")
+    here.mark("r-1", "end")
+    part = explained(here, "r-1").parts[0]
+    images = next(each for each in part.residuals if each.usage_endpoint == "images")
+    assert named_by(images, CandidateKind.HOSTED) == (drew,)

@@ -148,6 +148,24 @@ def test_a_chain_in_which_tokens_are_set_aside_says_nothing_of_those_that_were_t
     assert optional_facts([drawn(30 + number, pictured(1002)) for number in range(3)]) == {}
 
 
+def test_tokens_of_nothing_beside_a_bill_that_is_set_aside_are_no_proof_that_tokens_are_not_billed() -> None:
+    """Calls of one model told zeros, and those of another told nothing and were billed: either may hold."""
+
+    def chain(amount: int, *, told: int = 0) -> Chain:
+        rows = [
+            pictured(1002, model="gpt-image-2", input_tokens=told, output_tokens=0),
+            pictured(1002),
+        ]
+        bill = [
+            billed(1002, (0, 0, 0), usage_endpoint=IMAGES, model=model, images=1)
+            for model in ("gpt-image-1", "gpt-image-2")
+        ]
+        return chained(rows, [*bill, billed(1002, (amount, 0, 4160), model="gpt-image-1")])
+
+    assert optional_facts([chain(30 + number) for number in range(3)]) == {}
+    assert optional_facts([chain(30 + number, told=40 + number) for number in range(3)]) == {}
+
+
 def test_a_chain_that_contradicts_leaves_a_class_open() -> None:
     three = [warmed(30 + number, is_billed=True) for number in range(3)]
     assert optional_facts([*three, warmed(40, is_billed=False)]) == {}

@@ -230,17 +230,31 @@ def warm_up(here: World, run: str, tokens: tuple[int, int, int], *, billed: bool
     here.mark(run, "end")
 
 
+def test_a_warm_up_that_told_output_is_work_of_unknown_usage(here: World) -> None:
+    """Nobody says whether work that a call was asked not to do is billed: neither that nor a leak may be hidden."""
+    for name, billed, hidden in (("billed", True, False), ("free", False, False), ("leak", False, True)):
+        here.wait(30)
+        here.mark(name, "begin")
+        here.call(run=name, tokens=(500, 0, 50))
+        here.call(run=name, tokens=(11, 0, 1), billed=billed, flags=("warm_up",))
+        if hidden:
+            here.call(run=name, tokens=(300, 0, 30), metered=False, model=OTHER_MODEL)
+        here.mark(name, "end")
+    verdicts = said(here.judged("billed", "free", "leak"))
+    assert verdicts == {"billed": (Verdict.INCOMPLETE, None), "free": CLEAN, "leak": (Verdict.SHORT, None)}
+
+
 @pytest.mark.parametrize("billed", [True, False])
 def test_amounts_that_may_not_be_billed_are_incomplete_until_three_chains_have_shown_it_and_then_need_no_read(
     here: World, billed: bool
 ) -> None:
-    warm_up(here, "r-1", (11, 0, 1), billed=billed)
+    warm_up(here, "r-1", (11, 0, 0), billed=billed)
     first = here.judged("r-1").runs[0]
     assert (first.verdict, first.reason, first.final) == (Verdict.INCOMPLETE, Reason.OPTIONAL, False)
-    warm_up(here, "r-2", (12, 0, 1), billed=billed)
+    warm_up(here, "r-2", (12, 0, 0), billed=billed)
     assert said(here.judged("r-2"))["r-2"] == (Verdict.INCOMPLETE, Reason.OPTIONAL)
     asked_until_a_day_lies_between_reads(here)
-    warm_up(here, "r-3", (13, 0, 1), billed=billed)
+    warm_up(here, "r-3", (13, 0, 0), billed=billed)
     assert said(here.judged("r-3"))["r-3"] == CLEAN
     assert {each.run[1]: each.waiting for each in here.pending()} == {
         "r-1": Waiting.NOT_FINAL,
@@ -253,16 +267,16 @@ def test_amounts_that_may_not_be_billed_are_incomplete_until_three_chains_have_s
 
 def test_chains_that_contradict_each_other_fix_nothing_of_what_may_not_be_billed(here: World) -> None:
     for number in range(4):
-        warm_up(here, f"r-{number}", (11 + number, 0, 1), billed=number != 2)
+        warm_up(here, f"r-{number}", (11 + number, 0, 0), billed=number != 2)
     report = here.judged(*(f"r-{number}" for number in range(4)))
     assert set(said(report).values()) == {(Verdict.INCOMPLETE, Reason.OPTIONAL)}
 
 
 def test_a_call_past_the_meter_beside_an_amount_that_may_not_be_billed_is_never_verified(here: World) -> None:
-    warm_up(here, "r-1", (11, 0, 1), billed=True)
+    warm_up(here, "r-1", (11, 0, 0), billed=True)
     here.mark("r-2", "begin")
     here.call(run="r-2", metered=False, tokens=(77, 0, 7))
-    here.call(run="r-2", tokens=(12, 0, 1), billed=False, flags=("optional", "warm_up"))
+    here.call(run="r-2", tokens=(12, 0, 0), billed=False, flags=("optional", "warm_up"))
     here.mark("r-2", "end")
     report = here.judged("r-1", "r-2")
     assert said(report)["r-2"][0] in (Verdict.SHORT, Verdict.INCOMPLETE)

@@ -128,8 +128,16 @@ def test_a_pair_goes_by_the_bills_name_and_answers_to_all_names_of_its_model() -
 # Set aside
 
 
-def aside(bill: list[BillRow], rows: list[BookRow], serves: set[tuple[str | None, str]] | None = None) -> list[str]:
-    compared, left = set_aside(bill, rows=rows, key_serves=frozenset(serves or set()))
+def aside(
+    bill: list[BillRow],
+    rows: list[BookRow],
+    serves: set[tuple[str | None, str]] | None = None,
+    *,
+    image_tokens_billed: bool = False,
+) -> list[str]:
+    compared, left = set_aside(
+        bill, rows=rows, key_serves=frozenset(serves or set()), image_tokens_billed=image_tokens_billed
+    )
     assert len(compared) + len(left) == len(bill)
     return [str(because) for because, _ in left]
 
@@ -174,6 +182,7 @@ def test_tokens_that_image_calls_told_are_compared() -> None:
     bill = [billed(1002, (50, 0, 4160), model="gpt-image-1")]
     assert aside(bill, [told]) == []
     assert aside(bill, [told, pictured()]) == [AsideBecause.IMAGE_TOKENS]
+    assert aside(bill, [told, pictured()], image_tokens_billed=True) == []
 
 
 def test_the_images_themselves_and_embeddings_are_always_compared() -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -175,9 +176,8 @@ def test_waiting_at_a_terminal_says_for_what_and_until_when_and_goes_away(world:
     left = [60 * int(minutes or 0) + int(seconds) for minutes, seconds in found]
     assert len(left) > 1, drawn
     assert "━" in "".join(drawn)
-    assert left == sorted(left, reverse=True)
-    # By the machine's own clock hardly a minute would have passed.
-    assert left[-1] < 60, "it counts down by the clock that is waited for"
+    # By the machine's own clock a tenth of a second would have passed.
+    assert any(one - next_ > 20 for one, next_ in pairwise(left)), "it counts down by the clock that is waited for"
     assert "\x1b" not in out
     assert out.splitlines()[-1] == "Processed 1 run: verified 1, errors 0"
 

@@ -88,6 +88,25 @@ def test_unknown_calls_have_no_sums_and_say_what_they_may_have_used(here: World)
     assert (background.any_model, background.loose) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("told", "flags", "kind"),
+    [
+        ({"image_gen": {"input_tokens": 12, "output_tokens": 0}}, (Flag.HOSTED_TOOL,), "image_gen"),
+        ({"image_gen": {"input_tokens": 12, "output_tokens": 272}}, (), None),
+        ({"image_gen": {"input_tokens": 0, "output_tokens": 0}}, (Flag.HOSTED_TOOL,), None),
+        ({"image_gen": {"input_tokens": "many"}}, (Flag.HOSTED_TOOL,), None),
+        ({"web_search": {"num_requests": 2}}, (Flag.HOSTED_TOOL,), None),
+        (None, (Flag.HOSTED_TOOL,), None),
+    ],
+)
+def test_a_counted_call_whose_hosted_tool_told_tokens_of_images_is_of_their_class(
+    here: World, told: object, flags: tuple[Flag, ...], kind: str | None
+) -> None:
+    here.call(lasts=1.0, tool_usage=told, flags=flags)
+    (row,) = book(here)
+    assert (row.standing, row.hosted, row.optional_class) == (Standing.COUNTED, bool(flags), kind)
+
+
 def test_a_call_to_an_endpoint_that_is_not_known_may_be_any_model_only_where_it_named_none(here: World) -> None:
     for model in ("gpt-4o-mini", None):
         here.call(

@@ -14,6 +14,7 @@ from audit_chain import (
     OTHER_MODEL,
     RUN,
     K,
+    Tokens,
     billed,
     booked,
     chained,
@@ -30,6 +31,7 @@ from submeter.audit.finding import Proof
 from submeter.audit.history import Waiting
 from submeter.audit.placement import Placed, Placement
 from submeter.audit.reconcile import judge_chain
+from submeter.audit.unit import BillRow, BookRow
 from submeter.audit.unknown import Because, Gap
 from submeter.data.call import Standing
 
@@ -249,6 +251,39 @@ def test_images_are_compared_and_the_image_models_tokens_are_set_aside() -> None
     assert said([], [tokens]) == "short"
 
 
+IMAGE_MODEL = "gpt-image-1"
+TOLD = pictured(input_tokens=50, output_tokens=4160)
+
+
+def images_bill(images: int, *tokens: Tokens) -> list[BillRow]:
+    shown = billed(usage_endpoint=UsageEndpoint.IMAGES, model=IMAGE_MODEL, images=images, input_tokens=None)
+    return [shown, *(billed(tokens=each, model=IMAGE_MODEL) for each in tokens)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "bill", "verdict"),
+    [
+        ([TOLD, pictured()], images_bill(2, (50, 0, 4160)), "verified"),
+        ([TOLD, pictured()], images_bill(2, (50, 0, 4160), (60, 0, 1056)), "incomplete"),
+        ([TOLD, pictured()], images_bill(2, (50, 0, 4100)), "over"),
+        ([TOLD, pictured()], images_bill(3, (50, 0, 4160)), "short"),
+        ([TOLD, TOLD], images_bill(2, (100, 0, 8320), (60, 0, 1056)), "short"),
+        ([pictured()], images_bill(1, (60, 0, 1056)), "incomplete"),
+        ([pictured()], images_bill(1), "verified"),
+    ],
+)
+def test_beside_image_calls_that_told_no_tokens_those_that_were_told_are_compared_once_they_are_known_to_be_billed(
+    rows: list[BookRow], bill: list[BillRow], verdict: str
+) -> None:
+    assert said(rows, bill, facts={"optional": {"image_tokens": True}}) == verdict
+
+
+def test_tokens_beside_image_calls_that_told_none_are_set_aside_where_they_are_not_known_to_be_billed() -> None:
+    bill = images_bill(2, (50, 0, 4160), (60, 0, 1056))
+    assert said([TOLD, pictured()], bill) == "incomplete (optional)"
+    assert said([TOLD, pictured()], bill, facts={"optional": {"image_tokens": False}}) == "verified"
+
+
 def test_a_call_billed_in_its_last_active_minute_is_verified_and_a_minute_later_it_is_not() -> None:
     share = [shared(1000, 1001)]
     assert said([booked(1001)], [billed(1001 + 1 + K)], shares=share) == "verified"
@@ -350,6 +385,24 @@ def test_what_an_unknown_endpoint_a_gap_or_a_hosted_tool_may_be_is_the_reason() 
     assert said([booked()], bill, gaps=[gap]) == "incomplete (gap)"
     assert said([booked(hosted=True, loose=True)], bill) == "incomplete (hosted)"
     assert said([booked(loose=True)], bill) == "short"
+
+
+def drawn_bill(images: int, model: str = "gpt-image-1") -> list[BillRow]:
+    return [
+        billed(),
+        billed(1002, usage_endpoint=UsageEndpoint.IMAGES, model=model, images=images, input_tokens=None),
+    ]
+
+
+def test_images_that_a_hosted_tool_drew_are_no_leak_and_beside_a_plain_call_they_are() -> None:
+    hosted = booked(hosted=True, loose=True)
+    assert said([hosted], drawn_bill(1)) == "incomplete (hosted)"
+    assert said([booked()], drawn_bill(1)) == "short"
+    assert said([hosted, pictured()], drawn_bill(2)) == "short", "images of a model that a call names are its own"
+    drew = booked(hosted=True, loose=True, optional_class="image_gen")
+    assert said([drew, pictured()], drawn_bill(2)) == "incomplete (hosted)"
+    assert said([drew, pictured()], drawn_bill(1)) == "verified"
+    assert said([drew, pictured(images=2)], drawn_bill(1)) == "over"
 
 
 def test_the_least_known_reason_is_said_first() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from audit_chain import MODEL, OTHER_MODEL, K, booked, unknown
+from audit_chain import MODEL, OTHER_MODEL, K, booked, pictured, unknown
 
 from submeter.audit.bucket import UsageEndpoint
+from submeter.audit.facts import key_facts, uses_of
 from submeter.audit.pair import ModelPair, pair_models
 from submeter.audit.unit import BookRow
 from submeter.audit.unknown import Because, Gap, able_calls, explained_minutes
@@ -82,6 +85,55 @@ def test_an_unknown_call_for_images_may_be_billed_in_tokens_of_its_own_model_alo
     assert explains(drawing, "gpt-image-1", counted={MODEL}, billed={MODEL, "gpt-image-1"})
     assert not explains(drawing, MODEL, counted={MODEL}, billed={MODEL, "gpt-image-1"})
     assert not explains(drawing, "other", counted={MODEL}, billed={MODEL, "other"})
+
+
+def test_image_calls_that_told_no_tokens_are_unknown_work_of_their_model_once_such_tokens_are_known_to_be_billed() -> (
+    None
+):
+    silent, told = pictured(), pictured(input_tokens=50, output_tokens=4160)
+    (able,) = able_calls([silent, told], (), {"image_tokens": True})
+    assert (able.because, able.usage_endpoint, able.models) == (
+        Because.UNKNOWN,
+        UsageEndpoint.COMPLETIONS,
+        frozenset({"gpt-image-1"}),
+    )
+    assert able_calls([silent], (), {"image_tokens": False}) == ()
+    assert able_calls([silent], ()) == (), "their tokens are set aside"
+    assert able_calls([replace(silent, model=None)], (), {"image_tokens": True}) == (), "not of any model there is"
+
+
+IMAGES = UsageEndpoint.IMAGES
+DRAWN, KNOWN = "gpt-image-1", "gpt-image-2"
+
+
+def explains_images(row: BookRow, model: str, *, endpoint: UsageEndpoint = IMAGES) -> bool:
+    """Whether a call of a key that counts images of KNOWN, and is billed for DRAWN ones too, explains an excess."""
+    known = key_facts(
+        uses=uses_of([booked(), pictured(model=KNOWN)]),
+        billed={(each, model) for each in (IMAGES, UsageEndpoint.COMPLETIONS) for model in (DRAWN, KNOWN)},
+        proven=True,
+    ).pairs
+    pair = next(each for each in known if each.usage_endpoint is endpoint and each.names(model))
+    return bool(explained_minutes(able_calls([row], ()), pair, known))
+
+
+def test_a_hosted_tool_may_be_billed_for_images_of_a_model_that_no_call_names_and_a_plain_call_for_none() -> None:
+    hosted = booked(hosted=True, loose=True)
+    assert explains_images(hosted, DRAWN)
+    assert not explains_images(hosted, KNOWN)
+    assert not explains_images(booked(loose=True), DRAWN)
+    assert not explains_images(unknown(), DRAWN)
+
+
+def test_a_hosted_tool_that_told_tokens_of_images_may_be_billed_for_images_of_any_model_and_their_tokens() -> None:
+    drew = booked(hosted=True, loose=True, optional_class="image_gen")
+    for endpoint in (IMAGES, UsageEndpoint.COMPLETIONS):
+        assert explains_images(drew, DRAWN, endpoint=endpoint)
+        assert explains_images(drew, KNOWN, endpoint=endpoint)
+    hosted = booked(hosted=True, loose=True)
+    assert not explains_images(hosted, KNOWN, endpoint=UsageEndpoint.COMPLETIONS)
+    both = pairs({MODEL, OTHER_MODEL}, {MODEL, OTHER_MODEL})
+    assert not explained_minutes(able_calls([drew], ()), both[OTHER_MODEL], tuple(both.values()))
 
 
 def test_a_gap_in_a_journal_is_a_call_that_may_be_anything() -> None:

@@ -73,6 +73,12 @@ def test_ids_alone_are_the_keys_of_frameworks_whose_tokens_change() -> None:
     assert wrong(check_keys(read_keys({"OPENAI_API_KEY_BAES_ID": "key_baes1"}))) == []
 
 
+def test_one_id_for_tokens_of_two_frameworks_is_wrong() -> None:
+    findings = check_keys(read_keys({"OPENAI_API_KEY_BAES_ID": "key_1", "OPENAI_API_KEY_CHATDEV_ID": "key_1"}))
+    assert wrong(findings) == ["duplicate keys"]
+    assert "OPENAI_API_KEY_BAES_ID and OPENAI_API_KEY_CHATDEV_ID are the same id" in findings[-1].said
+
+
 def test_calls_with_keys_that_no_variable_holds_say_how_to_give_the_id_of_tokens_that_change(tmp_path: Path) -> None:
     play = Play(tmp_path)
     assert check_tokens(tmp_path / "none.duckdb", read_keys({}), play.clock) == []

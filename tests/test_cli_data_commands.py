@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from submeter.cli.invocation import Invocation
 from submeter.cli.main import cli
+from submeter.cli.sql import parameters_of
 from submeter.data.call import Labels, Operation, Outcome, Start, Usage, settle_line, start_line
 from submeter.data.call import Result as CallResult
 from submeter.data.clock import US_PER_S, FixedClock
@@ -154,6 +155,31 @@ def test_an_answer_comes_as_a_table_csv_json_or_parquet(ledger: Path) -> None:
     answer.write_bytes(run(ledger, "sql", query + "; -- the end", "--format", "parquet").stdout_bytes)
     back = Ledger(ledger, clock=FixedClock(NOW_US)).query(f"SELECT * FROM '{answer}' ORDER BY framework")
     assert back.rows == [("baes", 0, 7), ("chatdev", 1, 1000)]
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("SELECT 'a -- b' AS x; -- the end", "a -- b"),
+        ("SELECT $$a -- $b; /* c$$ AS x ;", "a -- $b; /* c"),
+        ("SELECT $t$a $$ -- b;$t$ AS x -- $t$", "a $$ -- b;"),
+        ("SELECT E'it\\'s -- b' AS x;", "it's -- b"),
+        ("SELECT 'a' /* ; /* -- */ ' */ || '--b' AS x;; -- ;", "a--b"),
+        ('SELECT "a--b;" AS x FROM (SELECT 7 AS "a--b;");\n--', 7),
+    ],
+)
+def test_what_looks_like_a_comment_in_a_text_is_no_comment_in_any_form(
+    ledger: Path, query: str, answer: object
+) -> None:
+    path = ledger.with_name("answer.parquet")
+    path.write_bytes(run(ledger, "sql", query, "--format", "parquet").stdout_bytes)
+    assert Ledger(ledger, clock=FixedClock(NOW_US)).query(f"SELECT x FROM '{path}'").rows == [(answer,)]
+    assert json.loads(run(ledger, "sql", query, "--json").stdout) == [{"x": answer}]
+
+
+def test_a_text_between_dollars_holds_no_parameter_and_beside_it_one_is_found() -> None:
+    assert parameters_of("SELECT $$costs $5 of $many$$, $tag$ $other $tag$, $name", {"name": "x"}) == {"name": "x"}
+    assert parameters_of("SELECT $one /* /* $two */ $three */, E'\\'$four'", {}) == {"one": None}
 
 
 def test_without_a_question_the_named_ones_are_listed_with_what_they_ask(ledger: Path) -> None:

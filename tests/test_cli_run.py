@@ -17,6 +17,7 @@ from laws import assert_sums_agree
 
 from submeter.audit.settings import ADMIN_KEYS
 from submeter.cli.no_calls import what_to_try
+from submeter.cli.run import knows_key
 from submeter.cli.run_environment import (
     PROFILES,
     Label,
@@ -28,7 +29,7 @@ from submeter.cli.run_environment import (
 )
 from submeter.data.clock import SystemClock
 from submeter.data.error import SubmeterError
-from submeter.data.keys import read_keys
+from submeter.data.keys import fingerprint, read_keys
 from submeter.data.ledger import Ledger
 from submeter.data.paths import journal_folder
 from submeter.proxy import Submeter
@@ -420,8 +421,33 @@ def test_a_key_in_the_env_file_serves_and_its_value_is_nowhere_on_disk_or_screen
 def test_health_tells_key_fingerprints_and_no_key(place: dict[str, str], sim: Sim) -> None:
     from submeter.proxy.control_client import read_health
 
-    with Submeter(place["SUBMETER_LEDGER"], upstream=sim.url, environment=place) as meter:
+    given = {**place, "OPENAI_API_KEY_BAES_ID": "key_tokens"}
+    with Submeter(place["SUBMETER_LEDGER"], upstream=sim.url, environment=given) as meter:
         health = read_health(meter.url)
     assert health is not None
     assert [key[0] for key in health["keys"]] == ["chatdev"]
+    assert health["token_ids"] == {"baes": "key_tokens"}
     assert SECRET not in json.dumps(health)
+
+
+def test_a_running_proxy_fits_where_it_would_write_the_key_and_the_id_that_this_shell_has() -> None:
+    keyed, tokens = (
+        {"OPENAI_API_KEY_BAES": "one", "OPENAI_API_KEY_BAES_ID": "key_1"},
+        {"OPENAI_API_KEY_BAES_ID": "key_1"},
+    )
+    health = {
+        "keys": [["baes", fingerprint("one"), "key_1"]],
+        "token_ids": {"chatdev": "key_2"},
+    }
+
+    def fits(environment: dict[str, str], framework: str = "baes") -> bool:
+        return knows_key(health, read_keys(environment), framework)
+
+    assert fits(keyed)
+    assert not fits({**keyed, "OPENAI_API_KEY_BAES_ID": "key_9"})
+    assert not fits({**keyed, "OPENAI_API_KEY_BAES": "another"})
+    assert not fits(tokens), "it would write the calls of another key without an id"
+    assert fits({"OPENAI_API_KEY_CHATDEV_ID": "key_2"}, "chatdev")
+    assert not fits({"OPENAI_API_KEY_CHATDEV_ID": "key_3"}, "chatdev")
+    assert not knows_key({"keys": []}, read_keys(tokens), "baes"), "an older proxy tells no such ids"
+    assert fits({}, "ghspec"), "nothing is configured, here as there"

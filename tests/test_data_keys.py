@@ -126,6 +126,28 @@ def test_one_key_under_two_frameworks_is_an_error_for_each_of_them_and_for_nobod
             ring.check_apart(framework)
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [
+        {"OPENAI_API_KEY_A_ID": "key_x", "OPENAI_API_KEY_B_ID": "key_x"},
+        {"OPENAI_API_KEY_A": SECRET, "OPENAI_API_KEY_A_ID": "key_x", "OPENAI_API_KEY_B_ID": "key_x"},
+    ],
+)
+def test_one_key_under_two_frameworks_given_by_an_id_alone_is_an_error_for_each_of_them(ids: dict[str, str]) -> None:
+    ring = read_keys({**ids, "OPENAI_API_KEY_C_ID": "key_c"})
+    ring.check_apart("c")
+    for framework in ("a", "b", None):
+        with pytest.raises(SubmeterError, match="One key is used for a and b: they have the same id") as raised:
+            ring.check_apart(framework)
+        assert "OPENAI_API_KEY_A_ID and OPENAI_API_KEY_B_ID" in raised.value.next_step
+
+
+def test_keys_and_ids_that_differ_are_apart() -> None:
+    read_keys(
+        {"OPENAI_API_KEY_A": SECRET, "OPENAI_API_KEY_A_ID": "key_a", "OPENAI_API_KEY_B_ID": "key_b"}
+    ).check_apart()
+
+
 def test_an_environment_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_bytes(b"\xef\xbb\xbfOPENAI_API_KEY_CHATDEV=sk-of-chatdev\n")

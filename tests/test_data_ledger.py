@@ -88,7 +88,7 @@ def hold(path: Path, how: str) -> subprocess.Popen[str]:
 
 
 def let_go(program: subprocess.Popen[str]) -> None:
-    program.communicate("\n", timeout=30)
+    program.communicate("\n", timeout=120)
 
 
 def mode(path: Path) -> int:

@@ -65,7 +65,8 @@ def test_a_create_that_was_never_sent_is_unbilled(play: Play) -> None:
         ((Flag.OPTIONAL,), {"output_tokens": None}, "unknown"),
         ((Flag.OPTIONAL,), {"outcome": Outcome.REFUSED, "status_code": 400}, "unbilled"),
         ((Flag.OPTIONAL, Flag.CACHED_OVER_INPUT), {}, "unknown"),
-        ((Flag.WARM_UP,), {}, "optional"),
+        ((Flag.WARM_UP,), {}, "unknown"),
+        ((Flag.WARM_UP,), {"output_tokens": 0}, "optional"),
         ((Flag.WARM_UP,), {"output_tokens": None, "outcome": Outcome.NO_USAGE}, "optional"),
         ((Flag.WARM_UP,), {"outcome": Outcome.REFUSED, "status_code": 400}, "unbilled"),
         ((Flag.WARM_UP, Flag.USAGE_CONTRADICTS), {}, "unknown"),
@@ -479,12 +480,15 @@ def test_minutes_are_those_in_which_calls_ended_by_the_providers_clock(play: Pla
 def test_an_unknown_call_says_why_and_what_would_settle_it(play: Play) -> None:
     play.call(outcome=Outcome.ABORTED, counts=Usage(), response_id="resp_1")
     play.start()
+    play.wait(1).call(flags=(Flag.WARM_UP,))
+    play.call(flags=(Flag.WARM_UP,), counts=Usage(input_tokens=10, output_tokens=0))
     rows = play.told("SELECT why, settled_by FROM unknown_calls ORDER BY started_at")
     assert rows[0] == (
         "the client left before the usage came",
         "submeter proxy --receipts, which asks for a stored response once",
     )
     assert rows[1] == ("still open", "its end")
+    assert rows[2:] == [("a warm-up that told output all the same", None)]
 
 
 def test_a_runs_audit_is_its_latest_verdict_beside_its_latest_final_one(play: Play) -> None:

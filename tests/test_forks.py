@@ -26,7 +26,7 @@ url = f"http://127.0.0.1:{upstream.getsockname()[1]}"
 def fork_that_lives():
     child = os.fork()
     if child == 0:
-        time.sleep(60)
+        time.sleep(240)
         os._exit(0)
     return child
 
@@ -35,7 +35,7 @@ def end(child):
     os.waitpid(child, 0)
 
 def ask(port):
-    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    client = socket.create_connection(("127.0.0.1", port), timeout=100)
     head = b"POST /v1/chat/completions HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 13\\r\\n\\r\\n"
     client.sendall(head + b'{"model":"g"}')
     return client
@@ -66,7 +66,7 @@ def told(tmp_path: Path, program: str) -> str:
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PRELUDE + program, str(tmp_path / "l.duckdb")],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -99,7 +99,7 @@ with Submeter(ledger=ledger, upstream=url) as meter:
     port = int(meter.url.rsplit(":", 1)[1])
     child = fork_that_lives()
 try:
-    socket.create_connection(("127.0.0.1", port), timeout=5)
+    socket.create_connection(("127.0.0.1", port), timeout=100)
     print("connected")
 except ConnectionRefusedError:
     print("refused")
@@ -164,14 +164,14 @@ carry, under_way, go_on = module.carry_turn, threading.Event(), threading.Event(
 
 def slowly(*args, **named):
     under_way.set()
-    go_on.wait(20)
+    go_on.wait(100)
     return carry(*args, **named)
 
 module.carry_turn = slowly
 journal.append("gap", {"from": 1, "to": 2, "calls": 1, "lines": 0})
 turn = threading.Thread(target=opened.ingest)
 turn.start()
-under_way.wait(20)
+under_way.wait(100)
 child = fork_that_lives()
 go_on.set()
 turn.join()
@@ -194,13 +194,13 @@ proxy = ChildProxy(ledger=ledger, listen=Listen(host="127.0.0.1", port=0), upstr
                    environment={"PATH": ""})
 proxy.start()
 child = fork_that_lives()
-began = time.monotonic()
+process = proxy._process
 proxy.stop(0.5)
-print(time.monotonic() - began < 25)
+print(process.returncode)
 end(child)
 """,
     )
-    assert said == "True\n"
+    assert said == "0\n", "it had to be killed"
 
 
 @pytest.mark.parametrize("action", ["error", "always"])
@@ -216,7 +216,7 @@ warnings.catch_warnings.__enter__ = lambda self: (entered.append(threading.curre
 with Submeter(ledger=ledger, upstream=url) as meter:
     port = int(meter.url.rsplit(":", 1)[1])
     context = ssl._create_unverified_context()
-    plain = socket.create_connection(("127.0.0.1", port), timeout=20)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=100)
     with context.wrap_socket(plain, server_hostname="localhost") as client:
         client.sendall(b"GET /_submeter/health HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
         print(client.recv(65536)[:15])

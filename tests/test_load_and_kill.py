@@ -176,7 +176,7 @@ def test_every_attempt_is_one_row_through_load_aborts_failures_and_a_kill(tmp_pa
         assert sim.wait_idle()
         told, complaint = asker.communicate(timeout=300)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
         assert process.returncode == 0
 
     assert asker.returncode == 0, complaint

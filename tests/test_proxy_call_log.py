@@ -157,14 +157,14 @@ def test_a_proxy_says_that_it_starts_what_went_wrong_and_that_it_stops(tmp_path:
         )
         assert proxy.stdout is not None
         port = int(json.loads(proxy.stdout.readline())["url"].rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         for _ in range(2):
             headers = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}
             connection.request("POST", "/run/r-1/v1/chat/completions", b'{"model": "gpt-4o-mini"}', headers)
             connection.getresponse().read()
         connection.close()
         proxy.send_signal(signal.SIGTERM)
-        _, talk = proxy.communicate(timeout=60)
+        _, talk = proxy.communicate(timeout=120)
     events = [json.loads(text) for text in talk.decode().splitlines()]
     assert [event["event"] for event in events] == ["start", "call", "stopping", "stop"]
     assert (events[1]["outcome"], events[1]["status_code"], events[1]["run_id"]) == ("refused", 401, "r-1")

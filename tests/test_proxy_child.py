@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -16,9 +17,12 @@ from typing import Any
 import pytest
 from laws import assert_sums_agree
 
+from submeter.data.call import Edge, MarkedBy
 from submeter.data.clock import SystemClock
 from submeter.data.error import SubmeterError
 from submeter.data.ledger import Ledger
+from submeter.data.marks import Mark
+from submeter.data.paths import journal_folder
 from submeter.proxy import Submeter
 from submeter.proxy.child import ChildProxy
 from submeter.proxy.listen import Listen
@@ -165,6 +169,48 @@ def test_a_command_on_the_path_that_is_none_gives_way_to_the_next(tmp_path: Path
     finally:
         proxy.stop(1.0)
     proxy.stop(1.0)
+
+
+def test_a_child_that_stops_on_a_full_disk_tells_where_the_rest_is_kept(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    ledger = tmp_path / "l.duckdb"
+    child = ChildProxy(
+        ledger=ledger,
+        listen=Listen(port=0),
+        upstream="http://127.0.0.1:9",
+        drain_s=0.0,
+        environment={**os.environ, "TMPDIR": str(elsewhere), "PATH": str(elsewhere)},
+    )
+    child.start()
+    try:
+        for number in range(20):  # So large is the journal that the child's own words find room, in a file as they are.
+            child.mark(begun(f"written-{number}"))
+        (journal,) = journal_folder(ledger).glob("*.jsonl")
+        assert child._process is not None
+        room = journal.stat().st_size
+        resource.prlimit(child._process.pid, resource.RLIMIT_FSIZE, (room, room))
+        child.mark(begun("kept"))
+    finally:
+        child.stop(0.0)
+    (kept,) = elsewhere.glob("*.jsonl")
+    assert b'"kept"' in kept.read_bytes()
+    assert child.unwritten is not None
+    assert str(kept) in child.unwritten.next_step
+    assert child.unwritten.exit_code == 3
+
+
+def begun(run_id: str) -> Mark:
+    return Mark(
+        kind="run",
+        framework="baes",
+        run_id=run_id,
+        step=None,
+        edge=Edge.BEGIN,
+        by=MarkedBy.PYTHON,
+        marked_at=SystemClock().now_us(),
+        status=None,
+    )
 
 
 def test_a_second_child_at_the_same_time_is_refused(tmp_path: Path) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from laws import assert_sums_agree
 from submeter.data.clock import SystemClock
 from submeter.data.error import SubmeterError
 from submeter.data.ledger import Ledger
+from submeter.data.paths import journal_folder
 from submeter.proxy import Submeter
 from submeter.sim import Key, Sim
 
@@ -211,6 +216,49 @@ def test_one_key_under_two_frameworks_is_refused_before_anything_listens(tmp_pat
     check_refused(error, "One key is used for a and b.")
     assert SECRET not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def full_disk(ledger: Path) -> Iterator[None]:
+    """No file of this process may outgrow what the journal is now: it takes no more, and small files elsewhere are."""
+    (journal,) = journal_folder(ledger).glob("*.jsonl")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_stop_on_a_full_disk_raises_with_the_place_of_what_it_kept_and_hides_no_error_of_the_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raises: bool
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    ledger = tmp_path / "submeter.duckdb"
+
+    def program(disk: ExitStack) -> None:
+        with Submeter(ledger) as meter:
+            for number in range(4):
+                with meter.run("baes", run_id=f"written-{number}"):
+                    pass
+            disk.enter_context(full_disk(ledger))
+            with meter.run("baes", run_id="kept"):
+                if raises:
+                    raise ZeroDivisionError
+
+    with ExitStack() as disk, pytest.raises((SubmeterError, ZeroDivisionError)) as raised:
+        program(disk)
+    (kept,) = elsewhere.glob("*.jsonl")
+    assert b'"kept"' in kept.read_bytes()
+    assert raised.type is (ZeroDivisionError if raises else SubmeterError)
+    said = "".join(raised.value.__notes__) if raises else str(raised.value)
+    assert "could not be written" in said
+    assert str(kept) in said
 
 
 def test_a_meter_that_is_not_running_says_so(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import orjson
@@ -298,11 +298,11 @@ def test_a_type_is_found_wherever_it_stands_and_a_mention_of_one_is_none() -> No
 def test_audio_is_not_parsed() -> None:
     talk = Talk()
     audio = json.dumps({"type": "response.output_audio.delta", "delta": "QUJD" * 250_000}).encode()
-    began = perf_counter()
+    began = thread_time()
     for _ in range(1000):
         talk.raw(audio)
         talk.raw(audio, from_client=True)
-    assert perf_counter() - began < 1.0, "2 GB of audio were read"
+    assert thread_time() - began < 1.0, "2 GB of audio were read"
 
 
 def test_calls_that_nobody_answers_are_given_up_beyond_a_limit() -> None:

@@ -100,14 +100,15 @@ def test_each_response_on_a_socket_is_a_row_and_the_handshake_is_another(tmp_pat
     assert b"the prompt that must not stay" not in at_rest
 
 
-def test_a_warm_up_is_optional_whether_it_tells_its_usage_or_not_and_is_in_no_sum(tmp_path: Path) -> None:
+def test_a_warm_up_is_optional_unless_it_tells_output_and_is_in_no_sum(tmp_path: Path) -> None:
     async def part(stage: Stage) -> None:
-        for name, usage in (("resp_1", USAGE), ("resp_2", None), ("resp_3", USAGE)):
+        read = {"input_tokens": 12, "output_tokens": 0, "total_tokens": 12}
+        for name, usage in (("resp_1", read), ("resp_2", None), ("resp_3", USAGE), ("resp_4", USAGE)):
             await stage.hear()
             await stage.say(event("response.completed", {"id": name, "status": "completed", "usage": usage}))
 
     async def scene(socket: WebSocketClientConnection) -> None:
-        for more in ({"generate": False}, {"generate": False}, {}):
+        for more in ({"generate": False}, {"generate": False}, {"generate": False}, {}):
             await socket.write_message(json.dumps({**CREATE, **more}))
             await said(socket, "response.completed")
 
@@ -115,7 +116,12 @@ def test_a_warm_up_is_optional_whether_it_tells_its_usage_or_not_and_is_in_no_su
     with playing(part) as url, Submeter(ledger, upstream=url) as meter:
         visit(f"{meter.url}/run/r-1/v1/responses", scene, headers=AUTHORIZED)
     rows = [(row["standing"], row["flags"], row["total_tokens"]) for row in responses(ledger)]
-    assert rows == [("optional", ["warm_up"], 17), ("optional", ["warm_up"], None), ("counted", [], 17)]
+    assert rows == [
+        ("optional", ["warm_up"], 12),
+        ("optional", ["warm_up"], None),
+        ("unknown", ["warm_up"], 17),
+        ("counted", [], 17),
+    ]
 
 
 def test_usage_in_a_second_terminal_event_is_the_row_s_as_it_is_over_http(tmp_path: Path) -> None:

@@ -44,10 +44,13 @@ def leaves(group: click.Group | None = None, path: tuple[str, ...] = ()) -> Iter
 def session() -> list[tuple[str, list[str]]]:
     """The commands of the session, each with the lines it prints, on ports that are free here."""
     (text,) = blocks("console")
-    for port in ("9123", "8787"):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            text = text.replace(port, str(free.getsockname()[1]))
+    with socket.socket() as one, socket.socket() as other:
+        # Both are held until both are chosen, else they may be one.
+        free = {}
+        for port, holder in (("9123", one), ("8787", other)):
+            holder.bind(("127.0.0.1", 0))
+            free[port] = str(holder.getsockname()[1])
+    text = re.sub("|".join(free), lambda found: free[found[0]], text)
     found: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         if line.startswith("$ "):

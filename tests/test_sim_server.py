@@ -18,6 +18,8 @@ from submeter.sim.books import State
 from submeter.sim.client import Client
 
 NOON = 1_795_348_800.0
+HANG_S = 120.0
+"""After so long it hangs; a machine with other work is only slow."""
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
 STREAM = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
 
@@ -29,7 +31,7 @@ def test_fifty_clients_at_once_are_all_in_the_books() -> None:
         def work(number: int) -> Counts:
             secret = "sk-a" if number % 2 else "sk-b"
             headers = {"Authorization": f"Bearer {secret}"}
-            connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=HANG_S)
             read = Counts()
             for turn in range(10):
                 connection.request("POST", "/v1/chat/completions", json.dumps(STREAM if turn % 2 else CHAT), headers)
@@ -73,7 +75,7 @@ def test_json_may_come_chunked_and_a_prefix_may_precede_v1() -> None:
 
 def test_the_books_are_complete_before_the_client_sees_the_end() -> None:
     with Sim(now=lambda: NOON) as sim:
-        connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=HANG_S)
         for _ in range(20):
             headers = {"Authorization": "Bearer sk-sim-0001"}
             connection.request("POST", "/v1/chat/completions", json.dumps(STREAM), headers)
@@ -98,7 +100,7 @@ def test_a_stopped_simulator_leaves_no_thread_and_frees_its_port() -> None:
     before = threading.active_count()
     with Sim(now=lambda: NOON, think_delay_s=30.0) as sim:
         port = sim.port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_S)
         connection.request("GET", "/v1/models", headers={"Authorization": "Bearer sk-sim-0001"})
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
         connection.getresponse()
@@ -119,4 +121,4 @@ def test_it_runs_by_itself_and_tells_its_address_as_one_json_line() -> None:
         assert told["keys"] == {"sk-node": "key_node"}
         assert Client(url=told["base_url"], secret="sk-node").post("/chat/completions", CHAT).status == 200
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(HANG_S) == 0

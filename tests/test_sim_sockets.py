@@ -15,6 +15,8 @@ from submeter.sim.books import State
 from submeter.sim.client import Client
 
 NOON = 1_795_348_800.0
+HANG_S = 120.0
+"""After so long it hangs; a machine with other work is only slow."""
 CREATE = {"type": "response.create", "model": "gpt-5", "input": "hello"}
 Play = Callable[[WebSocketClientConnection], Awaitable[None]]
 
@@ -28,7 +30,7 @@ def play(sim: Sim, path: str, scene: Play) -> None:
         assert socket.protocol is not None
         stream = socket.protocol.stream
         try:
-            await asyncio.wait_for(scene(socket), 10)
+            await asyncio.wait_for(scene(socket), HANG_S)
         finally:
             socket.close()
             # A closing handshake waits for the other side, and this loop ends before it is done.
