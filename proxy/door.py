@@ -16,7 +16,8 @@ from typing import Protocol, cast
 from .admission import Admission, Through
 from .far_side import CONNECT_S_MAX, WAITING_BYTES_MAX
 from .forwarding import Target, connect_target, is_metered, is_unmetered_api_host, labels_of, may_tunnel
-from .message_head import HeadError, head_end, read_loosely
+from .loose_head import read_loosely
+from .message_head import HeadError, head_end
 from .outlet import Outlet
 from .refusal import on_the_wire, refusal
 from .upstream_url import Upstream
@@ -124,7 +125,7 @@ class Door(asyncio.Protocol):
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
                 await asyncio.get_running_loop().create_connection(lambda: far, target.host, target.port)
-        except (OSError, UnicodeError):
+        except (OSError, ValueError):
             self._task = None
             self._out.linger(on_the_wire(_NO_CONNECTION))
             return
