@@ -6,8 +6,8 @@ for the next ones, and opened anew where it has ended meanwhile. A request of wh
 sent again.
 
 Both sides are slowed down by each other: what waits for a side that does not read is bounded. A client that closes its
-side has left, whatever is under way is cut and recorded: that is how clients stop a generation. Never here: what bytes
-mean, and files.
+side has left, whatever is under way is cut and recorded: that is how clients stop a generation (`drain` reads it to
+its end instead, where that was asked for). Never here: what bytes mean, and files.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from .answer_side import SwitchError
 from .control_request import ControlRequest, begin_control
 from .desk import Desk, is_control
 from .door import NOT_METERED, Held
+from .drain import Drain
 from .exchange import Exchange, begin_exchange
 from .far_side import WAITING_BYTES_MAX, FarSide, Roads
 from .framing import BodyError
 from .inbox import Inbox
 from .labels import PathLabels
 from .message_head import HeadError, RequestHead, parse_request_head, says_close
-from .outcome import Break
+from .outcome import LEFT, Break
 from .outlet import Outlet
 from .refusal import Answer, broken_call, on_the_wire, refusal
 from .refused_head import refused_head
@@ -359,8 +360,11 @@ class NearSide(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if self._splice is not None:
             self._splice.ended(by_client=True)
+        elif exchange is not None and self._far is not None and (limits := exchange.may_be_drained):
+            Drain(exchange, self._far, limits, self._open)
+            self._far = None
         elif exchange is not None:
-            exchange.break_off(Break.CLIENT_LEFT, error="the client left")
+            exchange.break_off(Break.CLIENT_LEFT, error=LEFT)
         if self._again is not None:
             self._again.cancel()
         self._drop_far()

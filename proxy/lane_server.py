@@ -18,7 +18,7 @@ from pathlib import Path
 from .admission import Admission
 from .certificates import OUR_HOSTS
 from .control import Control
-from .desk import Desk
+from .desk import Desk, DrainLimits
 from .door import Door, Held
 from .far_side import Roads, trusting_context
 from .forwarding import Target
@@ -51,11 +51,13 @@ class LaneServer:
         listener: Callable[[], str],
         receipts: bool,
         silence_s_max: float,
+        drain: DrainLimits | None = None,
         authority: Path | None = None,
     ) -> None:
         """`bound` gets the URLs of the listener; `authority`: the folder of the one whose certificate TLS clients see.
 
-        `silence_s_max`: a connection without a byte for so long is closed.
+        `drain`: how far answers whose client left are read; None: they are cut. `silence_s_max`: a connection without a
+        byte for so long is closed.
         """
         self._desk = Desk(
             recorder=recorder,
@@ -64,6 +66,7 @@ class LaneServer:
             stopping=stopping,
             listener=listener,
             receipts=receipts,
+            drains=drain,
         )
         self._roads = Roads(trusting_context)
         self._upstream = upstream

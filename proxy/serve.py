@@ -31,6 +31,7 @@ from ..data.marks import Mark, MarkBook
 from .authority import authority_folder
 from .certificates import keep_authority
 from .control import Control
+from .desk import DrainLimits
 from .forking import let_go_of_sockets
 from .lane_server import LaneServer
 from .listen import Listen, start_error
@@ -66,9 +67,13 @@ class ProxyServer:
         mode: str = "proxy",
         silence_s_max: float = SILENCE_S_MAX,
         receipts: bool = False,
+        drain: bool = False,
         settled: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
-        """`settled`: is told the settle line of each call that has ended."""
+        """`settled`: is told the settle line of each call that has ended.
+
+        `drain`: an answer whose client left is read to its end.
+        """
         # A relative path means the place it meant when it was given, whatever the host program does with its folder.
         self._ledger_path = ledger.absolute()
         self._ledger = Ledger(self._ledger_path, clock=clock)
@@ -79,6 +84,7 @@ class ProxyServer:
         self._mode = mode
         self._silence_s_max = silence_s_max
         self._receipts = receipts
+        self._drains = drain
         self._settled = settled
         self._url: str | None = None
         self._intercept_url: str | None = None
@@ -257,6 +263,7 @@ class ProxyServer:
             stopping=self._stopping.is_set,
             listener=lambda: self.url,
             receipts=self._receipts,
+            drain=DrainLimits() if self._drains else None,
             silence_s_max=self._silence_s_max,
             authority=authority,
         )

@@ -18,6 +18,7 @@ from submeter.data.journal import Journal
 from submeter.data.keys import KeyRing
 from submeter.data.marks import MarkBook
 from submeter.proxy.control import Control
+from submeter.proxy.desk import DrainLimits
 from submeter.proxy.lane_server import LaneServer
 from submeter.proxy.listen import Listen
 from submeter.proxy.recorder import Recorder
@@ -97,8 +98,9 @@ async def lane_to(
     silence_s_max: float = 3600,
     tls: ssl.SSLContext | None = None,
     listen: Listen | None = None,
+    drain: DrainLimits | None = None,
 ) -> AsyncIterator[Lane]:
-    """`tls`: what the upstream speaks, where it is not plain."""
+    """`tls`: what the upstream speaks, where it is not plain. `drain`: how far an answer without a client is read."""
     clock = SystemClock()
     connections: list[Wire] = []
 
@@ -129,6 +131,7 @@ async def lane_to(
         listener=lambda: bound.result()[0],
         receipts=False,
         silence_s_max=silence_s_max,
+        drain=drain,
     )
     running = asyncio.ensure_future(server.run())
     urls = await bound
