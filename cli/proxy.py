@@ -52,7 +52,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     default="https://api.openai.com",
     show_default=True,
     metavar="URL",
-    help="Where calls go; may have a path.",
+    help="Where calls go; may have a path. HTTPS_PROXY and NO_PROXY are honoured on the way there.",
 )
 @click.option(
     "--intercept",

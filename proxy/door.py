@@ -18,6 +18,7 @@ from .far_side import CONNECT_S_MAX, WAITING_BYTES_MAX
 from .forwarding import Target, connect_target, is_metered, is_unmetered_api_host, labels_of, may_tunnel
 from .loose_head import read_loosely
 from .message_head import HeadError, head_end
+from .outer_proxy import METERED_HEADER
 from .outlet import Outlet
 from .refusal import on_the_wire, refusal
 from .upstream_url import Upstream
@@ -100,12 +101,13 @@ class Door(asyncio.Protocol):
 
     def _open(self, head: bytes, rest: bytes) -> None:
         target = connect_target(head)
+        loose = read_loosely(head)
+        fields = loose.fields if loose is not None else ()
+        named = {name.lower(): value for name, value in fields}
         if target is None:
             self._go_on(self._enter(Through(upstream=self._upstream, token=self._token), None), head + rest)
-        elif is_metered(target, self._upstream):
-            loose = read_loosely(head)
-            fields = loose.fields if loose is not None else ()
-            given = next((value for name, value in fields if name.lower() == b"proxy-authorization"), b"")
+        elif is_metered(target, self._upstream) and METERED_HEADER.lower() not in named:
+            given = named.get(b"proxy-authorization", b"")
             through = Through(
                 upstream=self._upstream,
                 token=self._token,

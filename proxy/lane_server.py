@@ -24,6 +24,7 @@ from .far_side import Roads, trusting_context
 from .forwarding import Target
 from .lane import NearSide
 from .listen import INTERCEPT_HOST, Listen
+from .outer_proxy import OuterProxy
 from .recorder import Recorder
 from .server_certificate import ServerCertificate
 from .upstream_url import Upstream
@@ -52,12 +53,13 @@ class LaneServer:
         receipts: bool,
         silence_s_max: float,
         drain: DrainLimits | None = None,
+        outer: OuterProxy | None = None,
         authority: Path | None = None,
     ) -> None:
         """`bound` gets the URLs of the listener; `authority`: the folder of the one whose certificate TLS clients see.
 
         `drain`: how far answers whose client left are read; None: they are cut. `silence_s_max`: a connection without a
-        byte for so long is closed.
+        byte for so long is closed. `outer`: the proxy through which the upstream is asked; None: directly.
         """
         self._desk = Desk(
             recorder=recorder,
@@ -68,7 +70,7 @@ class LaneServer:
             receipts=receipts,
             drains=drain,
         )
-        self._roads = Roads(trusting_context)
+        self._roads = Roads(trusting_context, outer)
         self._upstream = upstream
         self._authority = authority
         self._listen = listen

@@ -37,6 +37,7 @@ from .lane_server import LaneServer
 from .listen import Listen, start_error
 from .open_runs import take_up_open_runs
 from .outcome import STOPPED, Break
+from .outer_proxy import OuterProxy, outer_proxy
 from .recorder import Recorder
 from .upstream_url import Upstream
 
@@ -96,6 +97,7 @@ class ProxyServer:
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: LaneServer | None = None
+        self._outer: OuterProxy | None = None
         self._drain_s = DRAIN_S
 
     @property
@@ -129,6 +131,7 @@ class ProxyServer:
         """Bind and begin to record. Raises `SubmeterError` for a taken port, an unwritable ledger, a second proxy."""
         self._listen.check()
         self._listen.check_upstream(self._upstream)
+        self._outer = outer_proxy(os.environ, self._upstream)
         with self._one_at_a_time:
             if ProxyServer._running is not None:
                 raise SubmeterError(
@@ -264,6 +267,7 @@ class ProxyServer:
             listener=lambda: self.url,
             receipts=self._receipts,
             drain=DrainLimits() if self._drains else None,
+            outer=self._outer,
             silence_s_max=self._silence_s_max,
             authority=authority,
         )
