@@ -139,7 +139,7 @@ def proxy(
     keys = read_keys(os.environ, ENV_FILE)
     keys.check_apart()
     if drain not in ("", DRAIN):
-        grace_s, drain = _seconds(drain), ""
+        grace_s, drain = parse_older_drain(drain), ""
     listening = Listen(
         host=host,
         port=port,
@@ -186,7 +186,7 @@ def proxy(
         raise unwritten
 
 
-def _seconds(text: str) -> float:
+def parse_older_drain(text: str) -> float:
     """The number behind a `--drain` of older scripts."""
     try:
         seconds = float(text)
