@@ -51,7 +51,7 @@ class Exchange:
             log_failure("breaking off", error_of_ours)
 
     @property
-    def may_be_drained(self) -> DrainLimits | None:
+    def drain_limits(self) -> DrainLimits | None:
         """How far its answer is read without its client; None: not at all, or it tells nothing of what is billed."""
         attempt = self.request.attempt
         if attempt is None or attempt.settled or self._desk.stopping():

@@ -360,7 +360,7 @@ class NearSide(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if self._splice is not None:
             self._splice.ended(by_client=True)
-        elif exchange is not None and self._far is not None and (limits := exchange.may_be_drained):
+        elif exchange is not None and self._far is not None and (limits := exchange.drain_limits):
             Drain(exchange, self._far, limits, self._open)
             self._far = None
         elif exchange is not None:
