@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ..proxy.serve import ProxyServer
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
+DRAIN = "drain"
+"""What `--drain` without a number stands for."""
 WATCH_EVERY_S = 0.25
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -50,7 +52,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     default="https://api.openai.com",
     show_default=True,
     metavar="URL",
-    help="Where calls go; may have a path.",
+    help="Where calls go; may have a path. HTTPS_PROXY and NO_PROXY are honoured on the way there.",
 )
 @click.option(
     "--intercept",
@@ -65,13 +67,22 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     help=f"Let --listen be more than this machine. Clients then need the token in {TOKEN_VARIABLE}.",
 )
 @click.option(
-    "--drain",
-    "drain_s",
+    "--grace",
+    "grace_s",
     type=click.FloatRange(min=0),
     default=10.0,
     show_default=True,
     metavar="SECONDS",
     help="How long to wait for open calls when told to stop.",
+)
+@click.option(
+    "--drain",
+    is_flag=False,
+    flag_value=DRAIN,
+    default="",
+    metavar="",
+    help="Read an answer whose client left to its end, up to 10 minutes and 64 MiB, so that its usage is known. The "
+    "provider then goes on generating, and bills it. (With a number of seconds it is --grace, as it once was.)",
 )
 @click.option(
     "--receipts",
@@ -104,7 +115,8 @@ def proxy(
     upstream: str,
     intercept_port: int | None,
     allow_remote: bool,
-    drain_s: float,
+    grace_s: float,
+    drain: str,
     receipts: bool,
     logged: str,
     form: str,
@@ -126,6 +138,8 @@ def proxy(
     host, port = parse_listen(listen)
     keys = read_keys(os.environ, ENV_FILE)
     keys.check_apart()
+    if drain not in ("", DRAIN):
+        grace_s, drain = parse_older_drain(drain), ""
     listening = Listen(
         host=host,
         port=port,
@@ -141,6 +155,7 @@ def proxy(
         clock=invocation.clock,
         keys=keys,
         receipts=receipts,
+        drain=bool(drain),
         settled=log.call,
     )
     with closing(log), _stop_signals() as told_to_stop:
@@ -161,14 +176,29 @@ def proxy(
                         "Start it again: submeter proxy; and see: submeter ledger check",
                         exit_code=CANNOT_TELL,
                     )
-            stopping = f"Stopping; open calls have up to {drain_s:g} s to end." if drain_s else "Stopping."
-            log.event("stopping", stopping, drain_s=drain_s, calls_open=len(server.recorder.open))
+            stopping = f"Stopping; open calls have up to {grace_s:g} s to end." if grace_s else "Stopping."
+            log.event("stopping", stopping, grace_s=grace_s, calls_open=len(server.recorder.open))
         finally:
-            server.stop(drain_s)
+            server.stop(grace_s)
             summary = f"Stopped: {log.calls:,} calls, {log.problems:,} of them not plainly metered."
             log.event("stop", summary, calls=log.calls, problems=log.problems)
     if (unwritten := server.unwritten) is not None:
         raise unwritten
+
+
+def parse_older_drain(text: str) -> float:
+    """The number behind a `--drain` of older scripts."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise SubmeterError(
+            f"--drain takes no {text!r}.",
+            "It stands alone; a number of seconds behind it is what --grace is now.",
+            "Write: submeter proxy --drain, or: submeter proxy --grace 10",
+        )
+    return seconds
 
 
 def parse_listen(listen: str) -> tuple[str, int]:

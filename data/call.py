@@ -131,6 +131,8 @@ class Flag(StrEnum):
     """A stream of completions that does not tell its usage, and could not be changed to do so."""
     USAGE_NOT_HIDDEN = "usage_not_hidden"
     """We asked for the usage, and the answer came compressed all the same: the client saw it too."""
+    DRAINED = "drained"
+    """Its client left in the middle, and its answer was read to the end all the same (`--drain`)."""
     CLOCK_STEPPED = "clock_stepped"
     """Our clock went back during the call, so its times say when it began, not how long it took."""
 

@@ -1,8 +1,10 @@
 """Bytes to readings: a proxy that passes responses untouched and writes down what they say of usage.
 
 A client's connection is a `lane` with a `far_side`, the upstream's: these two, `door` and `lane_server` have the
-sockets. `message_head` takes heads apart, `framing` says which bytes are payload and where a message ends. What goes
-on, and what it means, is an `exchange`, sans-I/O: one request and its answer. `desk` is what all connections share.
+sockets. An `inbox` keeps what waits, `message_head` takes heads apart (`loose_head` those that are refused), `framing`
+says which bytes are payload and where a message ends. What goes on, and what it means, is an `exchange`, sans-I/O: one
+request and its answer; `drain` reads one whose client left. `desk` is what all connections share. `outer_proxy` says
+which proxy of the environment stands before the upstream, `tunnel` asks it for one.
 
 `labels` reads run and step from a request's path and headers, `endpoint` what kind of call it is; `recorder` writes its
 start line, `attempt` follows it to its end. `upstream_url` says where it goes.

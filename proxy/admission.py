@@ -17,8 +17,8 @@ from .message_head import RequestHead, origin_form
 from .upstream_url import Upstream
 
 _WHOLE_URL = re.compile(rb"(?i)http://([^/?#@]+?)(?::([0-9]{1,5}))?(?=[/?#]|$)")
-_PROXY_LINE = re.compile(rb"(?i)\r\nproxy-(?:authorization|connection):[^\r\n]*")
 _PROXY_FIELDS = frozenset({b"proxy-authorization", b"proxy-connection"})
+_H2C_FIELDS = frozenset({b"upgrade", b"http2-settings"})
 HTTP_PORT = 80
 
 
@@ -33,7 +33,7 @@ class Admission(Protocol):
         """Path and labels of a request; None: it is for a place that this connection may not ask."""
 
     def head_of(self, head: RequestHead) -> RequestHead:
-        """The head without what was said to us as a proxy."""
+        """The head without what was said to us and not to the upstream."""
 
 
 class Direct:
@@ -45,7 +45,7 @@ class Direct:
         return split_path(origin_form(target).decode("utf-8", "surrogateescape"))
 
     def head_of(self, head: RequestHead) -> RequestHead:
-        return head
+        return _without_h2c(head)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +79,26 @@ class Through:
         )
 
     def head_of(self, head: RequestHead) -> RequestHead:
-        if _PROXY_FIELDS.isdisjoint(head.said):
-            return head
-        fields = tuple((name, value) for name, value in head.fields if name.lower() not in _PROXY_FIELDS)
-        return replace(head, raw=_PROXY_LINE.sub(b"", head.raw), fields=fields, said=said_by(fields))
+        return _without(_without_h2c(head), _PROXY_FIELDS)
+
+
+def _without_h2c(head: RequestHead) -> RequestHead:
+    """The head without the offer to go on in HTTP/2, which Java's client makes with every request: it is made to us.
+
+    An upstream that took it would speak what is not read here.
+    """
+    upgrade = head.said.get(b"upgrade", ())
+    return _without(head, _H2C_FIELDS) if any(value.lower() == b"h2c" for value in upgrade) else head
+
+
+def _without(head: RequestHead, names: frozenset[bytes]) -> RequestHead:
+    if names.isdisjoint(head.said):
+        return head
+    fields = tuple((name, value) for name, value in head.fields if name.lower() not in names)
+    # A head that is taken apart has each field on a line of its own.
+    first, *lines = head.raw.split(b"\r\n")
+    kept = [line for line in lines if line.partition(b":")[0].lower() not in names]
+    return replace(head, raw=b"\r\n".join([first, *kept]), fields=fields, said=said_by(fields))
 
 
 def _place(target: bytes) -> Target | None:

@@ -23,7 +23,7 @@ from ..data.call import Flag, Labels, Outcome, Result, Start, Usage, UsageSource
 from .endpoint import Endpoint, find_endpoint, find_socket_endpoint
 from .labels import PathLabels
 from .meter import Meter, Reading
-from .outcome import Break, decide_outcome
+from .outcome import DRAINED, Break, decide_outcome
 from .recorder import Recorder, as_text
 from .request_body import RequestFacts, RequestReader
 
@@ -77,6 +77,8 @@ class Attempt:
         self._headers: Mapping[str, str] = {}
         self._first_byte_at: int | None = None
         self._settled_reading: Reading | None = None
+        self._left = False
+        """Whether the client left, and the answer is read to its end all the same."""
 
     def request_chunk(self, data: bytes) -> None:
         """A piece of the request's body passed."""
@@ -129,6 +131,10 @@ class Attempt:
             self._guard(self._tell_rest)
         else:
             self._settle(None)
+
+    def leave(self) -> None:
+        """The client left; what comes of the answer is read for its usage."""
+        self._left = True
 
     def break_off(self, broke: Break, *, error: str, flags: tuple[Flag, ...] = ()) -> None:
         """The call ended before its response was whole. `error` says why, without content."""
@@ -212,6 +218,8 @@ class Attempt:
         if self._request_facts is None:
             self._guard(self._read_request)
         reading = self._read_response()
+        if broke is None and self._left:
+            error, flags = DRAINED, (*flags, Flag.DRAINED)
         if reading.streamed and broke is None:
             self._settled_reading = reading
         if broke is Break.CLIENT_LEFT and reading.usage is None:
@@ -235,6 +243,7 @@ class Attempt:
             has_usage=reading.tells_usage,
             failed_inside=reading.failed_inside,
             unreadable=self._meter_failed or reading.unreadable is not None,
+            left=self._left,
         )
         if self._meter_failed:
             flags += (Flag.METER_FAILED,)

@@ -53,10 +53,12 @@ class ChildProxy:
         drain_s: float,
         environment: Mapping[str, str],
         receipts: bool = False,
+        drain: bool = False,
     ) -> None:
         self._words = ["proxy", "--json", "--until-eof", "--listen", f"{_bracketed(listen.host)}:{listen.port}"]
-        self._words += ["--upstream", upstream, "--ledger", str(ledger.absolute()), "--drain", str(drain_s)]
+        self._words += ["--upstream", upstream, "--ledger", str(ledger.absolute()), "--grace", str(drain_s)]
         self._words += ["--receipts"] if receipts else []
+        self._words += ["--drain"] if drain else []
         mine = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
         self._environment = {**mine, **environment}
         self._process: subprocess.Popen[bytes] | None = None

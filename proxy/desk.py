@@ -9,7 +9,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from secrets import token_hex
 
 from .control import PREFIX, Control, token_matches
@@ -25,6 +25,14 @@ from .upstream_url import Upstream
 logger = logging.getLogger("submeter.proxy")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainLimits:
+    """How far an answer whose client left is read (`--drain`)."""
+
+    seconds: float = 600.0
+    bytes_max: int = 64 * 1024 * 1024
+
+
 class Desk:
     """One for a proxy; all that changes in it is whether streams may be asked, and what is being looked up."""
 
@@ -37,13 +45,18 @@ class Desk:
         stopping: Callable[[], bool],
         listener: Callable[[], str],
         receipts: bool = False,
+        drains: DrainLimits | None = None,
     ) -> None:
-        """`listener`: our own URL, for what we send ourselves; `receipts`: whether what clients left is looked up."""
+        """`listener`: our own URL, for what we send ourselves; `receipts`: whether what clients left is looked up.
+
+        `drains`: how far an answer whose client left is read; None: it is cut.
+        """
         self.recorder = recorder
         self.control = control
         self.upstream = upstream
         self.stopping = stopping
         self.receipts = receipts
+        self.drains = drains
         self.sockets = Sockets(recorder)
         self.asks = True
         """Whether streams are asked for their usage; not once the upstream has refused the question."""

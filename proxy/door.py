@@ -16,7 +16,9 @@ from typing import Protocol, cast
 from .admission import Admission, Through
 from .far_side import CONNECT_S_MAX, WAITING_BYTES_MAX
 from .forwarding import Target, connect_target, is_metered, is_unmetered_api_host, labels_of, may_tunnel
-from .message_head import HeadError, head_end, read_loosely
+from .loose_head import read_loosely
+from .message_head import HeadError, head_end
+from .outer_proxy import METERED_HEADER
 from .outlet import Outlet
 from .refusal import on_the_wire, refusal
 from .upstream_url import Upstream
@@ -99,12 +101,13 @@ class Door(asyncio.Protocol):
 
     def _open(self, head: bytes, rest: bytes) -> None:
         target = connect_target(head)
+        loose = read_loosely(head)
+        fields = loose.fields if loose is not None else ()
+        named = {name.lower(): value for name, value in fields}
         if target is None:
             self._go_on(self._enter(Through(upstream=self._upstream, token=self._token), None), head + rest)
-        elif is_metered(target, self._upstream):
-            loose = read_loosely(head)
-            fields = loose.fields if loose is not None else ()
-            given = next((value for name, value in fields if name.lower() == b"proxy-authorization"), b"")
+        elif is_metered(target, self._upstream) and METERED_HEADER.lower() not in named:
+            given = named.get(b"proxy-authorization", b"")
             through = Through(
                 upstream=self._upstream,
                 token=self._token,
@@ -124,7 +127,7 @@ class Door(asyncio.Protocol):
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
                 await asyncio.get_running_loop().create_connection(lambda: far, target.host, target.port)
-        except (OSError, UnicodeError):
+        except (OSError, ValueError):
             self._task = None
             self._out.linger(on_the_wire(_NO_CONNECTION))
             return

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from .authority import authority_certificate, write_bundle
 from .forwarding import INTERCEPT_USER, METERED_HOST
 from .labels import label_path
+from .outer_proxy import covers, listed
 
 BASE_URL_VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "BASE_URL")
 _NO_PROXY_VARIABLES = ("NO_PROXY", "no_proxy")
@@ -53,8 +54,8 @@ def client_environment(
         environment[variable] = base
     host = urlsplit(base).hostname or ""
     for variable in _NO_PROXY_VARIABLES:
-        listed = _listed(before.get(variable, ""))
-        environment[variable] = ",".join(dict.fromkeys([*listed, *_LOOPBACK, host]))
+        entries = listed(before.get(variable, ""))
+        environment[variable] = ",".join(dict.fromkeys([*entries, *_LOOPBACK, host]))
     return environment
 
 
@@ -75,9 +76,9 @@ def intercept_environment(
     environment = dict(before)
     notes = []
     for variable in _NO_PROXY_VARIABLES:
-        listed = _listed(before.get(variable, ""))
-        kept = [name for name in listed if not _covers(name, METERED_HOST)]
-        if kept != listed:
+        entries = listed(before.get(variable, ""))
+        kept = [name for name in entries if not covers(name, METERED_HOST)]
+        if kept != entries:
             notes.append(f"Note: {METERED_HOST} is taken out of {variable} for the command.")
         environment[variable] = ",".join(dict.fromkeys([*kept, *_LOOPBACK]))
     parts = urlsplit(intercept_url)
@@ -98,13 +99,3 @@ def _node_roots(before: Mapping[str, str], authority: Path) -> str:
     """What node trusts besides its own roots: the authority, and what the program had named."""
     own, ours = before.get(_NODE_ROOTS), str(authority_certificate(authority))
     return str(write_bundle(authority, [own])) if own and own != ours else ours
-
-
-def _listed(value: str) -> list[str]:
-    return [name.strip() for name in value.split(",") if name.strip()]
-
-
-def _covers(name: str, host: str) -> bool:
-    """Whether an entry of NO_PROXY takes this host out of the proxy's hands."""
-    bare = name.lower().partition(":")[0].lstrip("*").lstrip(".")
-    return name == "*" or host == bare or (bool(bare) and host.endswith("." + bare))

@@ -9,9 +9,9 @@ Whatever fails in metering costs a row at most, and then a `gap` says so; the by
 
 from __future__ import annotations
 
-from ..data.call import Flag
+from ..data.call import Flag, Operation
 from .answer_side import AnswerSide
-from .desk import Desk, log_failure
+from .desk import Desk, DrainLimits, log_failure
 from .framing import request_body
 from .labels import PathLabels
 from .message_head import RequestHead
@@ -49,6 +49,15 @@ class Exchange:
                 self._desk.look_up(path, self.request.head.fields, self.request.upstream)
         except Exception as error_of_ours:
             log_failure("breaking off", error_of_ours)
+
+    @property
+    def drain_limits(self) -> DrainLimits | None:
+        """How far its answer is read without its client; None: not at all, or it tells nothing of what is billed."""
+        attempt = self.request.attempt
+        if attempt is None or attempt.settled or self._desk.stopping():
+            return None
+        creates = attempt.start.operation is Operation.CREATE
+        return self._desk.drains if creates and self.sent and self.request.whole else None
 
     async def send_again(self) -> bytes:
         """Send the request once more as it came: where there is an answer to that it is the one the client gets."""

@@ -14,6 +14,8 @@ from typing import Protocol, cast
 
 import certifi
 
+from .outer_proxy import OuterProxy
+from .tunnel import open_tunnel
 from .upstream_url import Upstream
 
 WAITING_BYTES_MAX = 128 * 1024
@@ -112,8 +114,12 @@ class FarSide(asyncio.Protocol):
 class Roads:
     """How the connections of one proxy reach the upstream."""
 
-    def __init__(self, trusting: Callable[[], ssl.SSLContext]) -> None:
-        """`trusting`: the TLS context for an https upstream, asked for when it is first needed."""
+    def __init__(self, trusting: Callable[[], ssl.SSLContext], outer: OuterProxy | None = None) -> None:
+        """`trusting`: the TLS context for an https upstream, asked for when it is first needed.
+
+        `outer`: the proxy through which https upstreams are asked; None: there is none.
+        """
+        self._outer = outer
         self._trusting = trusting
         self._context: ssl.SSLContext | None = None
 
@@ -130,6 +136,9 @@ class Roads:
             if https and self._context is None:
                 self._context = self._trusting()
             async with asyncio.timeout(CONNECT_S_MAX):
+                if self._outer is not None and self._outer.serves(upstream):
+                    await self._connect_through(self._outer, far)
+                    return
                 await asyncio.get_running_loop().create_connection(
                     lambda: far,
                     upstream.host,
@@ -140,6 +149,18 @@ class Roads:
         except Exception as error:
             far.ended = True
             far.near.unreachable(far, words_of(error))
+
+    async def _connect_through(self, outer: OuterProxy, far: FarSide) -> None:
+        context, host = self._context, far.upstream.host
+        assert context is not None
+        plain = await open_tunnel(outer, far.upstream)
+        try:
+            inside = await asyncio.get_running_loop().start_tls(plain, far, context, server_hostname=host)
+        except BaseException:
+            plain.abort()
+            raise
+        assert inside is not None
+        far.connection_made(inside)
 
 
 def words_of(error: Exception) -> str:

@@ -23,6 +23,7 @@ from .upstream_url import Upstream
 
 METERED_HOST = "api.openai.com"
 _REGION = re.compile(r"(?!mtls)[a-z0-9-]+\.|")
+_HOST = re.compile(r"[!-~]+")
 METERED_PORTS = (443, 80)
 INTERCEPT_USER = "submeter"
 """User name in the proxy URL of a labelled program; its password is the label as it stands in a base URL, such as
@@ -53,9 +54,8 @@ def connect_target(head: bytes) -> Target | None:
     host, colon, port = where.rpartition(b":")
     if not (colon and host and port.isdigit() and 0 < int(port) < 65_536 and version.startswith(b"HTTP/1.")):
         return None
-    try:
-        name = host.decode("ascii")
-    except UnicodeDecodeError:
+    name = host.decode("ascii", "replace")
+    if not _HOST.fullmatch(name):
         return None
     return Target(host=name.removeprefix("[").removesuffix("]"), port=int(port))
 

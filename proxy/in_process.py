@@ -46,8 +46,10 @@ class Submeter:
     `ledger`: path of the DuckDB file (default: `SUBMETER_LEDGER`, else `./submeter.duckdb`). `upstream`: where calls
     go. `port`: 0 takes any free one. `drain_s`: how long leaving waits for calls in flight, in seconds, before they
     are cut and recorded as aborted. `receipts`: look a stored response up once by its id where its client left before
-    the usage came. `environment`: where framework keys are read from and what `env()` starts with (default: this
-    process's own). Raises `SubmeterError` where it cannot start; one at a time in a process.
+    the usage came. `drain`: read an answer whose client left to its end, within 10 minutes and 64 MiB, so that its
+    usage is known; the provider then goes on generating. `environment`: where framework keys are read from and what
+    `env()` starts with (default: this process's own). Raises `SubmeterError` where it cannot start; one at a time in a
+    process.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Submeter:
         port: int = 0,
         drain_s: float = DRAIN_S,
         receipts: bool = False,
+        drain: bool = False,
         clock: Clock | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -66,6 +69,7 @@ class Submeter:
         self.ledger = ledger_path(ledger).absolute()
         self._upstream = upstream
         self._receipts = receipts
+        self._drain = drain
         self._host = host
         self._port = port
         self._drain_s = drain_s
@@ -119,6 +123,7 @@ class Submeter:
                 upstream=address.url,
                 drain_s=self._drain_s,
                 receipts=self._receipts,
+                drain=self._drain,
                 environment=self.environment,
             )
         return ProxyServer(
@@ -129,6 +134,7 @@ class Submeter:
             keys=keys,
             mode="python",
             receipts=self._receipts,
+            drain=self._drain,
         )
 
     def stop(self) -> None:

@@ -6,8 +6,8 @@ for the next ones, and opened anew where it has ended meanwhile. A request of wh
 sent again.
 
 Both sides are slowed down by each other: what waits for a side that does not read is bounded. A client that closes its
-side has left, whatever is under way is cut and recorded: that is how clients stop a generation. Never here: what bytes
-mean, and files.
+side has left, whatever is under way is cut and recorded: that is how clients stop a generation (`drain` reads it to
+its end instead, where that was asked for). Never here: what bytes mean, and files.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from .answer_side import SwitchError
 from .control_request import ControlRequest, begin_control
 from .desk import Desk, is_control
 from .door import NOT_METERED, Held
+from .drain import Drain
 from .exchange import Exchange, begin_exchange
 from .far_side import WAITING_BYTES_MAX, FarSide, Roads
 from .framing import BodyError
+from .inbox import Inbox
 from .labels import PathLabels
-from .message_head import HeadError, RequestHead, head_end, parse_request_head, says_close, without_empty_lines
-from .outcome import Break
+from .message_head import HeadError, RequestHead, parse_request_head, says_close
+from .outcome import LEFT, Break
 from .outlet import Outlet
 from .refusal import Answer, broken_call, on_the_wire, refusal
 from .refused_head import refused_head
@@ -58,10 +60,7 @@ class NearSide(asyncio.Protocol):
         self._admission: Admission = admission or Direct()
         self._out = Outlet()
         self._far: FarSide | None = None
-        self._received: bytes | bytearray = b""
-        """What came and was not dealt with: a head that is not whole, or what was sent ahead."""
-        self._looked = 0
-        """How much of it was searched for the end of a head."""
+        self._in = Inbox()
         self._exchange: Exchange | None = None
         self._control: ControlRequest | None = None
         self._splice: Splice | None = None
@@ -92,14 +91,10 @@ class NearSide(asyncio.Protocol):
             self._send(data)
             return
         exchange = self._exchange
-        if exchange is not None and not exchange.request.whole and not self._received:
+        if exchange is not None and not exchange.request.whole and not self._in.data:
             self._pass_request(exchange, data)
-        elif self._received:
-            if not isinstance(self._received, bytearray):
-                self._received = bytearray(self._received)
-            self._received += data
         else:
-            self._received = data
+            self._in.add(data)
         self._turn()
 
     def eof_received(self) -> None:
@@ -196,44 +191,31 @@ class NearSide(asyncio.Protocol):
         self._out.abort()
 
     def _turn(self) -> None:
-        while self._received and not (self._out.deaf or self._gone or self._full or self._splice):
+        while self._in.data and not (self._out.deaf or self._gone or self._full or self._splice):
             exchange, control = self._exchange, self._control
             if control is not None:
-                data = self._take_received()
-                self._received = data[control.take(data) :]
+                data = self._in.take()
+                self._in.data = data[control.take(data) :]
                 self._answer_control(control)
             elif exchange is None:
                 if not self._begin():
                     break
             elif not exchange.request.whole:
-                self._pass_request(exchange, self._take_received())
+                self._pass_request(exchange, self._in.take())
             else:
                 break
         waits = self._exchange is not None or self._full
-        ahead = waits and len(self._received) > WAITING_BYTES_MAX
+        ahead = waits and len(self._in.data) > WAITING_BYTES_MAX
         if ahead or self._out.is_stopped_by("ahead"):
             self._out.read_on("ahead", not ahead)
 
-    def _take_received(self) -> bytes:
-        data, self._received = bytes(self._received), b""
-        return data
-
     def _begin(self) -> bool:
         """Begin the request whose head has come; False: it has not, or nothing follows it."""
-        if not self._looked:
-            self._received = without_empty_lines(self._received)
-        received = self._received
+        raw: bytes | None = None
         try:
-            end = head_end(received, self._looked)
-        except HeadError as error:
-            self._linger(refused_head(self._desk, self._admission, bytes(received), error))
-            return False
-        if end is None:
-            self._looked = len(received)
-            return False
-        self._looked = 0
-        raw, self._received = bytes(received[:end]), bytes(received[end:])
-        try:
+            raw = self._in.next_head()
+            if raw is None:
+                return False
             head = parse_request_head(raw)
             path = self._admission.path_of(head.target, head.fields)
             head = self._admission.head_of(head)
@@ -244,7 +226,7 @@ class NearSide(asyncio.Protocol):
             else:
                 self._begin_exchange(begin_exchange(self._desk, head, path, self._out.address))
         except HeadError as error:
-            self._linger(refused_head(self._desk, self._admission, raw, error))
+            self._linger(refused_head(self._desk, self._admission, raw or self._in.take(), error))
         return True
 
     def _begin_exchange(self, exchange: Exchange) -> None:
@@ -273,7 +255,7 @@ class NearSide(asyncio.Protocol):
             else:
                 self._linger(on_the_wire(broken_call(400, str(error)), method=exchange.request.head.method))
             return
-        self._received = data[taken:]
+        self._in.data = data[taken:]
         self._send(out)
         if exchange.request.whole and exchange.answer.whole:
             self._answered(exchange)
@@ -348,13 +330,15 @@ class NearSide(asyncio.Protocol):
     def _begin_splice(self, exchange: Exchange) -> None:
         self._splice = splice = Splice(self._desk, exchange.answer.socket, exchange.answer.socket_extensions)
         self._exchange = None
-        behind, ahead = exchange.answer.behind, self._take_received()
+        behind, ahead = exchange.answer.behind, self._in.take()
         if behind:
             splice.passing(behind, from_client=False)
             self._out.write(behind)
         if ahead:
             splice.passing(ahead, from_client=True)
             self._send(ahead)
+        # A client that was stopped because it sent so much ahead is heard again.
+        self._turn()
 
     def _send(self, data: bytes) -> None:
         far, exchange = self._far, self._exchange
@@ -376,8 +360,11 @@ class NearSide(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if self._splice is not None:
             self._splice.ended(by_client=True)
+        elif exchange is not None and self._far is not None and (limits := exchange.drain_limits):
+            Drain(exchange, self._far, limits, self._open)
+            self._far = None
         elif exchange is not None:
-            exchange.break_off(Break.CLIENT_LEFT, error="the client left")
+            exchange.break_off(Break.CLIENT_LEFT, error=LEFT)
         if self._again is not None:
             self._again.cancel()
         self._drop_far()
@@ -396,5 +383,5 @@ class NearSide(asyncio.Protocol):
 
     def _linger(self, last: bytes) -> None:
         """Say the last word, and let a client that is still sending finish."""
-        self._exchange, self._control, self._received = None, None, b""
+        self._exchange, self._control, self._in.data = None, None, b""
         self._out.linger(last)

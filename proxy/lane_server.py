@@ -18,12 +18,13 @@ from pathlib import Path
 from .admission import Admission
 from .certificates import OUR_HOSTS
 from .control import Control
-from .desk import Desk
+from .desk import Desk, DrainLimits
 from .door import Door, Held
 from .far_side import Roads, trusting_context
 from .forwarding import Target
 from .lane import NearSide
 from .listen import INTERCEPT_HOST, Listen
+from .outer_proxy import OuterProxy
 from .recorder import Recorder
 from .server_certificate import ServerCertificate
 from .upstream_url import Upstream
@@ -51,11 +52,14 @@ class LaneServer:
         listener: Callable[[], str],
         receipts: bool,
         silence_s_max: float,
+        drain: DrainLimits | None = None,
+        outer: OuterProxy | None = None,
         authority: Path | None = None,
     ) -> None:
         """`bound` gets the URLs of the listener; `authority`: the folder of the one whose certificate TLS clients see.
 
-        `silence_s_max`: a connection without a byte for so long is closed.
+        `drain`: how far answers whose client left are read; None: they are cut. `silence_s_max`: a connection without a
+        byte for so long is closed. `outer`: the proxy through which the upstream is asked; None: directly.
         """
         self._desk = Desk(
             recorder=recorder,
@@ -64,8 +68,9 @@ class LaneServer:
             stopping=stopping,
             listener=listener,
             receipts=receipts,
+            drains=drain,
         )
-        self._roads = Roads(trusting_context)
+        self._roads = Roads(trusting_context, outer)
         self._upstream = upstream
         self._authority = authority
         self._listen = listen

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
 from ..data.error import SubmeterError
-from .upstream_url import Upstream
+from .upstream_url import Upstream, is_loopback
 
 INTERCEPT_HOST = "127.0.0.1"
 """The intercept tunnels to anywhere, so it is never offered to another machine."""
@@ -44,7 +43,7 @@ class Listen:
 
     def check_upstream(self, upstream: Upstream) -> None:
         """Raise a `SubmeterError` where calls would come back to this proxy for ever."""
-        here = upstream.host.lower() in (*_LOCAL_NAMES, self.host.lower()) or _is_loopback(upstream.host)
+        here = upstream.host.lower() in (*_LOCAL_NAMES, self.host.lower()) or is_loopback(upstream.host)
         if here and upstream.port != 0 and upstream.port in (self.port, self.intercept_port):
             raise SubmeterError(
                 f"The upstream {upstream.url} is this proxy itself.",
@@ -54,7 +53,7 @@ class Listen:
 
     def check(self) -> None:
         """Raise a `SubmeterError` where this would be an open door."""
-        if self.host == "localhost" or _is_loopback(self.host):
+        if self.host == "localhost" or is_loopback(self.host):
             return
         if not self.remote or not self.token:
             raise SubmeterError(
@@ -76,10 +75,3 @@ def start_error(listen: Listen, problem: BaseException) -> SubmeterError:
             "Take another port: submeter proxy --listen 127.0.0.1:0 takes any free one.",
         )
     return SubmeterError("The proxy did not start.", f"{type(problem).__name__}: {problem}", "Run: submeter doctor")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

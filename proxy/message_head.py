@@ -28,8 +28,6 @@ HEAD_BYTES_MAX = 256 * 1024
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
-_LOOSE_REQUEST_LINE = re.compile(rb"([^\x00-\x20]+) +([^\x00-\x20]+) +HTTP/\d\.\d *\r?\n")
-_LOOSE_FIELD = re.compile(rb"([^:\x00-\x20]+)[ \t]*:[ \t]*([^\x00\r\n]*?)[ \t]*\r?\n")
 _ABSOLUTE = re.compile(rb"(?i)https?://[^/?#]*")
 _NAMES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -72,15 +70,6 @@ class ResponseHead:
     """1 for HTTP/1.1, 0 for HTTP/1.0."""
     fields: Fields
     said: Said
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LooseHead:
-    """What a head that is refused says as far as it can be read: for its row, never to be sent."""
-
-    method: str
-    target: bytes
-    fields: Fields
 
 
 def head_end(received: bytes | bytearray, begin: int = 0) -> int | None:
@@ -140,16 +129,6 @@ def origin_form(target: bytes) -> bytes:
         return target
     path = target[found.end() :]
     return path if path.startswith(b"/") else b"/" + path
-
-
-def read_loosely(received: bytes) -> LooseHead | None:
-    """What a head that is refused says; None: it has no request line."""
-    line = _LOOSE_REQUEST_LINE.match(received)
-    if line is None:
-        return None
-    fields = tuple(_LOOSE_FIELD.findall(received, line.end(), received.find(b"\n\r\n", line.end()) + 1 or 1 << 60))
-    method, target = line.groups()
-    return LooseHead(method=method.decode("utf-8", "surrogateescape"), target=target, fields=fields)
 
 
 class _Collected:

@@ -22,6 +22,8 @@ class Break(StrEnum):
     STOPPED = "stopped"
 
 
+LEFT = "the client left"
+DRAINED = "the client left; its answer was read to the end"
 STOPPED = "the proxy was stopped"
 """What a row says of a call that a stop cut, however it was cut."""
 
@@ -33,11 +35,13 @@ def decide_outcome(
     has_usage: bool,
     failed_inside: bool,
     unreadable: bool,
+    left: bool = False,
 ) -> Outcome:
     """The outcome of one attempt.
 
     `status_code` is None where no answer came. `failed_inside` is an error told inside a 200; `unreadable` a whole
-    body that could not be read, by the provider's fault or ours.
+    body that could not be read, by the provider's fault or ours. `left`: the client did not wait for the answer, which
+    was read to its end without it.
     """
     if broke is Break.REFUSED_BY_US:
         return Outcome.REFUSED
@@ -47,6 +51,8 @@ def decide_outcome(
         return Outcome.FAILED
     if 400 <= status_code < 500:
         return Outcome.REFUSED
+    if left:
+        return Outcome.ABORTED
     if failed_inside:
         return Outcome.FAILED
     if has_usage:

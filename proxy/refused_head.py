@@ -7,7 +7,8 @@ from .admission import Admission
 from .attempt import begin_attempt
 from .desk import HEAD_TOO_LONG, Desk, is_control, log_failure
 from .head import REQUEST_NAMES, plain_headers, said_by
-from .message_head import HeadError, HeadSizeError, LooseHead, read_loosely
+from .loose_head import LooseHead, read_loosely
+from .message_head import HeadError, HeadSizeError
 from .outcome import Break
 from .refusal import broken_call, on_the_wire, refusal
 

@@ -31,11 +31,13 @@ from ..data.marks import Mark, MarkBook
 from .authority import authority_folder
 from .certificates import keep_authority
 from .control import Control
+from .desk import DrainLimits
 from .forking import let_go_of_sockets
 from .lane_server import LaneServer
 from .listen import Listen, start_error
 from .open_runs import take_up_open_runs
 from .outcome import STOPPED, Break
+from .outer_proxy import OuterProxy, outer_proxy
 from .recorder import Recorder
 from .upstream_url import Upstream
 
@@ -66,9 +68,13 @@ class ProxyServer:
         mode: str = "proxy",
         silence_s_max: float = SILENCE_S_MAX,
         receipts: bool = False,
+        drain: bool = False,
         settled: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
-        """`settled`: is told the settle line of each call that has ended."""
+        """`settled`: is told the settle line of each call that has ended.
+
+        `drain`: an answer whose client left is read to its end.
+        """
         # A relative path means the place it meant when it was given, whatever the host program does with its folder.
         self._ledger_path = ledger.absolute()
         self._ledger = Ledger(self._ledger_path, clock=clock)
@@ -79,6 +85,7 @@ class ProxyServer:
         self._mode = mode
         self._silence_s_max = silence_s_max
         self._receipts = receipts
+        self._drains = drain
         self._settled = settled
         self._url: str | None = None
         self._intercept_url: str | None = None
@@ -90,6 +97,7 @@ class ProxyServer:
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: LaneServer | None = None
+        self._outer: OuterProxy | None = None
         self._drain_s = DRAIN_S
 
     @property
@@ -123,6 +131,7 @@ class ProxyServer:
         """Bind and begin to record. Raises `SubmeterError` for a taken port, an unwritable ledger, a second proxy."""
         self._listen.check()
         self._listen.check_upstream(self._upstream)
+        self._outer = outer_proxy(os.environ, self._upstream)
         with self._one_at_a_time:
             if ProxyServer._running is not None:
                 raise SubmeterError(
@@ -262,6 +271,8 @@ class ProxyServer:
             stopping=self._stopping.is_set,
             listener=lambda: self.url,
             receipts=self._receipts,
+            drain=DrainLimits() if self._drains else None,
+            outer=self._outer,
             silence_s_max=self._silence_s_max,
             authority=authority,
         )

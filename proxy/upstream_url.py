@@ -6,6 +6,7 @@ ends in `/v1`; an upstream that ends in `/v1` too means the same version, not tw
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -60,6 +61,14 @@ def parse_upstream(url: str) -> Upstream:
         port=port or _port_of(parts.scheme),
         path=parts.path.rstrip("/"),
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this is an address of the machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _port_of(scheme: str) -> int:

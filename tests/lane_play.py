@@ -18,8 +18,10 @@ from submeter.data.journal import Journal
 from submeter.data.keys import KeyRing
 from submeter.data.marks import MarkBook
 from submeter.proxy.control import Control
+from submeter.proxy.desk import DrainLimits
 from submeter.proxy.lane_server import LaneServer
 from submeter.proxy.listen import Listen
+from submeter.proxy.outer_proxy import OuterProxy
 from submeter.proxy.recorder import Recorder
 from submeter.proxy.upstream_url import parse_upstream
 
@@ -97,8 +99,14 @@ async def lane_to(
     silence_s_max: float = 3600,
     tls: ssl.SSLContext | None = None,
     listen: Listen | None = None,
+    drain: DrainLimits | None = None,
+    outer: OuterProxy | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Lane]:
-    """`tls`: what the upstream speaks, where it is not plain."""
+    """`tls`: what the upstream speaks, where it is not plain. `drain`: how far an answer without a client is read.
+
+    `outer`: the proxy through which the upstream is asked, then by the name `host`.
+    """
     clock = SystemClock()
     connections: list[Wire] = []
 
@@ -114,7 +122,7 @@ async def lane_to(
 
     served = await asyncio.start_server(upstream, "127.0.0.1", 0, limit=2**22, ssl=tls)
     scheme = "http" if tls is None else "https"
-    address = parse_upstream(f"{scheme}://127.0.0.1:{served.sockets[0].getsockname()[1]}")
+    address = parse_upstream(f"{scheme}://{host}:{served.sockets[0].getsockname()[1]}")
     journal = Journal.open(folder / "submeter.duckdb", mode="test", clock=clock)
     recorder = Recorder(journal=journal, clock=clock, keys=KeyRing(keys=()), marks=MarkBook(), upstream=address.url)
     bound: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
@@ -129,6 +137,8 @@ async def lane_to(
         listener=lambda: bound.result()[0],
         receipts=False,
         silence_s_max=silence_s_max,
+        drain=drain,
+        outer=outer,
     )
     running = asyncio.ensure_future(server.run())
     urls = await bound

@@ -76,6 +76,20 @@ def test_a_stream_whose_client_leaves_is_looked_up_once_where_that_was_asked_for
     assert "--receipts" in row["settled_by"]
 
 
+def test_a_stream_whose_client_leaves_is_counted_by_a_meter_that_drains(tmp_path: Path) -> None:
+    ledger = tmp_path / "submeter.duckdb"
+    with (
+        Sim(keys=[KEY], seed=3, chunk_delay_s=0.02) as sim,
+        Submeter(ledger, upstream=sim.url, drain=True) as meter,
+    ):
+        leave_after(int(meter.url.rsplit(":", 1)[1]), chat("/run/r-1/v1/responses", body=ANSWER), seen=b"delta")
+        await_reads(sim, 0, meter)
+    [create] = calls(ledger)
+    [entry] = sim.books.entries
+    assert (create["outcome"], create["standing"], create["flags"]) == ("aborted", "counted", ["drained"])
+    assert (create["input_tokens"], create["output_tokens"]) == (entry.counts.input_tokens, entry.counts.output_tokens)
+
+
 def await_reads(sim: Sim, expected: int, meter: Submeter) -> list[str]:
     """The paths that were read of the upstream, once there are so many and nothing is open."""
     port = int(meter.url.rsplit(":", 1)[1])

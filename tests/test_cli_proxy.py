@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from submeter.cli.proxy import parse_listen
+from submeter.cli.proxy import DRAIN, parse_listen, parse_older_drain, proxy
 from submeter.data.error import SubmeterError
 from submeter.sim import Key, Sim
 
@@ -212,6 +212,25 @@ def start_and_fail(folder: Path, *words: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=START_S
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "drain", "grace_s"),
+    [((), "", 10.0), (("--drain", "--json"), DRAIN, 10.0), (("--drain",), DRAIN, 10.0), (("--grace", "3"), "", 3.0)],
+)
+def test_drain_is_a_switch_and_grace_is_how_long_a_stop_waits(
+    words: tuple[str, ...], drain: str, grace_s: float
+) -> None:
+    said = proxy.make_context("proxy", list(words)).params
+    assert (said["drain"], said["grace_s"]) == (drain, grace_s)
+
+
+def test_a_drain_with_a_number_is_the_grace_that_it_once_was() -> None:
+    assert proxy.make_context("proxy", ["--drain", "2.5", "--json"]).params["drain"] == "2.5"
+    assert parse_older_drain("2.5") == 2.5
+    for wrong in ("x", "-1", "nan", "inf"):
+        with pytest.raises(SubmeterError):
+            parse_older_drain(wrong)
 
 
 def test_a_listener_is_a_host_and_a_port_or_a_port_alone() -> None:

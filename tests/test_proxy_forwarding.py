@@ -39,6 +39,7 @@ THEIRS = b"-----BEGIN CERTIFICATE-----\ndGhlaXJz\n-----END CERTIFICATE-----"
         (b"CONNECT example.org:65536 HTTP/1.1\r\n\r\n", None),
         (b"CONNECT example.org:443\r\n\r\n", None),
         (b"CONNECT ex\xffample.org:443 HTTP/1.1\r\n\r\n", None),
+        (b"CONNECT example.org\x00.evil:443 HTTP/1.1\r\n\r\n", None),
         (b"connect example.org:443 HTTP/1.1\r\n\r\n", None),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import process_time
 
 import h11
 import pytest
@@ -20,6 +21,7 @@ from submeter.proxy.framing import (
     request_body,
     response_body,
 )
+from submeter.proxy.loose_head import read_loosely
 from submeter.proxy.message_head import (
     HEAD_BYTES_MAX,
     HeadError,
@@ -29,7 +31,6 @@ from submeter.proxy.message_head import (
     head_end,
     parse_request_head,
     parse_response_head,
-    read_loosely,
     without_empty_lines,
 )
 
@@ -332,6 +333,18 @@ def test_a_refused_head_is_read_as_far_as_it_goes_and_never_past_its_end() -> No
     assert (loose.method, loose.target) == ("P\udcffST", b"/v1/x")
     assert loose.fields == ((b"X-Submeter-Run", b"r-1"), (b"A", b"b"))
     assert read_loosely(b"\x16\x03\x01nothing") is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"X: a" + b" " * 250_000 + b"\x00", b"a" * 250_000, b"X:" + b"\t" * 250_000 + b"\r\x00"]
+)
+def test_a_refused_head_that_was_made_to_do_harm_costs_no_more_than_its_length(line: bytes) -> None:
+    began_s = process_time()
+    loose = read_loosely(b"GET /v1/x HTTP/1.1\r\n" + line + b"\r\nA: b\r\n\r\n")
+    # Milliseconds; where it grew with the square of the length it was many minutes, and no other call went on.
+    assert process_time() - began_s < 5
+    assert loose is not None
+    assert loose.fields == ((b"A", b"b"),)
 
 
 # A second opinion: whatever we take and h11 takes too ends at the same byte, with the same payload.

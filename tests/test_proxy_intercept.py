@@ -161,6 +161,14 @@ def test_the_configured_upstream_by_its_own_name_is_metered_too(place: Place) ->
     assert place.rows("SELECT count(*) FROM calls WHERE standing = 'counted'") == [(1,)]
 
 
+def test_what_another_submeter_meters_already_is_tunnelled_unread(place: Place) -> None:
+    # Its HTTPS_PROXY may be our intercept: a call that two meters write down would be counted twice.
+    where, metered = f"127.0.0.1:{place.sim.port}", {"X-Submeter-Metered": "1"}
+    response = asyncio.run(call_through(place, where, "/v1/chat/completions", tls=False, headers=metered))
+    assert response.status == 200
+    assert place.rows("SELECT count(*) FROM calls") == [(0,)]
+
+
 def test_absolute_form_to_the_api_is_metered_and_leaves_its_proxy_headers_here(place: Place) -> None:
     raw = request_bytes(
         "POST",

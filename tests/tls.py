@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-NAMES = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+NAMES = (x509.DNSName("localhost"), x509.DNSName("upstream.example"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
 
 
 def certified(folder: Path) -> tuple[ssl.SSLContext, Path]:
