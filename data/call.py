@@ -146,7 +146,8 @@ DISTRUSTED = (
 """As in `macro_is_distrusted.sql`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class Usage:
     """Counts as one response reported them. None: not said."""
 
@@ -175,7 +176,8 @@ class Usage:
     """Audio seconds of a `duration` usage."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class Labels:
     """Which run and step a call belongs to, taken once, at its start."""
 
@@ -186,7 +188,8 @@ class Labels:
     flags: tuple[Flag, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class Start:
     """All that is known when a request's headers are complete. Times are microseconds UTC."""
 
@@ -218,7 +221,8 @@ class Start:
     flags: tuple[Flag, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class Result:
     """What became of a call. Times are microseconds UTC; sizes are bytes of body."""
 

@@ -7,18 +7,18 @@ with whole URLs; it was let in by its own machine, so no token is asked of it. N
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .forwarding import Target, is_metered, labels_of, path_at_upstream, regional
-from .head import Fields, said_by
+from .head import Fields
 from .labels import PathLabels, split_path
 from .message_head import RequestHead, origin_form
 from .upstream_url import Upstream
 
 _WHOLE_URL = re.compile(rb"(?i)http://([^/?#@]+?)(?::([0-9]{1,5}))?(?=[/?#]|$)")
 _PROXY_LINE = re.compile(rb"(?i)\r\nproxy-(?:authorization|connection):[^\r\n]*")
-_PROXY_FIELDS = frozenset({b"proxy-authorization", b"proxy-connection"})
 HTTP_PORT = 80
 
 
@@ -29,8 +29,11 @@ class Admission(Protocol):
     def controls(self) -> bool:
         """Whether the proxy's own paths are answered here."""
 
-    def path_of(self, target: bytes, fields: Fields) -> PathLabels | None:
-        """Path and labels of a request; None: it is for a place that this connection may not ask."""
+    def path_of(self, target: bytes, fields: Callable[[], Fields]) -> PathLabels | None:
+        """Path and labels of a request; None: it is for a place that this connection may not ask.
+
+        `fields`: called where they are needed.
+        """
 
     def head_of(self, head: RequestHead) -> RequestHead:
         """The head without what was said to us as a proxy."""
@@ -41,7 +44,7 @@ class Direct:
 
     controls = True
 
-    def path_of(self, target: bytes, fields: Fields) -> PathLabels | None:
+    def path_of(self, target: bytes, fields: Callable[[], Fields]) -> PathLabels | None:
         return split_path(origin_form(target).decode("utf-8", "surrogateescape"))
 
     def head_of(self, head: RequestHead) -> RequestHead:
@@ -64,11 +67,11 @@ class Through:
     def controls(self) -> bool:
         return False
 
-    def path_of(self, target: bytes, fields: Fields) -> PathLabels | None:
+    def path_of(self, target: bytes, fields: Callable[[], Fields]) -> PathLabels | None:
         place = self.tunnel or _place(target)
         if place is None or not is_metered(place, self.upstream):
             return None
-        given = next((value for name, value in fields if name.lower() == b"proxy-authorization"), None)
+        given = next((value for name, value in fields() if name.lower() == b"proxy-authorization"), None)
         labels = self.labels or labels_of(None if given is None else given.decode("latin-1"))
         text = origin_form(target).decode("utf-8", "surrogateescape")
         return replace(
@@ -79,10 +82,8 @@ class Through:
         )
 
     def head_of(self, head: RequestHead) -> RequestHead:
-        if _PROXY_FIELDS.isdisjoint(head.said):
-            return head
-        fields = tuple((name, value) for name, value in head.fields if name.lower() not in _PROXY_FIELDS)
-        return replace(head, raw=_PROXY_LINE.sub(b"", head.raw), fields=fields, said=said_by(fields))
+        raw, found = _PROXY_LINE.subn(b"", head.raw)
+        return replace(head, raw=raw) if found else head
 
 
 def _place(target: bytes) -> Target | None:

@@ -174,7 +174,7 @@ class ChunkedBody:
 
 def request_body(head: RequestHead) -> Body:
     """How a request's body ends; raises `HeadError` where readers could differ."""
-    length = _length(head.said, head.minor)
+    length = _length(head.wanted, head.minor)
     if length is None:
         return ChunkedBody()
     return LengthBody(max(length, 0))
@@ -185,7 +185,7 @@ def response_body(head: ResponseHead, method: str) -> Body:
 
     Not for 1xx, behind which another head comes.
     """
-    length = _length(head.said, head.minor)
+    length = _length(head.wanted, head.minor)
     if method == "HEAD" or head.status_code in _NO_BODY:
         return LengthBody(0)
     if length is None:

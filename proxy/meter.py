@@ -33,7 +33,8 @@ from .sse import DONE, Event, SseDecoder
 from .usage import read_usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class Reading:
     """What one response said of itself. None: it did not say."""
 
