@@ -261,6 +261,7 @@ class Result:
 _USAGE_FIELDS = tuple(f.name for f in fields(Usage))
 _START_FIELDS = tuple(f.name for f in fields(Start))
 _RESULT_FIELDS = tuple(f.name for f in fields(Result) if f.name != "usage_counts")
+_SETTLED_FIELDS = _RESULT_FIELDS + _USAGE_FIELDS
 _usage_values, _start_values, _result_values = (
     attrgetter(*names) for names in (_USAGE_FIELDS, _START_FIELDS, _RESULT_FIELDS)
 )
@@ -279,8 +280,7 @@ def settle_line(start: Start, result: Result, *, begun: Mapping[str, Any] | None
     """
     line = {
         **(start_line(start) if begun is None else begun),
-        **_said(_RESULT_FIELDS, _result_values(result)),
-        **_said(_USAGE_FIELDS, _usage_values(result.usage_counts)),
+        **_said(_SETTLED_FIELDS, _result_values(result) + _usage_values(result.usage_counts)),
     }
     if result.flags and start.flags:
         line["flags"] = tuple(dict.fromkeys((*start.flags, *result.flags)))

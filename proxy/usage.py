@@ -121,11 +121,12 @@ def _by_total(usage: Mapping[str, object]) -> tuple[str, ...]:
 
 def _far_from_parts(counts: Mapping[str, int]) -> bool:
     """Whether the total is told and is not about the sum of the input and output that are told."""
-    parts = [counts[name] for name in ("input_tokens", "output_tokens") if name in counts]
-    if not parts or "total_tokens" not in counts:
+    told = counts.get
+    total, into, out = told("total_tokens"), told("input_tokens"), told("output_tokens")
+    if total is None or (into is None and out is None):
         return False
-    total = counts["total_tokens"]
-    return abs(total - sum(parts)) > 1 + max(total, sum(parts)) // _FAR_SHARE
+    parts = (into or 0) + (out or 0)
+    return abs(total - parts) > 1 + max(total, parts) // _FAR_SHARE
 
 
 def _keep(counts: dict[str, int], name: str, value: object, flags: dict[Flag, None]) -> None:
