@@ -256,8 +256,7 @@ class NearSide(asyncio.Protocol):
         if exchange.request.continues:
             self._out.write(_CONTINUE)
         far = self._far
-        upstream = exchange.request.upstream
-        if far is not None and ((far.upstream is not upstream and far.upstream != upstream) or far.is_dead()):
+        if far is not None and (far.upstream != exchange.request.upstream or far.is_dead()):
             self._drop_far()
         if self._far is None:
             self._far = self._roads.reach(self, exchange.request.upstream)
