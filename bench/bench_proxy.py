@@ -141,6 +141,11 @@ def measure(side: Side, calls: int, connections: int, kind: str) -> tuple[float,
     return (side.cpu_s() - before) * 1000 / len(latencies), statistics.median(latencies) * 1000
 
 
+def held(side: Side) -> str:
+    """What a side holds now: the same after a hundred thousand calls as after a thousand, if it forgets them."""
+    return f"{side.resident_mib():.0f} MiB, {side.open_files()} files"
+
+
 def make_certificate(folder: Path) -> Path:
     """A key and a certificate for 127.0.0.1 in one file, signed by itself."""
     path = folder / "upstream.pem"
@@ -185,6 +190,7 @@ def compare(options: argparse.Namespace, certificate: Path | None) -> None:
             calls = options.calls if kind == "json" else options.calls // 4
             for side in sides.values():
                 measure(side, calls // 4 or options.connections, options.connections, kind)
+            print("warmed up:  " + "; ".join(f"{name} {held(side)}" for name, side in sides.items()))
             rows = []
             for pair in range(options.pairs):
                 order = names if pair % 2 == 0 else names[::-1]
@@ -193,7 +199,7 @@ def compare(options: argparse.Namespace, certificate: Path | None) -> None:
             direct = statistics.median(asyncio.run(load(upstream_port, max(200, calls // 8), 1, kind, tls))) * 1000
             tell(kind, names, rows, {name: ms - direct for name, ms in alone.items()}, direct)
             print(f"  {options.pairs} rounds of {calls} calls, {options.connections} connections, upstream {url[:5]}")
-        print("resident MiB: " + ", ".join(f"{name} {side.resident_mib():.0f}" for name, side in sides.items()))
+        print("at the end: " + "; ".join(f"{name} {held(side)}" for name, side in sides.items()))
     finally:
         for side in sides.values():
             side.stop()

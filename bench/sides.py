@@ -84,6 +84,10 @@ class Side:
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _session(self.process.pid))
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    def open_files(self) -> int:
+        """Open files of all its processes."""
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in _session(self.process.pid))
+
     def hold_to(self, core: int) -> None:
         """Keep every thread of it on one processor."""
         for pid in _session(self.process.pid):

@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 WAIT_S_MIN = 1.0
 WAIT_S_MAX = 10.0
-WAITS_PER_CPU_S = 20.0
-"""Seconds to wait for each second of CPU that the last turn took: about 5 % of one core, while turns stay under 0.5 s
+WAITS_PER_CPU_S = 50.0
+"""Seconds to wait for each second of CPU that the last turn took: about 2 % of one core, while turns stay under 0.2 s
 of CPU. A larger turn (after a night of waiting lines) is followed within `WAIT_S_MAX` all the same."""
 
 

@@ -148,7 +148,8 @@ DISTRUSTED = (
 """As in `macro_is_distrusted.sql`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class Usage:
     """Counts as one response reported them. None: not said."""
 
@@ -177,7 +178,8 @@ class Usage:
     """Audio seconds of a `duration` usage."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class Labels:
     """Which run and step a call belongs to, taken once, at its start."""
 
@@ -188,7 +190,8 @@ class Labels:
     flags: tuple[Flag, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class Start:
     """All that is known when a request's headers are complete. Times are microseconds UTC."""
 
@@ -220,7 +223,8 @@ class Start:
     flags: tuple[Flag, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class Result:
     """What became of a call. Times are microseconds UTC; sizes are bytes of body."""
 
@@ -259,6 +263,7 @@ class Result:
 _USAGE_FIELDS = tuple(f.name for f in fields(Usage))
 _START_FIELDS = tuple(f.name for f in fields(Start))
 _RESULT_FIELDS = tuple(f.name for f in fields(Result) if f.name != "usage_counts")
+_SETTLED_FIELDS = _RESULT_FIELDS + _USAGE_FIELDS
 _usage_values, _start_values, _result_values = (
     attrgetter(*names) for names in (_USAGE_FIELDS, _START_FIELDS, _RESULT_FIELDS)
 )
@@ -277,8 +282,7 @@ def settle_line(start: Start, result: Result, *, begun: Mapping[str, Any] | None
     """
     line = {
         **(start_line(start) if begun is None else begun),
-        **_said(_RESULT_FIELDS, _result_values(result)),
-        **_said(_USAGE_FIELDS, _usage_values(result.usage_counts)),
+        **_said(_SETTLED_FIELDS, _result_values(result) + _usage_values(result.usage_counts)),
     }
     if result.flags and start.flags:
         line["flags"] = tuple(dict.fromkeys((*start.flags, *result.flags)))

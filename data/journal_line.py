@@ -21,7 +21,7 @@ _INT_MAX = 2**63 - 1
 def encode_line(line: Mapping[str, Any]) -> bytes:
     """A line with its newline; a usage too long for it is left out, and its size and digest are kept."""
     try:
-        data = orjson.dumps(line) + b"\n"
+        data = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:
         # One value that JSON has no way to say (a lone surrogate, an integer beyond 64 bits) must not cost the line.
         line = {name: _sayable(value) for name, value in line.items()}

@@ -7,18 +7,19 @@ with whole URLs; it was let in by its own machine, so no token is asked of it. N
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .forwarding import Target, is_metered, labels_of, path_at_upstream, regional
-from .head import Fields, said_by
+from .head import Fields
 from .labels import PathLabels, split_path
 from .message_head import RequestHead, origin_form
 from .upstream_url import Upstream
 
 _WHOLE_URL = re.compile(rb"(?i)http://([^/?#@]+?)(?::([0-9]{1,5}))?(?=[/?#]|$)")
-_PROXY_FIELDS = frozenset({b"proxy-authorization", b"proxy-connection"})
-_H2C_FIELDS = frozenset({b"upgrade", b"http2-settings"})
+_PROXY_LINE = re.compile(rb"(?i)\r\nproxy-(?:authorization|connection):[^\r\n]*")
+_H2C_LINE = re.compile(rb"(?i)\r\n(?:upgrade|http2-settings):[^\r\n]*")
 HTTP_PORT = 80
 
 
@@ -29,8 +30,11 @@ class Admission(Protocol):
     def controls(self) -> bool:
         """Whether the proxy's own paths are answered here."""
 
-    def path_of(self, target: bytes, fields: Fields) -> PathLabels | None:
-        """Path and labels of a request; None: it is for a place that this connection may not ask."""
+    def path_of(self, target: bytes, fields: Callable[[], Fields]) -> PathLabels | None:
+        """Path and labels of a request; None: it is for a place that this connection may not ask.
+
+        `fields`: called where they are needed.
+        """
 
     def head_of(self, head: RequestHead) -> RequestHead:
         """The head without what was said to us and not to the upstream."""
@@ -41,7 +45,7 @@ class Direct:
 
     controls = True
 
-    def path_of(self, target: bytes, fields: Fields) -> PathLabels | None:
+    def path_of(self, target: bytes, fields: Callable[[], Fields]) -> PathLabels | None:
         return split_path(origin_form(target).decode("utf-8", "surrogateescape"))
 
     def head_of(self, head: RequestHead) -> RequestHead:
@@ -64,11 +68,11 @@ class Through:
     def controls(self) -> bool:
         return False
 
-    def path_of(self, target: bytes, fields: Fields) -> PathLabels | None:
+    def path_of(self, target: bytes, fields: Callable[[], Fields]) -> PathLabels | None:
         place = self.tunnel or _place(target)
         if place is None or not is_metered(place, self.upstream):
             return None
-        given = next((value for name, value in fields if name.lower() == b"proxy-authorization"), None)
+        given = next((value for name, value in fields() if name.lower() == b"proxy-authorization"), None)
         labels = self.labels or labels_of(None if given is None else given.decode("latin-1"))
         text = origin_form(target).decode("utf-8", "surrogateescape")
         return replace(
@@ -79,7 +83,7 @@ class Through:
         )
 
     def head_of(self, head: RequestHead) -> RequestHead:
-        return _without(_without_h2c(head), _PROXY_FIELDS)
+        return _without_h2c(_without(head, _PROXY_LINE))
 
 
 def _without_h2c(head: RequestHead) -> RequestHead:
@@ -87,18 +91,15 @@ def _without_h2c(head: RequestHead) -> RequestHead:
 
     An upstream that took it would speak what is not read here.
     """
-    upgrade = head.said.get(b"upgrade", ())
-    return _without(head, _H2C_FIELDS) if any(value.lower() == b"h2c" for value in upgrade) else head
-
-
-def _without(head: RequestHead, names: frozenset[bytes]) -> RequestHead:
-    if names.isdisjoint(head.said):
+    if not any(value.lower() == b"h2c" for value in head.wanted.get(b"upgrade", ())):
         return head
-    fields = tuple((name, value) for name, value in head.fields if name.lower() not in names)
-    # A head that is taken apart has each field on a line of its own.
-    first, *lines = head.raw.split(b"\r\n")
-    kept = [line for line in lines if line.partition(b":")[0].lower() not in names]
-    return replace(head, raw=b"\r\n".join([first, *kept]), fields=fields, said=said_by(fields))
+    wanted = {name: values for name, values in head.wanted.items() if name != b"upgrade"}
+    return replace(_without(head, _H2C_LINE), wanted=wanted)
+
+
+def _without(head: RequestHead, lines: re.Pattern[bytes]) -> RequestHead:
+    raw, found = lines.subn(b"", head.raw)
+    return replace(head, raw=raw) if found else head
 
 
 def _place(target: bytes) -> Target | None:

@@ -121,6 +121,24 @@ class Answer:
         stored = self._endpoint.operation is Operation.READ and "object" in members
         self._take_error(members.get("error"), inside=not self._refused and not stored)
 
+    def knows(self, members: Mapping[str, Any]) -> bool:
+        """Whether an unnamed event of these members changes nothing here: a chat's chunk of text is such a one."""
+        told = members.get
+        model, tier = told("model"), told("service_tier")
+        return (
+            told("usage") is None
+            and told("object") in _CHAT_OBJECTS
+            and "type" not in members
+            and (self.id is not None or "id" not in members)
+            and (self.completed_at is not None or "created" not in members)
+            and (model == self.model or not model)
+            and (tier is None or tier == self.service_tier)
+            and not told("error")
+            # These might have to be read to the last digit.
+            and "response" not in members
+            and "tool_usage" not in members
+        )
+
     def take_event(self, name: bytes, document: Document) -> None:
         """One event of a stream, in order. `name` is its `event` field."""
         members = document.members

@@ -130,7 +130,7 @@ class AnswerSide:
             return head.raw
         began_ns = perf_counter_ns()
         try:
-            headers = plain_headers(head.said, RESPONSE_NAMES)
+            headers = plain_headers(head.wanted, RESPONSE_NAMES)
             attempt.respond(
                 status_code=head.status_code,
                 headers=headers,
@@ -229,7 +229,7 @@ class AnswerSide:
         self._end_attempt()
         self.whole = self.switched = self.closes = True
         self.behind, self._received = self._received, b""
-        fields = plain_headers(head.said, _SOCKET_NAMES)
+        fields = plain_headers(head.wanted, _SOCKET_NAMES)
         self.socket_extensions = fields.get("sec-websocket-extensions", "")
         try:
             path, headers = self._request.path, self._request.headers
@@ -249,6 +249,6 @@ def _chunked_head(head: ResponseHead) -> bytes:
     """The head of an answer whose body is framed anew."""
     raw = _LENGTH_LINE.sub(b"", head.raw)
     raw = b"HTTP/1.1" + raw[len(b"HTTP/1.1") :]
-    if b"transfer-encoding" in head.said:
+    if b"transfer-encoding" in head.wanted:
         return raw
     return raw[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"

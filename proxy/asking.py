@@ -1,7 +1,7 @@
 """Asking for a stream's usage in the client's stead: what becomes of one request and of its answer. Sans I/O.
 
-    asking = Asking(attempt, path, fields)  its body is held back until it is whole
-    asking.ask(body, fields)               what goes upstream instead, or None: it goes as it is
+    asking = Asking(attempt, path, head)    its body is held back until it is whole
+    asking.ask(body, to_send)              what goes upstream instead, or None: it goes as it is
     asking.answered(status_code, headers)  the answer's head: its usage is hidden, it is held, or it passes
     asking.names_our_question(body)        a held refusal: whether the request is to be sent again as it came
 
@@ -10,7 +10,7 @@ Never here: sockets, and sending.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from ..data.call import Flag
@@ -18,6 +18,7 @@ from .attempt import Attempt
 from .decode import DecodeError, Decoder
 from .head import Fields
 from .labels import PathLabels, join_labels
+from .message_head import RequestHead
 from .rewrite_request import BODY_BYTES_MAX, ENDPOINTS, ask_for_usage
 from .upstream import OwnRequest
 
@@ -40,26 +41,30 @@ class Way(StrEnum):
 class Asking:
     """One request whose stream may have to be asked for its usage."""
 
-    def __init__(self, attempt: Attempt, path: PathLabels, fields: Fields) -> None:
-        """`path`, `fields`: of the request as it came."""
+    def __init__(self, attempt: Attempt, path: PathLabels, head: RequestHead) -> None:
+        """`path`, `head`: of the request as it came."""
         self.attempt = attempt
         self.request: OwnRequest | None = None
         """What is sent where our question is refused: the request as it came. None: not asked, or not kept."""
         self._path = path
-        self._fields = fields
+        self._head = head
 
-    def ask(self, body: bytes, fields: Fields) -> tuple[bytes, Fields] | None:
-        """The body and headers to send instead of these; None: nothing is to be asked, or not with certainty."""
-        encoding = b", ".join(value for name, value in fields if name.lower() == b"content-encoding")
+    def ask(self, body: bytes, to_send: Callable[[], Fields]) -> tuple[bytes, Fields] | None:
+        """The body and headers to send instead; None: nothing is to be asked, or not with certainty.
+
+        `to_send`: the headers that would go with the body as it is; called where they are needed.
+        """
         if not is_mute(self.attempt):
             return None
+        fields = to_send()
+        encoding = b", ".join(value for name, value in fields if name.lower() == b"content-encoding")
         asking = ask_for_usage(body, encoding.decode("latin-1") or None)
         if asking is None:
             self.attempt.flags += (Flag.USAGE_NOT_ASKED,)
             return None
         self.attempt.usage_requested = True
         self.request = OwnRequest(
-            method=self.attempt.start.method, target=join_labels(self._path), fields=self._fields, body=body
+            method=self.attempt.start.method, target=join_labels(self._path), fields=self._head.fields, body=body
         )
         return asking, tuple(_asking_fields(fields, len(asking)))
 

@@ -66,7 +66,9 @@ class Desk:
 
     def own(self, given: str | None) -> tuple[bool, Upstream | None]:
         """Whether this header value marks a request of our own making, and the region it goes to, if to one."""
-        secret, _, region = (given or "").partition(" ")
+        if given is None:
+            return False, None
+        secret, _, region = given.partition(" ")
         if not token_matches(self._plain, secret):
             return False, None
         return True, replace(self.upstream, host=region) if region else None

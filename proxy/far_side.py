@@ -53,6 +53,7 @@ class FarSide(asyncio.Protocol):
         self.waiting: list[bytes] = []
         """What is to be sent once it is connected."""
         self.task: asyncio.Task[None] | None = None
+        self._poll: select.poll | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -106,9 +107,10 @@ class FarSide(asyncio.Protocol):
         """Whether an idle connection cannot take another request: its end, or anything unasked, lies unread."""
         if self.ended or self.transport is None or self.transport.is_closing():
             return True
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
 
 
 class Roads:

@@ -58,23 +58,21 @@ class Body(Protocol):
 class LengthBody:
     """A body of so many bytes; of none, for a message without one."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_left", "ended")
     until_close = False
 
     def __init__(self, length: int) -> None:
         self._left = length
-
-    @property
-    def ended(self) -> bool:
-        return self._left == 0
+        self.ended = length == 0
 
     def take(self, data: bytes) -> tuple[Sequence[bytes], int]:
         size = len(data)
         if size <= self._left:
             self._left -= size
+            self.ended = self._left == 0
             return ((data,) if size else ()), size
         piece = data[: self._left]
-        self._left = 0
+        self._left, self.ended = 0, True
         return ((piece,) if piece else ()), len(piece)
 
 
@@ -123,6 +121,15 @@ class ChunkedBody:
                 self._end_due = self._left == 0
                 at = end
                 continue
+            if not (self._line or self._end_due) and self._tail is None:
+                # Nearly every chunk comes whole: its size, its payload and the line end behind it at once.
+                found = _SIZE.match(data, at, at + CHUNK_LINE_BYTES_MAX)
+                if found is not None:
+                    begin, end = found.end(), found.end() + int(found[1], 16)
+                    if begin < end and data[end : end + 2] == _END:
+                        payload.append(data[begin:end])
+                        at = end + 2
+                        continue
             line, at = self._next_line(data, at)
             if line is None:
                 break
@@ -174,7 +181,7 @@ class ChunkedBody:
 
 def request_body(head: RequestHead) -> Body:
     """How a request's body ends; raises `HeadError` where readers could differ."""
-    length = _length(head.said, head.minor)
+    length = _length(head.wanted, head.minor)
     if length is None:
         return ChunkedBody()
     return LengthBody(max(length, 0))
@@ -185,7 +192,7 @@ def response_body(head: ResponseHead, method: str) -> Body:
 
     Not for 1xx, behind which another head comes.
     """
-    length = _length(head.said, head.minor)
+    length = _length(head.wanted, head.minor)
     if method == "HEAD" or head.status_code in _NO_BODY:
         return LengthBody(0)
     if length is None:

@@ -5,7 +5,7 @@ Never here: what a header means for a call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .labels import OUR_HEADERS
 
@@ -40,11 +40,14 @@ _RESPONSE_NAMES = (
     "x-request-id",
 )
 REQUEST_NAMES = {name.encode(): name for name in _REQUEST_NAMES}
-"""The request headers that anything is read from; an answer of OpenAI's has thirty, and eight of them matter."""
+"""The request headers that a call's row is made of; an answer of OpenAI's has thirty, and eight of them matter."""
 RESPONSE_NAMES = {name.encode(): name for name in _RESPONSE_NAMES}
+REQUEST_WANTED = (*REQUEST_NAMES, b"connection", b"expect", b"host")
+"""The request headers that anything at all is decided by."""
+RESPONSE_WANTED = (*RESPONSE_NAMES, b"connection", b"sec-websocket-extensions")
 
 
-def said_by(fields: Fields) -> dict[bytes, list[bytes]]:
+def said_by(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[bytes]]:
     """The same headers by their names."""
     said: dict[bytes, list[bytes]] = {}
     for name, value in fields:
@@ -59,7 +62,9 @@ def said_by(fields: Fields) -> dict[bytes, list[bytes]]:
 def plain_headers(said: Said, names: Mapping[bytes, str]) -> dict[str, str]:
     """Those of the headers that are named, by lower-case name; repeated ones joined by a comma."""
     return {
-        name: b", ".join(said[raw]).decode("utf-8", "surrogateescape") for raw, name in names.items() if raw in said
+        names[raw]: (values[0] if len(values) == 1 else b", ".join(values)).decode("utf-8", "surrogateescape")
+        for raw, values in said.items()
+        if raw in names
     }
 
 

@@ -85,6 +85,15 @@ _NONE_OVERSIZE: frozenset[Path] = frozenset()
 _NO_RAW: Mapping[Path, bytes] = {}
 
 
+def whole_object(data: bytes) -> Mapping[str, Any] | None:
+    """The members of the object that `data` is; None: it is no such thing. `read_json` tells more, and costs more."""
+    try:
+        members = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return members if type(members) is dict else None
+
+
 def read_json(data: bytes, wanted: Tree = RESPONSE_MEMBERS) -> Document:
     """The document that `data` is, or begins with."""
     try:

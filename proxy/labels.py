@@ -32,7 +32,8 @@ _FRONTS = tuple(f"/{name}" for name in _LABELS)
 OUR_HEADERS = (RUN_HEADER, STEP_HEADER, TOKEN_HEADER, PLAIN_HEADER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class PathLabels:
     """What stood in front of the API path."""
 

@@ -217,7 +217,7 @@ class NearSide(asyncio.Protocol):
             if raw is None:
                 return False
             head = parse_request_head(raw)
-            path = self._admission.path_of(head.target, head.fields)
+            path = self._admission.path_of(head.target, lambda: head.fields)
             head = self._admission.head_of(head)
             if path is None:
                 self._answer_here(head, NOT_METERED, refused=True)

@@ -4,10 +4,10 @@
     parse_request_head(received[:end])          # RequestHead, or HeadError
     parse_response_head(received[:end])         # ResponseHead, or HeadError
 
-Two readers judge every head, and it passes only if both take it: the grammar here for the first line, which is
-stricter than that of any library (one space between its parts, HTTP/1.0 or 1.1, no control byte), and llhttp for the
-fields. Where versions of httptools differ (0.6 takes folded lines and a space before the colon) the check is ours.
-Names and values are those of llhttp; what goes on is the raw head, so nothing is spelled anew that need not be.
+Two readers judge every head, and it passes only if both take it: the grammar here, which is stricter than that of any
+library (one space between the parts of the first line, HTTP/1.0 or 1.1; one line a field, no space before its colon, no
+control byte), and llhttp. What goes on is the raw head, so nothing is spelled anew that need not be. An answer has some
+thirty fields and few of them are asked for: those alone are looked up at once.
 
 Never here: bodies (`framing`), and what a field means for a call (`head`).
 """
@@ -15,13 +15,13 @@ Never here: bodies (`framing`), and what a field means for a call (`head`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import httptools
 
-from .head import Fields, Said, said_by
+from .head import REQUEST_WANTED, RESPONSE_WANTED, Fields, Said, said_by
 from .labels import OUR_HEADERS
 
 HEAD_BYTES_MAX = 256 * 1024
@@ -29,7 +29,9 @@ HEAD_BYTES_MAX = 256 * 1024
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
 _ABSOLUTE = re.compile(rb"(?i)https?://[^/?#]*")
-_NAMES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*")
+_LINES = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
+"""All that may stand behind a first line."""
+_FIELD = re.compile(rb"([^:\r\n]++):[ \t]*+([^\r\n]*+)\r\n")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _OURS = frozenset(name.encode() for name in OUR_HEADERS)
@@ -45,7 +47,8 @@ class HeadSizeError(HeadError):
     """A head is over `HEAD_BYTES_MAX`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class RequestHead:
     """A request's head."""
 
@@ -55,11 +58,22 @@ class RequestHead:
     target: bytes
     minor: int
     """1 for HTTP/1.1, 0 for HTTP/1.0."""
-    fields: Fields
-    said: Said
+    wanted: Said
+    """Its `REQUEST_WANTED`."""
+
+    @property
+    def fields(self) -> Fields:
+        """All of its fields; made anew at each call."""
+        return _fields_of(self.raw)
+
+    @property
+    def said(self) -> Said:
+        """The values of all of its fields; made anew at each call."""
+        return said_by(self.fields)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class ResponseHead:
     """A response's head."""
 
@@ -68,8 +82,13 @@ class ResponseHead:
     status_code: int
     minor: int
     """1 for HTTP/1.1, 0 for HTTP/1.0."""
-    fields: Fields
-    said: Said
+    wanted: Said
+    """Its `RESPONSE_WANTED`."""
+
+    @property
+    def fields(self) -> Fields:
+        """All of its fields; made anew at each call."""
+        return _fields_of(self.raw)
 
 
 def head_end(received: bytes | bytearray, begin: int = 0) -> int | None:
@@ -99,9 +118,13 @@ def parse_request_head(raw: bytes) -> RequestHead:
     if line is None:
         raise HeadError("the request line is misshapen")
     method, target, minor = line.groups()
-    fields = _fields(raw[line.end() :], b"POST / HTTP/1.%b\r\n" % minor, httptools.HttpRequestParser)
+    _judge(b"POST / HTTP/1.%b\r\n" % minor, raw[line.end() :], httptools.HttpRequestParser)
     return RequestHead(
-        raw=raw, method=method.decode(), target=target, minor=int(minor), fields=fields, said=said_by(fields)
+        raw=raw,
+        method=method.decode(),
+        target=target,
+        minor=int(minor),
+        wanted=said_by(_REQUEST_WANTED.findall(raw, line.end() - 1)),
     )
 
 
@@ -112,54 +135,64 @@ def parse_response_head(raw: bytes) -> ResponseHead:
         raise HeadError("the status line is misshapen")
     minor, status_code, _ = line.groups()
     # Whatever the status says of a body, the fields are judged as if one may follow.
-    fields = _fields(raw[line.end() :], b"HTTP/1.%b 200 OK\r\n" % minor, httptools.HttpResponseParser)
-    return ResponseHead(raw=raw, status_code=int(status_code), minor=int(minor), fields=fields, said=said_by(fields))
+    _judge(b"HTTP/1.%b 200 OK\r\n" % minor, raw[line.end() :], httptools.HttpResponseParser)
+    wanted = said_by(_RESPONSE_WANTED.findall(raw, line.end() - 1))
+    return ResponseHead(raw=raw, status_code=int(status_code), minor=int(minor), wanted=wanted)
 
 
 def says_close(head: RequestHead | ResponseHead) -> bool:
     """Whether a head says that its connection ends with this message."""
-    options = {option.strip() for value in head.said.get(b"connection", ()) for option in value.lower().split(b",")}
+    said = head.wanted.get(b"connection")
+    if said is None:
+        return head.minor == 0
+    options = {option.strip() for value in said for option in value.lower().split(b",")}
     return b"close" in options or (head.minor == 0 and b"keep-alive" not in options)
 
 
 def origin_form(target: bytes) -> bytes:
     """The path and query of a request target: one in absolute form loses its scheme and authority."""
-    found = _ABSOLUTE.match(target)
+    found = None if target.startswith(b"/") else _ABSOLUTE.match(target)
     if found is None:
         return target
     path = target[found.end() :]
     return path if path.startswith(b"/") else b"/" + path
 
 
-class _Collected:
-    """What httptools calls back: it looks for a method of this name."""
-
-    __slots__ = ("fields", "on_header")
-
-    def __init__(self) -> None:
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.on_header: Callable[[bytes, bytes], None] = self._take
-
-    def _take(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value.rstrip(b" \t")))
-
-
-def _fields(block: bytes, line: bytes, parser: Callable[[object], Parser]) -> Fields:
-    """The fields of a head whose first line was judged already; `line` stands in for it."""
-    collected = _Collected()
+def _judge(line: bytes, block: bytes, parser: Callable[[object], Parser]) -> None:
+    """Raise `HeadError` where the lines of a head are not fields; `line` stands in for the first, judged already."""
     try:
-        parser(collected).feed_data(line + block)
+        parser(_NO_CALLBACKS).feed_data(line + block)
     except httptools.HttpParserUpgrade:
         # It wants to speak another protocol; as a head it is whole.
         pass
     except httptools.HttpParserError as error:
         raise HeadError(_words(error)) from None
-    fields = collected.fields
-    if block.count(b"\r\n") != len(fields) + 1 or block.count(b"\n") != len(fields) + 1:
-        raise HeadError("a field of the head goes over more than one line")
-    if not _NAMES.fullmatch(b"".join([name for name, _ in fields])):
-        raise HeadError("a field's name is no token")
-    return tuple(fields)
+    # Versions of httptools differ here (0.6 takes folded lines and a space before the colon).
+    if not _LINES.fullmatch(block):
+        raise HeadError("a field of the head is misshapen, or goes over more than one line")
+
+
+_NO_CALLBACKS = object()
+"""httptools tells nothing to what has no method for it."""
+
+
+def _finder(names: Iterable[bytes]) -> re.Pattern[bytes]:
+    """Finds the fields of these names from the end of a head's first line on: name and value, blanks around it off.
+
+    Names with one first letter are one branch, so that a field of another name costs a look at a letter.
+    """
+    by_letter: dict[bytes, list[bytes]] = {}
+    for name in names:
+        by_letter.setdefault(re.escape(name[:1]), []).append(re.escape(name[1:]))
+    branches = b"|".join(letter + b"(?:" + b"|".join(rest) + b")" for letter, rest in by_letter.items())
+    return re.compile(rb"(?i)\n(" + branches + rb"):[ \t]*+((?:[^ \t\r]++|[ \t]++(?!\r))*+)")
+
+
+_REQUEST_WANTED, _RESPONSE_WANTED = _finder(REQUEST_WANTED), _finder(RESPONSE_WANTED)
+
+
+def _fields_of(raw: bytes) -> Fields:
+    return tuple((name, value.rstrip(b" \t")) for name, value in _FIELD.findall(raw, raw.index(b"\n") + 1))
 
 
 def _words(error: Exception) -> str:
@@ -168,6 +201,7 @@ def _words(error: Exception) -> str:
     return says[:1].lower() + says[1:] if says else "the head is misshapen"
 
 
+_HOST = re.compile(rb"(?i)(\r\nhost:)[^\r\n]*")
 _HOST_AND_OURS = re.compile(
     rb"(?i)\r\n(host|" + b"|".join(map(re.escape, map(str.encode, OUR_HEADERS))) + rb"):[^\r\n]*"
 )
@@ -178,7 +212,16 @@ def forwarded_head(head: RequestHead, *, target: bytes, host: bytes) -> bytes:
 
     Where it had no `Host` (HTTP/1.0 may do without) it is put first.
     """
-    named = False
+    begin, named = head.raw.index(b"\r\n"), False
+    if len(head.wanted.get(b"host", ())) == 1 and _OURS.isdisjoint(head.wanted):
+        found = _HOST.search(head.raw, begin)
+        assert found is not None
+        return b"%b%b %b%b" % (
+            _first_line(head, target),
+            head.raw[begin : found.end(1)],
+            host,
+            head.raw[found.end() :],
+        )
 
     def line(found: re.Match[bytes]) -> bytes:
         nonlocal named
@@ -187,7 +230,6 @@ def forwarded_head(head: RequestHead, *, target: bytes, host: bytes) -> bytes:
         named = True
         return b"\r\n" + found[1] + b": " + host
 
-    begin = head.raw.index(b"\r\n")
     lines = _HOST_AND_OURS.sub(line, head.raw[begin:])
     return _first_line(head, target) + (b"" if named else b"\r\nHost: " + host) + lines
 
@@ -205,7 +247,7 @@ def forwarded_fields(head: RequestHead, *, host: bytes) -> Fields:
         for name, value in head.fields
         if (lower := name.lower()) not in _OURS
     ]
-    return tuple(fields) if b"host" in head.said else ((b"Host", host), *fields)
+    return tuple(fields) if b"host" in head.wanted else ((b"Host", host), *fields)
 
 
 def _first_line(head: RequestHead, target: bytes) -> bytes:

@@ -27,13 +27,14 @@ from ..data.call import Flag, Usage
 from .answer import Answer
 from .decode import TOO_LARGE, DecodeError, Decoder
 from .endpoint import Endpoint
-from .json_body import Document, JsonBody, journal_value, read_json
+from .json_body import Document, JsonBody, journal_value, read_json, whole_object
 from .json_scan import Problem
 from .sse import DONE, Event, SseDecoder
 from .usage import read_usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class Reading:
     """What one response said of itself. None: it did not say."""
 
@@ -218,6 +219,12 @@ class Meter:
             self._body.feed(head)
 
     def _take_stream(self, events: SseDecoder, data: bytes) -> None:
+        whole = events.whole(data)
+        if whole is not None:
+            members = whole_object(whole)
+            if members is None or not self._answer.knows(members):
+                self._take_event(Event(b"", whole))
+            return
         for event in events.feed(data):
             self._take_event(event)
         if not self._answer.complete:
@@ -287,9 +294,10 @@ def reading_of(
 ) -> Reading:
     """The reading that an answer makes."""
     flags = dict(answer.flags)
-    counts = Usage(images=answer.images)
     usage: Any = answer.usage
-    if answer.usage is not None:
+    if answer.usage is None:
+        counts = Usage(images=answer.images)
+    else:
         counts, odd = read_usage(answer.usage, images=answer.images, legacy=answer.legacy)
         flags.update(dict.fromkeys(odd))
         if answer.failed_inside and counts.input_tokens == 0 and not counts.output_tokens:

@@ -6,6 +6,7 @@ Here a call gets its start line: key, labels and endpoint, as far as its head te
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 from ..data.call import Flag, Labels, Start
@@ -92,7 +93,7 @@ class Recorder:
             step=labels.step,
             label_source=labels.source,
             method=as_text(method) or "",
-            path=masked(as_text(path.path.partition("?")[0].partition("#")[0]) or ""),
+            path=_path_of_row(path.path.partition("?")[0].partition("#")[0]),
             endpoint=endpoint.name,
             usage_endpoint=endpoint.usage_endpoint,
             operation=endpoint.operation,
@@ -160,6 +161,16 @@ def as_text(value: str | None) -> str | None:
     if value is None or (len(value) <= TEXT_CHARS_MAX and value.isascii()):
         return value
     return value[:TEXT_CHARS_MAX].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _path_of_row(bare: str) -> str:
+    """A path without query as it may stand in a row."""
+    return _known_path(bare) if len(bare) <= TEXT_CHARS_MAX else _known_path.__wrapped__(bare)
+
+
+@lru_cache(maxsize=1024)
+def _known_path(bare: str) -> str:
+    return masked(as_text(bare) or "")
 
 
 def _whole_number(text: str | None) -> int | None:

@@ -28,7 +28,7 @@ def refused_head(desk: Desk, admission: Admission, received: bytes, error: HeadE
 
 
 def _record(desk: Desk, admission: Admission, loose: LooseHead, says: str, *, too_long: bool) -> None:
-    path = admission.path_of(loose.target, loose.fields)
+    path = admission.path_of(loose.target, lambda: loose.fields)
     if path is None or (admission.controls and is_control(path.path)):
         return
     headers = plain_headers(said_by(loose.fields), REQUEST_NAMES)

@@ -17,7 +17,8 @@ from .json_body import JsonBody
 from .json_scan import Tree, Want
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though never changed: making a frozen one costs several times as much, and every call makes some.
+@dataclass(slots=True, kw_only=True)
 class RequestFacts:
     """What a request asks for, as far as its body tells. None: it does not say, or could not be read."""
 

@@ -19,7 +19,7 @@ from .asking import Asking, is_mute
 from .attempt import Attempt, begin_attempt
 from .desk import Desk, log_failure
 from .framing import Body, ChunkedBody
-from .head import REQUEST_NAMES, plain_headers
+from .head import REQUEST_NAMES, Fields, plain_headers
 from .labels import PLAIN_HEADER, TOKEN_HEADER, PathLabels
 from .message_head import RequestHead, composed_head, forwarded_fields, forwarded_head
 from .rewrite_request import BODY_BYTES_MAX as HELD_BYTES_MAX
@@ -58,7 +58,7 @@ class RequestSide:
     @property
     def continues(self) -> bool:
         """Whether the client waits for our word before it sends a body that we hold back."""
-        return self._holding and any(value.lower() == b"100-continue" for value in self.head.said.get(b"expect", ()))
+        return self._holding and any(value.lower() == b"100-continue" for value in self.head.wanted.get(b"expect", ()))
 
     def open(self) -> bytes:
         """What goes upstream at once: the head; nothing where the body is held back."""
@@ -86,7 +86,7 @@ class RequestSide:
 
     def _begin(self, address: str) -> None:
         head, desk = self.head, self._desk
-        headers = plain_headers(head.said, REQUEST_NAMES)
+        headers = plain_headers(head.wanted, REQUEST_NAMES)
         plain, region = desk.own(headers.get(PLAIN_HEADER))
         if region is not None:
             self.upstream = region
@@ -113,7 +113,7 @@ class RequestSide:
             return
         may = desk.asks and not plain and head.minor == 1
         if may and may_ask(head.method, attempt.start.endpoint, headers):
-            self.asking = Asking(attempt, self.path, head.fields)
+            self.asking = Asking(attempt, self.path, head)
             self._holding = True
         attempt.overhead_ns += perf_counter_ns() - began_ns
 
@@ -154,22 +154,21 @@ class RequestSide:
         self._holding = False
         content, raw = b"".join(self._held_content), self._take_held()
         asking, attempt = self.asking, self.attempt
-        fields = tuple(
-            (name, value) for name, value in forwarded_fields(self.head, host=self._host()) if name.lower() != b"expect"
-        )
         asked = None
         if asking is not None and attempt is not None:
             try:
                 attempt.request_end()
                 if content:
-                    asked = asking.ask(content, fields)
+                    asked = asking.ask(content, self._fields_to_send)
                 elif is_mute(attempt):
                     attempt.flags += (Flag.USAGE_NOT_ASKED,)
             except Exception as error:
                 log_failure("asking", error)
         if asked is None:
             head = (
-                composed_head(self.head, target=self._target(), fields=fields) if self._expects() else self._own_head()
+                composed_head(self.head, target=self._target(), fields=self._fields_to_send())
+                if self._expects()
+                else self._own_head()
             )
             return head + raw
         body, fields = asked
@@ -177,8 +176,13 @@ class RequestSide:
             body = b"%x\r\n%b\r\n%b" % (len(body), body, self._body.tail)
         return composed_head(self.head, target=self._target(), fields=fields) + body
 
+    def _fields_to_send(self) -> Fields:
+        """Those of the request, made to go on; its body is whole, so that nothing is to be waited for."""
+        fields = forwarded_fields(self.head, host=self._host())
+        return tuple((name, value) for name, value in fields if name.lower() != b"expect")
+
     def _expects(self) -> bool:
-        return b"expect" in self.head.said
+        return b"expect" in self.head.wanted
 
     def _take_held(self) -> bytes:
         raw = b"".join(self._held)

@@ -91,6 +91,31 @@ class SseDecoder:
             self._hold(chunk[last + 1 :])
         return events
 
+    def whole(self, chunk: bytes) -> bytes | None:
+        """The data of the event that is all of `chunk`, where that has one line and no name, as nearly every one has.
+
+        None: it may hold something else, nothing was taken, and `feed` is to be asked.
+        """
+        if (
+            chunk[:6] != b"data: "
+            or chunk[-2:] != b"\n\n"
+            or chunk.find(b"\n") != len(chunk) - 2
+            or b"\r" in chunk
+            or len(chunk) > LINE_BYTES_MAX
+            # A line or an event is under way:
+            or self._parts
+            or self._data
+            or self._name
+            or self._document is not None
+            or self._skip_lf
+            or self._passing
+            or self._long_line
+            or self._dropped
+        ):
+            return None
+        self._first_line = False
+        return chunk[6:-2]
+
     def finish(self) -> list[Event]:
         """The event that the end of the stream completes, if one is under way."""
         self._skip_lf = False

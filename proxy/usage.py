@@ -24,7 +24,7 @@ _TOTALS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # Overruled by the input details, where they say it.
     ("cached_input_tokens", ("cached_tokens",)),
 )
-"""Field of `Usage`, and its names at the top of a usage object; the first that is not null tells."""
+"""Field of `Usage`, and its one or two names at the top of a usage object; the first that is not null tells."""
 _FAR_SHARE = 100
 """A total that is further from the sum of its parts than one and a hundredth of the larger contradicts them.
 
@@ -69,12 +69,16 @@ def read_usage(
     counts: dict[str, int] = {}
     flags: dict[Flag, None] = {}
     for name, keys in _TOTALS:
-        for key in _by_total(usage) if _spelled_twice(usage, keys) else keys:
-            value = usage.get(key) if key in keys else None
-            if value is not None:
-                _keep(counts, name, value, flags)
-                break
-        if _spelled_twice(usage, keys):
+        value = usage.get(keys[0])
+        other = usage.get(keys[1]) if len(keys) > 1 else None
+        differ = value is not None and other is not None and value != other
+        if differ:
+            value = next(usage[key] for key in _by_total(usage) if key in keys)
+        elif value is None:
+            value = other
+        if value is not None:
+            _keep(counts, name, value, flags)
+        if differ:
             flags[Flag.USAGE_CONTRADICTS] = None
     for containers, fields in _DETAILS:
         for container in containers:
@@ -106,12 +110,6 @@ def read_usage(
 _NAMES = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
 
 
-def _spelled_twice(usage: Mapping[str, object], keys: tuple[str, ...]) -> bool:
-    """Whether two names of one count tell two counts."""
-    told = [usage[key] for key in keys if usage.get(key) is not None]
-    return len(told) > 1 and told[0] != told[1]
-
-
 def _by_total(usage: Mapping[str, object]) -> tuple[str, ...]:
     """The names of counts, those first whose sum is the total that is told; else in the order of `_TOTALS`."""
     for these in (_NAMES[:2], _NAMES[2:]):
@@ -123,11 +121,12 @@ def _by_total(usage: Mapping[str, object]) -> tuple[str, ...]:
 
 def _far_from_parts(counts: Mapping[str, int]) -> bool:
     """Whether the total is told and is not about the sum of the input and output that are told."""
-    parts = [counts[name] for name in ("input_tokens", "output_tokens") if name in counts]
-    if not parts or "total_tokens" not in counts:
+    told = counts.get
+    total, into, out = told("total_tokens"), told("input_tokens"), told("output_tokens")
+    if total is None or (into is None and out is None):
         return False
-    total = counts["total_tokens"]
-    return abs(total - sum(parts)) > 1 + max(total, sum(parts)) // _FAR_SHARE
+    parts = (into or 0) + (out or 0)
+    return abs(total - parts) > 1 + max(total, parts) // _FAR_SHARE
 
 
 def _keep(counts: dict[str, int], name: str, value: object, flags: dict[Flag, None]) -> None:

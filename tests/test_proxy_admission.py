@@ -18,7 +18,7 @@ GIVEN = ((b"Proxy-Authorization", LABELS),)
 
 @pytest.mark.parametrize("target", [b"/run/r-1/v1/models", b"http://evil.example/run/r-1/v1/models"])
 def test_a_request_by_the_base_url_has_its_labels_in_its_path_and_loses_its_authority(target: bytes) -> None:
-    path = Direct().path_of(target, ())
+    path = Direct().path_of(target, lambda: ())
     assert (path.path, path.run_id) == ("/v1/models", "r-1") if path else False
 
 
@@ -31,7 +31,7 @@ def test_a_request_by_the_base_url_has_its_labels_in_its_path_and_loses_its_auth
     ],
 )
 def test_a_whole_url_of_the_api_goes_where_it_says(target: bytes, host: str | None) -> None:
-    path = Through(upstream=API, token="t").path_of(target, GIVEN)
+    path = Through(upstream=API, token="t").path_of(target, lambda: GIVEN)
     assert path is not None
     assert (path.path, path.run_id, path.step, path.token) == ("/v1/models", "r-1", "2", "t")
     assert (path.upstream and path.upstream.host) == host
@@ -53,13 +53,13 @@ def test_a_whole_url_of_the_api_goes_where_it_says(target: bytes, host: str | No
     ],
 )
 def test_any_other_place_is_refused(target: bytes) -> None:
-    assert Through(upstream=API, token=None).path_of(target, ()) is None
+    assert Through(upstream=API, token=None).path_of(target, lambda: ()) is None
 
 
 def test_in_a_tunnel_the_tunnel_s_host_counts_and_its_labels_do() -> None:
     tunnel = Target(host="eu.api.openai.com", port=443)
     through = Through(upstream=API, token=None, tunnel=tunnel, labels=None)
-    path = through.path_of(b"http://example.org/_submeter/run", GIVEN)
+    path = through.path_of(b"http://example.org/_submeter/run", lambda: GIVEN)
     assert path is not None
     assert (path.path, path.run_id, path.upstream and path.upstream.host) == (
         "/_submeter/run",
