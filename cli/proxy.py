@@ -11,7 +11,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ DRAIN = "drain"
 """What `--drain` without a number stands for."""
 WATCH_EVERY_S = 0.25
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAME_STOP_S = 1.0
 
 
 @click.command()
@@ -158,7 +160,7 @@ def proxy(
         drain=bool(drain),
         settled=log.call,
     )
-    with closing(log), _stop_signals() as told_to_stop:
+    with closing(log), stop_signals() as told_to_stop:
         server.start()
         try:
             _tell_start(server, upstream, invocation, keys, listening, log)
@@ -267,18 +269,28 @@ def _wait_for_eof(told_to_stop: threading.Event) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that the first of our signals sets; the second does what it always did."""
+def stop_signals(monotonic: Callable[[], float] = time.monotonic) -> Iterator[threading.Event]:
+    """An event that the first of our signals sets; one that comes later does what it always did.
+
+    What comes within `SAME_STOP_S` is the same stop: `timeout`, shells and supervisors tell a program and its process
+    group, so that it hears of one stop twice.
+    """
     told_to_stop = threading.Event()
+    told_at: float | None = None
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
     def put_back() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        told_to_stop.set()
-        put_back()
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal told_at
+        if told_at is None:
+            told_at = monotonic()
+            told_to_stop.set()
+        elif monotonic() - told_at > SAME_STOP_S:
+            put_back()
+            signal.raise_signal(number)
 
     for number in STOP_SIGNALS:
         signal.signal(number, stop)

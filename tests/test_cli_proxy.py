@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from submeter.cli.proxy import DRAIN, parse_listen, parse_older_drain, proxy
+from submeter.cli.proxy import DRAIN, parse_listen, parse_older_drain, proxy, stop_signals
 from submeter.data.error import SubmeterError
 from submeter.sim import Key, Sim
 
@@ -132,6 +132,21 @@ def test_a_step_mark_reaches_the_running_proxy_and_labels_calls_from_then_on(sim
         steps = json.loads(proxy.submeter("steps", "r-1", "--json").stdout)
     assert [(row["run_id"], row["step"]) for row in rows] == [(None, None), ("r-1", "1"), ("r-1", None)]
     assert [(step["step"], step["status"], step["calls"]) for step in steps] == [("1", "success", 1), (None, None, 1)]
+
+
+def test_a_stop_that_is_told_twice_at_once_is_one_stop() -> None:
+    times = iter([0.0, 0.2])
+    with stop_signals(lambda: next(times)) as told_to_stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert told_to_stop.is_set()
+
+
+def test_a_second_stop_that_is_told_later_ends_at_once() -> None:
+    times = iter([0.0, 2.0])
+    with stop_signals(lambda: next(times)), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
