@@ -144,9 +144,10 @@ def test_a_stop_that_is_told_twice_at_once_is_one_stop() -> None:
 
 def test_a_second_stop_that_is_told_later_ends_at_once() -> None:
     times = iter([0.0, 2.0])
-    with stop_signals(lambda: next(times)), pytest.raises(KeyboardInterrupt):
+    with stop_signals(lambda: next(times)):
         signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
