@@ -3,14 +3,7 @@
 -- of that run_id; times in microseconds UTC by the provider's clock, as there. Says of plain runs what `runs` does (a
 -- test holds it to that), without putting every mark and every minute of calls in order: marks that one process wrote
 -- while its clock stepped back, and those whose framework only calls tell, are never plain. Read by the audit.
-WITH declared AS (
-    SELECT run_id, min(framework) AS framework
-    FROM marks
-    WHERE framework IS NOT NULL
-    GROUP BY run_id
-    HAVING min(framework) = max(framework)
-),
-unsure AS (
+WITH unsure AS (
     SELECT run_id
     FROM marks
     GROUP BY run_id, file_id
@@ -37,7 +30,7 @@ placed AS (
         m.file_id,
         m.line_offset
     FROM marks AS m
-    LEFT JOIN declared AS d ON d.run_id = m.run_id
+    LEFT JOIN declared_runs AS d ON d.run_id = m.run_id
 ),
 kinds AS (
     SELECT framework, run_id, kind, bool_and(imported) AS imported

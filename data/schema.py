@@ -26,6 +26,7 @@ MACROS = ("is_unbilled", "is_distrusted", "standing_of")
 VIEWS = (
     "known_keys",
     "told",
+    "declared_runs",
     "known_marks",
     "imported_times",
     "labelled",

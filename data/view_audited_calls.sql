@@ -67,13 +67,6 @@ WITH told_lines AS (
         file_id
     FROM open_calls
 ),
-declared AS (
-    SELECT run_id, min(framework) AS framework
-    FROM marks
-    WHERE framework IS NOT NULL
-    GROUP BY run_id
-    HAVING min(framework) = max(framework)
-),
 timed AS (
     SELECT
         c.call_id,
@@ -115,7 +108,7 @@ timed AS (
         CASE WHEN t.call_id IS NULL THEN c.output_tokens ELSE t.output_tokens END AS output_tokens,
         CASE WHEN t.call_id IS NULL THEN c.images ELSE t.images END AS images
     FROM told_lines AS c
-    LEFT JOIN declared AS d ON d.run_id = CASE WHEN c.framework IS NULL THEN c.run_id END
+    LEFT JOIN declared_runs AS d ON d.run_id = CASE WHEN c.framework IS NULL THEN c.run_id END
     -- Calls with a step have no minute here, so that they are set beside no stretch.
     LEFT JOIN time_labels AS l
         ON l.minute = CASE WHEN c.step IS NULL THEN date_trunc('minute', c.started_at) END

@@ -4,14 +4,7 @@
 -- as the one before it. An imported step, told in whole seconds, does not begin in the second before its run does.
 -- Inner view of `runs` and `steps`.
 CREATE OR REPLACE VIEW known_marks AS
-WITH declared AS (
-    SELECT run_id, min(framework) AS framework
-    FROM marks
-    WHERE framework IS NOT NULL
-    GROUP BY run_id
-    HAVING min(framework) = max(framework)
-),
-used AS (
+WITH used AS (
     SELECT run_id, min(framework) AS framework
     FROM readings
     WHERE framework IS NOT NULL
@@ -62,7 +55,7 @@ named AS (
         m.file_id,
         m.line_offset
     FROM timed AS m
-    LEFT JOIN declared AS d ON d.run_id = m.run_id
+    LEFT JOIN declared_runs AS d ON d.run_id = m.run_id
     LEFT JOIN used AS u ON u.run_id = m.run_id
 )
 SELECT kind, framework, run_id, step, edge, status, marked_by, marked_at, "at", file_id, line_offset

@@ -86,13 +86,7 @@ WITH placed AS (
         END AS flags,
         r.file_id
     FROM readings AS r
-    LEFT JOIN (
-        SELECT run_id, min(framework) AS framework
-        FROM marks
-        WHERE framework IS NOT NULL
-        GROUP BY run_id
-        HAVING min(framework) = max(framework)
-    ) AS d ON d.run_id = r.run_id
+    LEFT JOIN declared_runs AS d ON d.run_id = r.run_id
     LEFT JOIN time_labels AS t
         ON t.run_id = r.run_id
         AND t.framework = d.framework
@@ -162,12 +156,9 @@ WITH placed AS (
         o.file_id
     FROM open_calls AS o
     LEFT JOIN (
-        SELECT run_id, min(framework) AS framework
-        FROM marks
-        WHERE framework IS NOT NULL
-          AND run_id IN (SELECT unnamed.run_id FROM open_calls AS unnamed WHERE unnamed.framework IS NULL)
-        GROUP BY run_id
-        HAVING min(framework) = max(framework)
+        SELECT run_id, framework
+        FROM declared_runs
+        WHERE run_id IN (SELECT unnamed.run_id FROM open_calls AS unnamed WHERE unnamed.framework IS NULL)
     ) AS d ON d.run_id = o.run_id AND o.framework IS NULL
     LEFT JOIN time_labels AS t
         ON t.framework = CASE WHEN o.framework IS NULL THEN d.framework ELSE o.framework END
