@@ -35,6 +35,7 @@ def assert_sums_agree(ledger: Ledger) -> None:
     A run with ambiguous calls has no sum of tokens in either, and both say how many such calls there are.
     """
     with ledger.reading() as connection:
+        connection.rows("SET threads = 1")
         for view in _SET_SIDE_BY_SIDE:
             connection.rows(f"CREATE TEMP TABLE kept_{view} AS FROM {view}")
         _assert_steps_of_a_run_are_those_of_the_views(connection)
