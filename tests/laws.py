@@ -34,8 +34,7 @@ def assert_sums_agree(ledger: Ledger) -> None:
     A sum over nothing is NULL in one place and, where a proxy was watching, 0 in another: they are taken for equal.
     A run with ambiguous calls has no sum of tokens in either, and both say how many such calls there are.
     """
-    with ledger.reading() as connection:
-        connection.rows("SET threads = 1")
+    with ledger.looking() as connection:
         for view in _SET_SIDE_BY_SIDE:
             connection.rows(f"CREATE TEMP TABLE kept_{view} AS FROM {view}")
         _assert_steps_of_a_run_are_those_of_the_views(connection)
@@ -141,7 +140,7 @@ def _assert_steps_of_a_run_are_those_of_the_views(ledger: Connection) -> None:
 
 def assert_calls_are_whole(ledger: Ledger) -> None:
     """Every call is one row, every create has exactly one standing, and no other row has any."""
-    with ledger.reading() as connection:
+    with ledger.looking() as connection:
         connection.rows("CREATE TEMP TABLE kept AS SELECT call_id, operation, standing FROM calls")
         repeated = connection.rows("SELECT call_id FROM kept GROUP BY call_id HAVING count(*) > 1 ORDER BY call_id")
         assert repeated == []

@@ -562,7 +562,7 @@ def test_a_new_ledger_and_a_rebuilt_one_say_whose_views_they_have(play: Play) ->
 
 def test_the_second_ledger_of_a_process_is_the_first_but_for_its_date(tmp_path: Path) -> None:
     """It is a copy of what the first one was when it was empty."""
-    described = "SELECT table_name, sql FROM duckdb_tables() UNION ALL SELECT view_name, sql FROM duckdb_views() ORDER BY 1"
+    described = "SELECT table_name, sql FROM duckdb_tables() UNION SELECT view_name, sql FROM duckdb_views() ORDER BY 1"
     made = []
     for number, now_us in enumerate((NOON_US, NOON_US + US_PER_S)):
         path = tmp_path / f"{number}.duckdb"

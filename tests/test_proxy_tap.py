@@ -65,7 +65,8 @@ def chat(target: str = "/v1/chat/completions", body: Any = None, headers: dict[s
 def calls(ledger: Path) -> list[dict[str, Any]]:
     opened = Ledger(ledger, clock=SystemClock())
     opened.ingest()
-    table = opened.query("SELECT * FROM calls ORDER BY started_at, call_id")
+    with opened.looking() as connection:
+        table = connection.table("SELECT * FROM calls ORDER BY started_at, call_id")
     assert_sums_agree(opened)
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
