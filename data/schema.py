@@ -65,6 +65,11 @@ def make_schema(connection: Connection, clock: Clock) -> None:
     _finish(connection, clock, SCHEMA_VERSION)
 
 
+def note_version(connection: Connection, clock: Clock) -> None:
+    """In a copy of an empty ledger: it has been at this version since now."""
+    connection.rows('UPDATE schema_version SET "at" = make_timestamp($now_us)', {"now_us": clock.now_us()})
+
+
 def is_current(connection: Connection, *, views_too: bool) -> bool:
     """Whether nothing is to be brought forward: the ledger's version and, where asked for, the views in it."""
     try:
