@@ -84,13 +84,25 @@ class Crew:
         for other in others:
             os.kill(other, signal.SIGSTOP)
         try:
-            # A process that is told to stand still may take one more step.
-            while health(connection := self.connect())["pid"] != pid:
-                connection.close()
+            while (connection := self._with(pid)) is None:
+                pass
         finally:
             for other in others:
                 os.kill(other, signal.SIGCONT)
         return connection
+
+    def _with(self, pid: int) -> http.client.HTTPConnection | None:
+        """A connection, if this worker took it: one that is told to stand still may take one more, and then stand."""
+        connection = self.connect()
+        connection.timeout = 1
+        try:
+            if health(connection)["pid"] == pid:
+                connection.sock.settimeout(60)
+                return connection
+        except TimeoutError:
+            pass
+        connection.close()
+        return None
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         ledger = Ledger(self.ledger, clock=SystemClock())
