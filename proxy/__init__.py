@@ -26,6 +26,10 @@ sans-I/O, says which message begins and ends which response, and `socket_calls` 
 `open_runs` picks up where an earlier proxy stopped. `in_process` is the meter inside a Python program, `child` its
 proxy where it cannot be imported beside the program's libraries, `environment` what a client needs to be pointed here.
 
+Several processes can be one proxy: `workers` starts them and starts them again (`worker_process`, `worker_settings`,
+each at its `place`), `shared` is what they know together, on a `board`. `carrying` brings what they write into the
+ledger, as `serve` has it do for one; `repeat` is its thread.
+
 `door` is the second one, for programs that hard-code their URL: `forwarding` says what may pass it, `admission` what a
 request that came by it is for. `authority` keeps its key and bundles, `certificates` says whom it may sign for,
 `server_certificate` is what TLS clients are shown. `listen` says where the doors are; `control_client` asks a proxy
