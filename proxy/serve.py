@@ -5,9 +5,9 @@
     server.url            # http://127.0.0.1:43817
     server.stop()         # closes the listener, waits for open calls, cuts and journals the rest
 
-Three threads are started here and nowhere else in this package: the lane's event loop, the journal's sync, the
-ledger's ingest. A failed start, a stop or a crash leave the host
-program's logging, signals and loops as they were.
+Four threads are started here and nowhere else in this package: the lane's event loop, the journal's sync, the
+ledger's ingest, the live page's questions. A failed start, a stop or a crash leave the host program's logging, signals
+and loops as they were.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from .desk import DrainLimits
 from .forking import let_go_of_sockets
 from .lane_server import LaneServer
 from .listen import Listen, start_error
+from .live_book import LiveBook
+from .live_figures import LiveFigures
+from .live_page import live_views
 from .open_runs import take_up_open_runs
 from .outcome import STOPPED, Break
 from .outer_proxy import OuterProxy, outer_proxy
@@ -87,6 +90,8 @@ class ProxyServer:
         self._receipts = receipts
         self._drains = drain
         self._settled = settled
+        self._book = LiveBook()
+        self._figures = LiveFigures(self._ledger, clock)
         self._url: str | None = None
         self._intercept_url: str | None = None
         self._authority: Path | None = None
@@ -158,7 +163,7 @@ class ProxyServer:
             raise
         clock, keys, upstream = self._clock, self._keys, self._upstream.url
         self._recorder = Recorder(
-            journal=journal, clock=clock, keys=keys, marks=marks, upstream=upstream, settled=self._settled
+            journal=journal, clock=clock, keys=keys, marks=marks, upstream=upstream, settled=self._note_settled
         )
         lane = threading.Thread(target=self._run_lane, name="submeter-proxy", daemon=True)
         lane.start()
@@ -175,12 +180,14 @@ class ProxyServer:
         carrying = Cadence(self._ledger.ingest)
         self._repeat("submeter-sync", journal.sync, wait_s=lambda: SYNC_EVERY_S)
         self._repeat("submeter-ingest", carrying.turn, wait_s=carrying.wait_s)
+        self._begin_thread("submeter-live", self._figures.run)
 
     def stop(self, drain_s: float = DRAIN_S) -> None:
         """Close the listener, wait up to `drain_s` for open calls, cut and journal the rest, ingest. Idempotent."""
         if self._recorder is None or not self._threads:
             return
         self._drain_s = drain_s
+        self._figures.end()
         self._end_lane()
         for thread in self._threads:
             thread.join()
@@ -285,6 +292,7 @@ class ProxyServer:
             health=self._health,
             hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
             token=self._listen.token if self._listen.remote else None,
+            views=live_views(self._health, self._book, self.recorder, self._figures),
         )
 
     def _on_bound(self, urls: list[str], intercept_url: str | None) -> None:
@@ -297,6 +305,11 @@ class ProxyServer:
         self._intercept_url = intercept_url
         self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
         self._started.set()
+
+    def _note_settled(self, line: Mapping[str, Any]) -> None:
+        self._book.note(line)
+        if self._settled is not None:
+            self._settled(line)
 
     def _health(self) -> dict[str, Any]:
         recorder = self.recorder
@@ -327,7 +340,10 @@ class ProxyServer:
                     # The journal holds everything; the next turn tries again.
                     logger.warning("%s did not work this time (%s)", name, type(error).__name__)
 
-        thread = threading.Thread(target=repeat, name=name, daemon=True)
+        self._begin_thread(name, repeat)
+
+    def _begin_thread(self, name: str, act: Callable[[], None]) -> None:
+        thread = threading.Thread(target=act, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
