@@ -1,6 +1,6 @@
 """The proxy's own paths under `/_submeter/`. Pure: a request in, an answer out.
 
-    GET  /_submeter/            the live page, and what it shows as JSON: /_submeter/live (`live_page`)
+    GET  /_submeter/            the live page; /_submeter/live: as JSON; /_submeter/metrics: for Prometheus
     GET  /_submeter/health      what this proxy is and how it fares, as JSON
     POST /_submeter/run         {"run": "chatdev/r-1", "edge": "begin"}
     POST /_submeter/step        {"run": "chatdev/r-1", "step": "4.7", "edge": "begin", "status": "..."}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -43,6 +43,8 @@ class LiveFigures:
         self._asked = threading.Event()
         self._ended = threading.Event()
         self._told: bytes | None = None
+        self.figures: Mapping[str, Any] | None = None
+        """Those of the last look; None: there was none."""
         self._problem: str | None = NOT_NOW
         self.rested_at = 0.0
         """When the next look may begin."""
@@ -55,8 +57,12 @@ class LiveFigures:
 
         Waits for nothing.
         """
-        self._asked.set()
+        self.ask()
         return {"ledger": None if self._told is None else orjson.Fragment(self._told), "problem": self._problem}
+
+    def ask(self) -> None:
+        """Have the ledger looked at soon."""
+        self._asked.set()
 
     def run(self) -> None:
         """Look whenever somebody asked, until the end."""
@@ -81,7 +87,8 @@ class LiveFigures:
             status = os.stat(self._ledger.path)
             of = (status.st_ino, status.st_size, status.st_mtime_ns)
             if of != self._of or began - self._looked_at >= SAME_S_MAX:
-                self._told = orjson.dumps(self._ask(), option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
+                self.figures = figures = self._ask()
+                self._told = orjson.dumps(figures, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
                 self._of, self._looked_at = of, began
             self._problem = "another program holds the ledger" if held else None
         except (SubmeterError, OSError) as error:

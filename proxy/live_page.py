@@ -1,4 +1,5 @@
-"""The live page at `/_submeter/`, and what it shows as JSON at `/_submeter/live`. Read-only.
+"""What can be looked at of a running proxy: the live page at `/_submeter/`, what it shows as JSON at `/_submeter/live`,
+and the same for Prometheus at `/_submeter/metrics`. Read-only.
 
 One file without a request to anywhere else. Its Content-Security-Policy lets that one script and style run, and ask
 this listener alone. Names come from strangers; the page sets them as text. Never here: who may look (`control`), and
@@ -15,8 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .counters import Counters
 from .live_book import LiveBook, open_calls
 from .live_figures import LiveFigures
+from .prometheus import prometheus_answer
 from .recorder import Recorder
 from .refusal import Answer, answer_json
 
@@ -27,9 +30,13 @@ _NOT_KEPT = ("Cache-Control: no-store", "X-Content-Type-Options: nosniff")
 
 
 def live_views(
-    health: Callable[[], Mapping[str, Any]], book: LiveBook, recorder: Recorder, figures: LiveFigures
+    health: Callable[[], Mapping[str, Any]],
+    book: LiveBook,
+    counters: Counters,
+    recorder: Recorder,
+    figures: LiveFigures,
 ) -> Mapping[str, Callable[[], Answer]]:
-    """The answers of the live page's two paths."""
+    """The answers of these paths."""
 
     def shown() -> Answer:
         told = health()
@@ -43,7 +50,11 @@ def live_views(
         answer = answer_json(200, value)
         return Answer(status_code=200, body=answer.body, more=_NOT_KEPT)
 
-    return {"": live_page, "live": shown}
+    def scraped() -> Answer:
+        figures.ask()
+        return prometheus_answer(counters, health(), figures.figures)
+
+    return {"": live_page, "live": shown, "metrics": scraped}
 
 
 @cache

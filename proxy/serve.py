@@ -31,6 +31,7 @@ from ..data.marks import Mark, MarkBook
 from .authority import authority_folder
 from .certificates import keep_authority
 from .control import Control
+from .counters import Counters
 from .desk import DrainLimits
 from .forking import let_go_of_sockets
 from .lane_server import LaneServer
@@ -91,6 +92,7 @@ class ProxyServer:
         self._drains = drain
         self._settled = settled
         self._book = LiveBook()
+        self._counters = Counters()
         self._figures = LiveFigures(self._ledger, clock)
         self._url: str | None = None
         self._intercept_url: str | None = None
@@ -292,7 +294,7 @@ class ProxyServer:
             health=self._health,
             hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
             token=self._listen.token if self._listen.remote else None,
-            views=live_views(self._health, self._book, self.recorder, self._figures),
+            views=live_views(self._health, self._book, self._counters, self.recorder, self._figures),
         )
 
     def _on_bound(self, urls: list[str], intercept_url: str | None) -> None:
@@ -308,6 +310,7 @@ class ProxyServer:
 
     def _note_settled(self, line: Mapping[str, Any]) -> None:
         self._book.note(line)
+        self._counters.note(line)
         if self._settled is not None:
             self._settled(line)
 

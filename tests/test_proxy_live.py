@@ -147,7 +147,7 @@ def test_a_client_of_the_api_is_not_led_there(
     assert proxy.recorder.settled == before + 1
 
 
-@pytest.mark.parametrize("path", ["/", "/_submeter/", "/_submeter/live"])
+@pytest.mark.parametrize("path", ["/", "/_submeter/", "/_submeter/live", "/_submeter/metrics"])
 @pytest.mark.parametrize(
     "headers",
     [{"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}],
@@ -174,7 +174,7 @@ def test_the_page_may_run_its_own_script_and_style_and_ask_its_own_listener_alon
 
 
 def test_it_can_only_be_looked_at(proxy: ProxyServer) -> None:
-    for path in ("/_submeter/", "/_submeter/live"):
+    for path in ("/_submeter/", "/_submeter/live", "/_submeter/metrics"):
         assert asked(proxy.url, path, method="POST")[0] == 405
         status, headers, body = asked(proxy.url, path, method="HEAD")
         assert (status, body) == (200, b"")
@@ -193,6 +193,10 @@ def test_the_proxy_s_own_counters_and_last_calls_are_there_while_the_ledger_is_h
         connection.close()
         shown = json.loads(asked(proxy.url, "/_submeter/live")[2])
     assert shown["proxy"]["calls_settled"] == proxy.recorder.settled
+    status, headers, scraped = asked(proxy.url, "/_submeter/metrics")
+    assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert b'submeter_calls_total{framework="",model="gpt-4o-mini-2024-07-18",operation="create",' in scraped
+    assert SECRET.encode() not in scraped
     last = shown["last"][0]
     assert (last["run_id"], last["step"], last["outcome"]) == ("r-1", "2", "metered")
     assert last["input_tokens"] > 0
