@@ -142,7 +142,8 @@ def proxy(
     """Meter every call that comes by, until Ctrl-C.
 
     Bodies pass untouched; one row is written per call, with the framework of its key, its run and its step. Framework
-    keys are OPENAI_API_KEY_<FRAMEWORK>, their ids OPENAI_API_KEY_<FRAMEWORK>_ID, from the environment or ./.env.
+    keys are OPENAI_API_KEY_<FRAMEWORK>, their ids OPENAI_API_KEY_<FRAMEWORK>_ID, from the environment or ./.env. A
+    browser at its address shows what it meters, live.
 
     \b
     Example:
@@ -314,6 +315,7 @@ def _greet(url: str, upstream: str, invocation: Invocation, keys: KeyRing) -> No
         say("  no OPENAI_API_KEY_<FRAMEWORK> is set: calls are metered, but no framework is told from its key")
     say("Point a framework at it with:")
     say(f"  export OPENAI_BASE_URL={url}/v1")
+    say(f"See it live in a browser: {url}/")
 
 
 def _greet_others(url: str, listen: Listen) -> None:

@@ -24,24 +24,24 @@ class Carrying:
     """The ledger of a proxy."""
 
     def __init__(self, ledger: Path, clock: Clock) -> None:
-        self._ledger = Ledger(ledger, clock=clock)
+        self.ledger = Ledger(ledger, clock=clock)
 
     def begin(self) -> MarkBook:
         """Bring the ledger up to date; the runs that are open in it. Raises `SubmeterError` where it cannot be used."""
-        self._ledger.ingest()
+        self.ledger.ingest()
         marks = MarkBook()
-        take_up_open_runs(marks, self._ledger)
+        take_up_open_runs(marks, self.ledger)
         return marks
 
     def go_on(self, stopping: threading.Event) -> threading.Thread:
         """The thread that carries, until the proxy stops."""
-        cadence = Cadence(self._ledger.ingest)
+        cadence = Cadence(self.ledger.ingest)
         return repeating("submeter-ingest", cadence.turn, wait_s=cadence.wait_s, stopping=stopping)
 
     def end(self) -> None:
         """Bring the ledger up to date once more."""
         try:
-            self._ledger.ingest()
+            self.ledger.ingest()
         except SubmeterError as error:
             # What was metered is in the journal; the next command carries it in.
             logger.error("the ledger was not brought up to date at the end: %s", str(error).replace("\n", " "))

@@ -5,9 +5,10 @@
     server.url            # http://127.0.0.1:43817
     server.stop()         # closes the listener, waits for open calls, cuts and journals the rest
 
-Three threads are started here: the lane's event loop, the journal's sync, the ledger's ingest. A failed start, a stop
-or a crash leave the host program's logging, signals and loops as they were. One of several workers is such a proxy too;
-it listens where its place says, and its journal is carried into the ledger by who started it.
+Four threads are started here: the lane's event loop, the journal's sync, the ledger's ingest, the live page's
+questions. A failed start, a stop or a crash leave the host program's logging, signals and loops as they were. One of
+several workers is such a proxy too; it listens where its place says, and its journal is carried into the ledger by who
+started it.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ from ..data.marks import Mark, MarkBook
 from .authority import authority_folder
 from .certificates import keep_authority
 from .control import Control
+from .counters import Counters
 from .desk import DrainLimits
 from .forking import let_go_of_sockets
 from .lane_server import LaneServer
 from .listen import Listen, start_error
+from .live_book import LiveBook
+from .live_page import live_views
 from .outcome import STOPPED, Break
 from .outer_proxy import OuterProxy, outer_proxy
 from .place import WorkerPlace
@@ -43,6 +47,7 @@ from .upstream_url import Upstream
 
 if TYPE_CHECKING:
     from .carrying import Carrying
+    from .live_figures import LiveFigures
 
 logger = logging.getLogger("submeter.proxy")
 
@@ -93,6 +98,9 @@ class ProxyServer:
         self._receipts = receipts
         self._drains = drain
         self._settled = settled
+        self._book = LiveBook()
+        self._counters = Counters()
+        self._figures: LiveFigures | None = None
         self._url: str | None = None
         self._intercept_url: str | None = None
         self._authority: Path | None = None
@@ -171,7 +179,7 @@ class ProxyServer:
             keys=keys,
             marks=marks,
             upstream=upstream,
-            settled=self._settled,
+            settled=self._note_settled,
             place=self._place,
         )
         lane = threading.Thread(target=self._run_lane, name="submeter-proxy", daemon=True)
@@ -191,14 +199,20 @@ class ProxyServer:
         )
         if self._carrying is not None:
             self._threads.append(self._carrying.go_on(self._stopping))
+        if self._figures is not None:
+            live = threading.Thread(target=self._figures.run, name="submeter-live", daemon=True)
+            live.start()
+            self._threads.append(live)
 
     def _take_up_marks(self) -> MarkBook:
         """The runs that are open as this begins; a worker finds them where all of its proxy look."""
         if self._place is not None:
             return MarkBook()
         from .carrying import Carrying  # With DuckDB, which a worker does without.
+        from .live_figures import LiveFigures
 
         self._carrying = Carrying(self._ledger_path, self._clock)
+        self._figures = LiveFigures(self._carrying.ledger, self._clock)
         return self._carrying.begin()
 
     def _sync(self) -> None:
@@ -212,6 +226,8 @@ class ProxyServer:
         if self._recorder is None or not self._threads:
             return
         self._drain_s = drain_s
+        if self._figures is not None:
+            self._figures.end()
         self._end_lane()
         for thread in self._threads:
             thread.join()
@@ -323,6 +339,9 @@ class ProxyServer:
             hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
             token=self._listen.token if self._listen.remote else None,
             workers=1 if self._place is None else self._place.count,
+            views={}
+            if self._figures is None
+            else live_views(self._health, self._book, self._counters, self.recorder, self._figures),
         )
 
     def _on_bound(self, urls: list[str], intercept_url: str | None) -> None:
@@ -335,6 +354,12 @@ class ProxyServer:
         self._intercept_url = intercept_url
         self.recorder.journal.begin(upstream=self._upstream.url, listen=urls)
         self._started.set()
+
+    def _note_settled(self, line: Mapping[str, Any]) -> None:
+        self._book.note(line)
+        self._counters.note(line)
+        if self._settled is not None:
+            self._settled(line)
 
     def _health(self) -> dict[str, Any]:
         ring = KeyRing() if self._listen.remote else self._keys  # No id is shown to other machines.
