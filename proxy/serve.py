@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.clock import Clock, SystemClock
 from ..data.error import SubmeterError
-from ..data.journal import Journal, submeter_version
+from ..data.journal import Journal
 from ..data.keys import KeyRing
 from ..data.marks import Mark, MarkBook
 from .authority import authority_folder
@@ -33,6 +33,7 @@ from .control import Control
 from .counters import Counters
 from .desk import DrainLimits
 from .forking import let_go_of_sockets
+from .health import health_of
 from .lane_server import LaneServer
 from .listen import Listen, start_error
 from .live_book import LiveBook
@@ -362,35 +363,15 @@ class ProxyServer:
             self._settled(line)
 
     def _health(self) -> dict[str, Any]:
-        ring = KeyRing() if self._listen.remote else self._keys  # No id is shown to other machines.
-        return {
-            "submeter": submeter_version(),
-            "ledger": str(self._ledger_path.absolute()),
-            "upstream": self._upstream.url,
-            "mode": self._mode,
-            "intercept": self._intercept_url,
-            "authority": str(self._authority),
-            "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in ring.keys],
-            "token_ids": dict(ring.token_ids),
-            "pid": os.getpid(),
-            **self._counts(),
-        }
-
-    def _counts(self) -> dict[str, int]:
-        recorder = self.recorder
-        if self._place is not None:
-            rows = self._place.board.rows()
-            return {
-                "workers": self._place.count,
-                "calls_open": sum(row.calls_open for row in rows),
-                "calls_settled": sum(row.settled for row in rows),
-                "lines_waiting": sum(row.lines_waiting for row in rows),
-            }
-        return {
-            "calls_open": len(recorder.open),
-            "calls_settled": recorder.settled,
-            "lines_waiting": recorder.journal.lines_waiting,
-        }
+        return health_of(
+            recorder=self.recorder,
+            ledger=self._ledger_path,
+            mode=self._mode,
+            intercept_url=self._intercept_url,
+            authority=self._authority,
+            remote=self._listen.remote,
+            place=self._place,
+        )
 
 
 def _leave_to_parent() -> None:
