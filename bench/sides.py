@@ -1,7 +1,7 @@
 """What the benches compare: each proxy, how it is installed and started, and the CPU that the system counts for it.
 
     submeter   this tree, as `submeter proxy` with its journal and ingest
-    workers    the same with `--workers 2`, for `bench_streams.py --workers`
+    workers    the same with `--workers 2`, on as many processors; where it is asked for
     a2b2de9    the same command of that commit, when the proxy still stood on mitmproxy; installed from this
                repository's own history into an environment of its own under `.bench/`
     pipe       two asyncio connections with nothing in between: the least that a proxy in Python can cost
@@ -98,7 +98,9 @@ class Side:
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in _session(self.process.pid))
 
     def hold_to(self, core: int) -> None:
-        """Keep every thread of it on one processor."""
+        """Keep every thread of it on one processor; workers go where they like."""
+        if self.name == WORKERS:
+            return
         for pid in _session(self.process.pid):
             for thread in os.listdir(f"/proc/{pid}/task"):
                 os.sched_setaffinity(int(thread), {core})
@@ -177,10 +179,11 @@ def _command(name: str, port: int, upstream_url: str, folder: Path, roots: Path 
         return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
     if name == "pipe":
         return [sys.executable, __file__, str(port), upstream_url, str(roots or "")]
-    python = Path(sys.executable) if name == "submeter" else _old_environment()
+    python = _old_environment() if name == OLD else Path(sys.executable)
+    workers = ["--workers", "2"] if name == WORKERS else []
     listen = ["--listen", f"127.0.0.1:{port}"]
     ledger = ["--ledger", str(folder / "bench.duckdb")]
-    return [str(python.parent / "submeter"), "proxy", *listen, "--upstream", upstream_url, *ledger]
+    return [str(python.parent / "submeter"), "proxy", *listen, "--upstream", upstream_url, *ledger, *workers]
 
 
 def _old_environment() -> Path:
