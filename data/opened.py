@@ -38,6 +38,8 @@ VACUUM_TASKS = 100
 """Every 60th turn of a `Ledger`, its first included, lets the checkpoint join small row groups (DuckDB's default of 100
 tasks). In every turn a row would be written out anew a dozen times while its row group grows."""
 
+FLUSHED_FROM = "1MB"
+
 _LOCKED = "Could not set lock on file"
 _PID = re.compile(r"\(PID (\d+)\)")
 
@@ -173,6 +175,9 @@ def _config(spill: Path) -> dict[str, str | bool | int | float | list[str]]:
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "temp_directory": str(spill),
+        # What a turn needed goes back to the system after it: DuckDB would keep up to 512 MiB for the next one.
+        "allocator_flush_threshold": FLUSHED_FROM,
+        "allocator_bulk_deallocation_flush_threshold": FLUSHED_FROM,
     }
 
 

@@ -16,6 +16,7 @@ import pytest
 from laws import assert_calls_are_whole, assert_sums_agree
 from ledger_play import NOON_US, Play
 
+import submeter.data.ledger
 from submeter.data.clock import FixedClock, SystemClock
 from submeter.data.error import SubmeterError
 from submeter.data.journal import Journal
@@ -146,6 +147,24 @@ def test_nothing_is_opened_where_no_journal_grew(play: Play) -> None:
     assert play.ledger.ingest().lines == 0
     after = play.path.stat()
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+def test_duckdb_is_kept_after_few_lines_and_let_go_of_after_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FixedClock(NOON_US)
+    ledger = Ledger(tmp_path / "submeter.duckdb", clock=clock)
+    monkeypatch.setattr(submeter.data.ledger, "MANY_LINES", 4)
+    with Journal.open(ledger.path, mode="proxy", clock=clock) as journal:
+        journal.begin(upstream="https://api.openai.com")
+        kept = []
+        for number in range(4):
+            journal.append("run", {"run_id": f"r-{number}", "edge": "begin", "by": "cli", "marked_at": NOON_US})
+            ledger.ingest()
+            kept.append(ledger._carrier._idle is not None)
+    # The first turn has two lines, the others one.
+    assert kept == [True, True, False, True]
+    assert ledger.query("SELECT count(*) FROM marks").rows == [(4,)]
 
 
 def test_a_second_ledger_object_does_not_carry_a_line_twice(play: Play) -> None:
