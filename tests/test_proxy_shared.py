@@ -201,6 +201,7 @@ def settings(tmp_path: Path) -> WorkerSettings:
         log_format="json",
         authority=str(tmp_path),
         board=3,
+        notices=(7, 8),
         listening=(4, 5),
         intercepting=(6,),
         own_secret="s",

@@ -234,6 +234,31 @@ def test_health_counts_the_calls_of_all_workers_and_doctor_sees_one_proxy(both: 
     ]
 
 
+def test_what_can_be_looked_at_is_of_all_workers_whichever_is_asked(both: Crew) -> None:
+    one, other = (both.at(pid) for pid in both.workers())
+    ask(one, "/run/seen/step/at one/v1/chat/completions")
+    ask(other, "/run/seen/step/at other/v1/chat/completions")
+    for connection in (one, other):
+        # What the other worker has seen is at most a second old.
+        while steps_seen(connection) != {"at one", "at other"}:
+            pass
+        settled = health(connection)["calls_settled"]
+        while calls_scraped(connection) != settled:
+            pass
+
+
+def steps_seen(connection: http.client.HTTPConnection) -> set[str]:
+    connection.request("GET", "/_submeter/live")
+    last = json.loads(connection.getresponse().read())["last"]
+    return {call["step"] for call in last if call["run_id"] == "seen"}
+
+
+def calls_scraped(connection: http.client.HTTPConnection) -> float:
+    connection.request("GET", "/_submeter/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("submeter_calls_total{"))
+
+
 def test_a_step_of_the_command_line_is_marked_once_for_both(both: Crew) -> None:
     words = ["--ledger", str(both.ledger), "step", "begin", "told once", "--run", "a/r-2"]
     said = CliRunner().invoke(cli, words)
