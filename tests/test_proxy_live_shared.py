@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -25,6 +26,7 @@ class Crew:
 
     def __init__(self, folder: Path, clock: Clock, stack: ExitStack) -> None:
         self.clock = clock
+        self.stack = stack
         self.boards = [stack.enter_context(closing(Board.make(NOTICE_BYTES_MAX))) for _ in range(3)]
         journal = stack.enter_context(Journal.open(folder / "submeter.duckdb", mode="reverse", clock=clock))
         self.recorder = Recorder(journal=journal, clock=clock, keys=KeyRing(), marks=MarkBook(), upstream="http://u")
@@ -35,12 +37,16 @@ class Crew:
             number=number,
             count=2,
             board=self.boards[2],
-            notices=tuple(self.boards[:2]),
+            notices=tuple(self._own(board) for board in self.boards[:2]),
             bound=Bound(listening=()),
             authority=self.folder,
             own_secret="s",
         )
         return Live(lambda: Ledger(self.folder / "submeter.duckdb", clock=self.clock), self.clock, place)
+
+    def _own(self, board: Board) -> Board:
+        """The same memory, as another process has it."""
+        return self.stack.enter_context(closing(Board(os.dup(board.descriptor), NOTICE_BYTES_MAX)))
 
     def call(self, live: Live, at: int, **said: Any) -> None:
         """A call ends at this worker, and it shares it."""

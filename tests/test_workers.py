@@ -13,7 +13,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -236,15 +237,20 @@ def test_health_counts_the_calls_of_all_workers_and_doctor_sees_one_proxy(both: 
 
 def test_what_can_be_looked_at_is_of_all_workers_whichever_is_asked(both: Crew) -> None:
     one, other = (both.at(pid) for pid in both.workers())
-    ask(one, "/run/seen/step/at one/v1/chat/completions")
-    ask(other, "/run/seen/step/at other/v1/chat/completions")
+    ask(one, "/run/seen/step/at%20one/v1/chat/completions")
+    ask(other, "/run/seen/step/at%20other/v1/chat/completions")
     for connection in (one, other):
         # What the other worker has seen is at most a second old.
-        while steps_seen(connection) != {"at one", "at other"}:
-            pass
-        settled = health(connection)["calls_settled"]
-        while calls_scraped(connection) != settled:
-            pass
+        until(lambda connection=connection: steps_seen(connection) == {"at one", "at other"})
+        until(lambda connection=connection: calls_scraped(connection) == health(connection)["calls_settled"])
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Ask again and again, for half a minute at most."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def steps_seen(connection: http.client.HTTPConnection) -> set[str]:
