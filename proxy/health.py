@@ -1,13 +1,48 @@
-"""How many calls and lines a proxy holds now, for `/_submeter/health`. Pure."""
+"""What a proxy says of itself at `/_submeter/health`: what it is, whose keys it knows, how many calls it has.
+
+Of several workers any is asked, and the counts are those of all. Never here: secrets; of a key there is its
+fingerprint.
+"""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
+from ..data.journal import submeter_version
+from ..data.keys import KeyRing
 from .place import WorkerPlace
 from .recorder import Recorder
 
 
-def held_now(recorder: Recorder, place: WorkerPlace | None) -> dict[str, int]:
-    """Counts of one proxy; where this is one of its workers, those of all."""
+def health_of(
+    *,
+    recorder: Recorder,
+    ledger: Path,
+    mode: str,
+    intercept_url: str | None,
+    authority: Path | None,
+    remote: bool,
+    place: WorkerPlace | None,
+) -> dict[str, Any]:
+    """The answer, as JSON has it. `remote`: other machines may ask, and no id is shown to them."""
+    ring = KeyRing() if remote else recorder.keys
+    return {
+        "submeter": submeter_version(),
+        "ledger": str(ledger.absolute()),
+        "upstream": recorder.upstream,
+        "mode": mode,
+        "intercept": intercept_url,
+        "authority": str(authority),
+        "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in ring.keys],
+        "token_ids": dict(ring.token_ids),
+        "pid": os.getpid(),
+        **_counts(recorder, place),
+    }
+
+
+def _counts(recorder: Recorder, place: WorkerPlace | None) -> dict[str, int]:
     if place is None:
         return {
             "calls_open": len(recorder.open),

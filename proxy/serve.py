@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.clock import Clock, SystemClock
 from ..data.error import SubmeterError
-from ..data.journal import Journal, submeter_version
+from ..data.journal import Journal
 from ..data.keys import KeyRing
 from ..data.marks import Mark, MarkBook
 from .authority import authority_folder
@@ -32,7 +32,7 @@ from .certificates import keep_authority
 from .control import Control
 from .desk import DrainLimits
 from .forking import let_go_of_sockets
-from .health import held_now
+from .health import health_of
 from .lane_server import LaneServer
 from .listen import Listen, start_error
 from .live import SHARE_S, Live
@@ -366,19 +366,15 @@ class ProxyServer:
             self._settled(line)
 
     def _health(self) -> dict[str, Any]:
-        ring = KeyRing() if self._listen.remote else self._keys  # No id is shown to other machines.
-        return {
-            "submeter": submeter_version(),
-            "ledger": str(self._ledger_path.absolute()),
-            "upstream": self._upstream.url,
-            "mode": self._mode,
-            "intercept": self._intercept_url,
-            "authority": str(self._authority),
-            "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in ring.keys],
-            "token_ids": dict(ring.token_ids),
-            "pid": os.getpid(),
-            **held_now(self.recorder, self._place),
-        }
+        return health_of(
+            recorder=self.recorder,
+            ledger=self._ledger_path,
+            mode=self._mode,
+            intercept_url=self._intercept_url,
+            authority=self._authority,
+            remote=self._listen.remote,
+            place=self._place,
+        )
 
 
 def _leave_to_parent() -> None:
