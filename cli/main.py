@@ -28,6 +28,7 @@ MODULES = {
     "audit": "audit",
     "demo": "demo",
     "doctor": "doctor",
+    "env": "env",
     "explain": "explain",
     "ledger": "ledger",
     "metrics": "metrics",

@@ -25,6 +25,12 @@ sans-I/O, says which message begins and ends which response, and `socket_calls` 
 `serve` starts and stops the lane (`forking`: a forked child lets go of it), `control` answers the proxy's own paths,
 `open_runs` picks up where an earlier proxy stopped. `in_process` is the meter inside a Python program, `child` its
 proxy where it cannot be imported beside the program's libraries, `environment` what a client needs to be pointed here.
+`live_page` shows what the `live_book` remembers and, by `live_figures`, what the ledger holds; `counters` are what
+`prometheus` tells a scraper.
+
+Several processes can be one proxy: `workers` starts them and starts them again (`worker_process`, `worker_settings`,
+each at its `place`), `shared` is what they know together, on a `board`. `carrying` brings what they write into the
+ledger, as `serve` has it do for one; `repeat` is its thread.
 
 `door` is the second one, for programs that hard-code their URL: `forwarding` says what may pass it, `admission` what a
 request that came by it is for. `authority` keeps its key and bundles, `certificates` says whom it may sign for,
