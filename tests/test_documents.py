@@ -6,6 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
+from test_arrows import MAY_IMPORT
+
+from submeter.audit.history import FALL_US
+from submeter.audit.schedule import BACKOFF_US, HOUR_US
+from submeter.audit.settings import INTERVAL_MIN, SETTLE_MIN
+from submeter.audit.verdict import Verdict
+from submeter.audit.window import SHIFT_MIN
+from submeter.data.call import Standing
+from submeter.data.columns import Kind
 
 TREE = Path(__file__).resolve().parents[1]
 CODE = sorted(
@@ -17,6 +26,8 @@ CODE = sorted(
 CITING = [path for path in CODE if ".md" in path.read_text()]
 PAGES = sorted([*(TREE / "docs").rglob("*.md"), TREE / "CONTRIBUTING.md", TREE / "README.md"])
 FACTS = "docs/openai-usage.md"
+AUDIT = (TREE / "docs/design/audit.md").read_text()
+JOURNAL = (TREE / "docs/design/journal-and-ledger.md").read_text()
 
 LINE_BREAK = re.compile(r"\n[ \t]*(?:#|--)?[ \t]*")
 """With what begins the next line of a comment."""
@@ -120,6 +131,41 @@ def test_every_file_name_link_and_section_that_a_page_gives_is_there(page: Path)
     text = page.read_text()
     links = [link for link in LINK.findall(text) if "://" not in link and not (page.parent / link).exists()]
     assert missing_names(text) + missing_sections(text) + links == []
+
+
+def under(page: str, heading: str) -> str:
+    """What stands under a heading of a page."""
+    return re.split(r"^#+ ", page.partition(f"# {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_the_page_on_the_audit_lists_the_verdicts_from_worst_to_best() -> None:
+    named = [word for word in TICKED.findall(under(AUDIT, "Final")) if word in set(Verdict)]
+    assert named[-len(Verdict) :] == [str(each) for each in Verdict]
+    assert {word for word in TICKED.findall(under(AUDIT, "Verdicts")) if word in set(Verdict)} == set(Verdict)
+
+
+def test_the_page_on_the_audit_says_how_long_is_waited() -> None:
+    said = run_on(AUDIT)
+    hours = [each // HOUR_US for each in BACKOFF_US]
+    assert f"k (`--shift`, {SHIFT_MIN})" in said
+    assert f"at least {INTERVAL_MIN} minutes after the one counted before it" in said
+    assert f"at least {SETTLE_MIN} minutes after the minute" in said
+    assert f"until good reads over {FALL_US // HOUR_US} hours since agree" in said
+    assert f"after {', '.join(map(str, hours[:-1]))} and {hours[-1]} hours, then daily" in said
+
+
+def test_the_page_on_journals_tells_of_every_kind_of_line_and_every_standing() -> None:
+    rows = re.findall(r"^\| (`[^|]+) \|", under(JOURNAL, "The journal"), re.MULTILINE)
+    assert [word for row in rows for word in TICKED.findall(row)] == [str(kind) for kind in Kind]
+    assert {word for word in TICKED.findall(under(JOURNAL, "Standings")) if word in set(Standing)} == set(Standing)
+
+
+def test_the_arrows_of_the_page_on_architecture_are_those_that_imports_are_held_to() -> None:
+    page = (TREE / "docs/architecture.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)/` \| ([^|]+) \|", under(page, "Arrows"), re.MULTILINE))
+    for folder, may in MAY_IMPORT.items():
+        others = "nothing of ours" if may == {folder} else "all of them" if may == {*MAY_IMPORT} else None
+        assert told[folder] == (others or ", ".join(f"`{other}/`" for other in sorted(may - {folder})))
 
 
 def test_the_quick_tests_are_all_there() -> None:
