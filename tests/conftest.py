@@ -1,4 +1,4 @@
-"""What holds for every generated test: how fast this machine is, and how busy, is none of its results.
+"""What holds for every test: how fast this machine is, and how busy, is none of its results; and which files go first.
 
 The first text of a fresh clone waits for hypothesis to write its table of characters; beside other work that took 13
 seconds, and failed a test as slow.
@@ -6,7 +6,27 @@ seconds, and failed a test as slow.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+LONGEST = (
+    "test_real_",
+    "test_audit_attacks.",
+    "test_data_views.",
+    "test_audit_",
+    "test_kills_",
+    "test_proxy_recordings",
+)
+"""Files that take minutes on a slow machine, or wait for packages, by how their names begin."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: a file is one worker's, and with a long one at the end the others would wait for it."""
+
+    def place(item: pytest.Item) -> int:
+        return next((n for n, name in enumerate(LONGEST) if item.path.name.startswith(name)), len(LONGEST))
+
+    items.sort(key=place)
