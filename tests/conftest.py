@@ -6,11 +6,19 @@ seconds, and failed a test as slow.
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        # A shell starts what is in the background deaf to Ctrl-C, `nohup` to a hang-up. The tests stay so, but programs
+        # that they start would be deaf too; a handler, even one that does nothing, is not passed on to them.
+        signal.signal(number, lambda *_: None)
 
 LONGEST = (
     "test_real_",
