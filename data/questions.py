@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from .error import SubmeterError
+from .near import did_you_mean
 
 FOLDER = Path(__file__).parent
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -52,7 +53,7 @@ def named(name: str) -> str:
     if name not in query_names():
         raise SubmeterError(
             f"There is no question named {name!r}.",
-            f"There are: {', '.join(peoples_names())}.",
+            f"{did_you_mean(name, peoples_names())}There are: {', '.join(peoples_names())}.",
             "List them with: submeter sql",
         )
     return read_sql(name)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from submeter.cli.audit import in_older_words
 from submeter.cli.invocation import Invocation
 from submeter.cli.main import cli
 from submeter.cli.sql import parameters_of
@@ -180,6 +181,25 @@ def test_what_looks_like_a_comment_in_a_text_is_no_comment_in_any_form(
 def test_a_text_between_dollars_holds_no_parameter_and_beside_it_one_is_found() -> None:
     assert parameters_of("SELECT $$costs $5 of $many$$, $tag$ $other $tag$, $name", {"name": "x"}) == {"name": "x"}
     assert parameters_of("SELECT $one /* /* $two */ $three */, E'\\'$four'", {}) == {"one": None}
+
+
+def test_a_framework_or_run_that_is_not_there_is_an_error_that_names_what_may_be_meant(ledger: Path) -> None:
+    told = run(ledger, "runs", "--framework", "chatdv")
+    assert (told.exit_code, told.stdout, len(told.stderr.splitlines())) == (2, "", 3)
+    assert "Did you mean chatdev?" in told.stderr
+    assert "Frameworks in this ledger: baes, chatdev." in told.stderr
+    assert "Did you mean" not in run(ledger, "runs", "--framework", "zzz").stderr
+    assert "Did you mean chatdev/r-1?" in run(ledger, "steps", "chatdv/r-1").stderr
+    assert "Did you mean by_model?" in run(ledger, "sql", "by_modle").stderr
+    assert run(ledger, "runs", "--framework", "ChatDev").exit_code == 0
+
+
+def test_framework_and_run_as_two_words_are_one_run_where_there_is_one(ledger: Path) -> None:
+    opened = Ledger(ledger, clock=FixedClock(NOW_US))
+    opened.ingest()
+    assert in_older_words(opened, ("ChatDev", "r-1")) == ("chatdev/r-1",)
+    for kept in [("chatdev", "r-9"), ("chatdev/r-1", "baes/r-1"), ("chatdev/r-1",), ("r-1", "r-1"), ()]:
+        assert in_older_words(opened, kept) == kept
 
 
 def test_without_a_question_those_that_people_ask_are_listed_and_with_all_the_others_too(ledger: Path) -> None:
