@@ -26,6 +26,7 @@ SIGPIPE_EXIT = 128 + 13
 SIGINT_EXIT = 128 + 2
 MODULES = {
     "audit": "audit",
+    "compare": "compare",
     "demo": "demo",
     "doctor": "doctor",
     "explain": "explain",

@@ -36,7 +36,7 @@ def test_the_wheel_holds_every_module_query_and_type_marker_of_the_tree(wheel: z
         f"submeter/{path.relative_to(TREE)}"
         for folder in FOLDERS
         for path in (TREE / folder).rglob("*")
-        if path.suffix in (".py", ".sql") or path.name == "py.typed"
+        if path.suffix in (".py", ".sql", ".html") or path.name == "py.typed"
     }
     assert in_wheel == in_tree
 
