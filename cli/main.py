@@ -33,6 +33,7 @@ MODULES = {
     "ledger": "ledger",
     "metrics": "metrics",
     "proxy": "proxy",
+    "report": "report",
     "run": "run",
     "runs": "runs",
     "sql": "sql",
