@@ -27,6 +27,7 @@ SIGPIPE_EXIT = 128 + 13
 SIGINT_EXIT = 128 + 2
 MODULES = {
     "audit": "audit",
+    "compare": "compare",
     "demo": "demo",
     "doctor": "doctor",
     "env": "env",
@@ -34,6 +35,7 @@ MODULES = {
     "ledger": "ledger",
     "metrics": "metrics",
     "proxy": "proxy",
+    "report": "report",
     "run": "run",
     "runs": "runs",
     "sql": "sql",

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "cli": {"cli", "proxy", "audit", "data", "sim"},
 }
 ONLY_IN = {
-    "duckdb": {"data/opened.py"},
+    "duckdb": {"data/opened.py", "data/parquet.py"},
     "httpx": {"audit/usage_api.py", "proxy/upstream.py"},
     "httptools": {"proxy/message_head.py"},
     "mitmproxy": set(),
