@@ -241,14 +241,14 @@ def test_what_can_be_looked_at_is_of_all_workers_whichever_is_asked(both: Crew) 
     ask(other, "/run/seen/step/at%20other/v1/chat/completions")
     for connection in (one, other):
         # What the other worker has seen is at most a second old.
-        until(lambda connection=connection: steps_seen(connection) == {"at one", "at other"})
-        until(lambda connection=connection: calls_scraped(connection) == health(connection)["calls_settled"])
+        until(lambda asked: steps_seen(asked) == {"at one", "at other"}, connection)
+        until(lambda asked: calls_scraped(asked) == health(asked)["calls_settled"], connection)
 
 
-def until(holds: Callable[[], bool]) -> None:
+def until(holds: Callable[[http.client.HTTPConnection], bool], asked: http.client.HTTPConnection) -> None:
     """Ask again and again, for half a minute at most."""
     deadline = time.monotonic() + 30
-    while not holds():
+    while not holds(asked):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
