@@ -5,19 +5,23 @@ Here rows are named and shown; every sum comes from the ledger.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..data.call import Edge
 from ..data.clock import utc
 from ..data.error import SubmeterError
 from ..data.marks import run_name, split_run
+from ..data.near import did_you_mean
 from .audit import show_pending
 from .costs import prices_of, prices_option, run_costs, runs_with_costs, step_costs, steps_with_costs
 from .gate import astray_in
 from .invocation import Invocation, json_option, ledger_option, pass_invocation
 from .output import cell, duration, print_json, print_table, records, say, total, usd
+from .step import read_mark, tell_mark
 
 if TYPE_CHECKING:
     from ..data.ledger import Ledger
@@ -39,7 +43,7 @@ class RunName:
     run_id: str
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--framework", metavar="F", help="Only runs of this framework.")
 @click.option("--pending", is_flag=True, help="Which runs wait for an audit, and why each other one does not.")
 @prices_option
@@ -57,10 +61,10 @@ def runs(
 ) -> None:
     """List runs: age, calls, tokens, unknown calls and the last verdict; last, the calls that no run has.
 
-    Age is the time since the run ended, or began while it is open; a run ends by its mark, with the proxy or command
-    that began it, or 60 minutes after its last call. Beside the sums stand the calls they do not hold:
-    unknown (nobody told the usage), optional (it may not be billed) and, where there are any, ambiguous (it could be
-    this run's or another's, so that neither has a sum). With --pending the exit code is 3 while a run has no final
+    Age is the time since the run ended, or began while it is open; a run ends by its mark (submeter runs end), with
+    the proxy or command that began it, or 60 minutes after its last call. Beside the sums stand the calls they do not
+    hold: unknown (nobody told the usage), optional (it may not be billed) and, where there are any, ambiguous (it could
+    be this run's or another's, so that neither has a sum). With --pending the exit code is 3 while a run has no final
     verdict, whether an audit is due for it or not. With --prices, and in JSON where the public list is installed,
     cost_usd is what the counted calls cost; it is absent where one of them has no known cost (unpriced: how many).
 
@@ -69,12 +73,17 @@ def runs(
         submeter runs --framework chatdev
         submeter runs --pending
         submeter runs --prices genai-prices
+        submeter runs begin chatdev/r-1
     """
+    if context.invoked_subcommand is not None:
+        return
     ledger = invocation.open_ledger(as_it_is=not pending)
     if pending:
         context.exit(show_pending(invocation, ledger, framework, as_json))
     rows = list_runs(ledger, framework)
     astray = calls_without_run(ledger, framework)
+    if framework is not None and not rows and not astray:
+        raise _no_framework(ledger, framework)
     shown = rows + astray
     if priced := prices_of(ledger, prices, by_default=as_json):
         shown = runs_with_costs(shown, run_costs(ledger, priced, framework.lower() if framework else None))
@@ -104,6 +113,46 @@ def runs(
             "Calls take a run from submeter run, from /run/ID in the base URL, or later from submeter metrics import. "
             f"Audit these as they are: {creates.command}"
         )
+
+
+def _mark_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        ledger_option,
+        click.option("--status", metavar="WORD", help="Your own word for how it stands, such as success."),
+        click.option("--framework", metavar="F", help="The run's framework; or write the run as F/ID."),
+        click.argument("run", metavar="RUN"),
+    ):
+        command = option(command)
+    return command
+
+
+@runs.command()
+@_mark_options
+@pass_invocation
+def begin(invocation: Invocation, run: str, framework: str | None, status: str | None) -> None:
+    """Mark the begin of a run, for an orchestrator that starts its programs itself.
+
+    Calls of its framework that name no run belong to it while it is the one open run of the framework. It lasts until
+    its end is marked, or 60 minutes after its last call.
+
+    \b
+    Example:
+        submeter runs begin chatdev/r-1
+    """
+    tell_mark(invocation, read_mark(invocation, Edge.BEGIN, run, framework, status))
+
+
+@runs.command()
+@_mark_options
+@pass_invocation
+def end(invocation: Invocation, run: str, framework: str | None, status: str | None) -> None:
+    """Mark the end of a run, and of a step of it that is open.
+
+    \b
+    Example:
+        submeter runs end chatdev/r-1 --status success
+    """
+    tell_mark(invocation, read_mark(invocation, Edge.END, run, framework, status))
 
 
 @click.command()
@@ -194,10 +243,21 @@ def find_run(ledger: Ledger, name: str) -> RunName:
             f"They are: {', '.join(run.name for run in found)}.",
             f"Name it whole, such as: submeter steps {found[0].name}",
         )
+    every = [run_name(row["framework"], row["run_id"]) for row in list_runs(ledger)]
     raise SubmeterError(
         f"There is no run {name!r} in this ledger.",
-        "No call and no mark of it names one.",
+        f"{did_you_mean(name, every)}No call and no mark of it names one.",
         "List them with: submeter runs",
+    )
+
+
+def _no_framework(ledger: Ledger, framework: str) -> SubmeterError:
+    """What to say of a framework that nothing in the ledger names."""
+    known = sorted({row["framework"] for row in list_runs(ledger) + calls_without_run(ledger) if row["framework"]})
+    return SubmeterError(
+        f"There is no run and no call of a framework called {framework}.",
+        f"{did_you_mean(framework, known)}Frameworks in this ledger: {', '.join(known) or 'none'}.",
+        "See all runs with: submeter runs",
     )
 
 

@@ -16,7 +16,7 @@ from .clock import US_PER_MINUTE
 from .error import SubmeterError
 
 IDLE_US = 60 * US_PER_MINUTE
-"""A run without a call for this long, and none open, has ended (DESIGN.md section 5)."""
+"""A run without a call for this long, and none open, has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,15 +3,17 @@
 A client's connection is a `lane` with a `far_side`, the upstream's: these two, `door` and `lane_server` have the
 sockets. An `inbox` keeps what waits, `message_head` takes heads apart (`loose_head` those that are refused), `framing`
 says which bytes are payload and where a message ends. What goes on, and what it means, is an `exchange`, sans-I/O: one
-request and its answer; `drain` reads one whose client left. `desk` is what all connections share. `outer_proxy` says
-which proxy of the environment stands before the upstream, `tunnel` asks it for one.
+request and its answer (`request_side`, `answer_side`); `drain` reads one whose client left, `receipts` says where it
+can be looked up. `desk` is what all connections share. `outer_proxy` says which proxy of the environment stands before
+the upstream, `tunnel` asks it for one.
 
 `labels` reads run and step from a request's path and headers, `endpoint` what kind of call it is; `recorder` writes its
 start line, `attempt` follows it to its end. `upstream_url` says where it goes.
 
 The response's payload passes through the `attempt` into a `Meter`. `meter` is sans-I/O: `decode` undoes compression on
-a copy, `sse` makes events of a stream, `json_body` finds the wanted members of a JSON body, `usage` turns a usage
-object into counts. `request_body` does the same for what a request tells.
+a copy, `sse` makes events of a stream, `json_body` finds the wanted members of a JSON body (`json_scan` those of a long
+one), `answer` says what they mean, `usage` turns a usage object into counts. `request_body` does the same for what a
+request tells, `request_key` and `client_secret` for whose key it carries.
 
 A stream that would not tell its usage is asked for it: `asking` decides, `rewrite_request` puts the question into the
 body as text, `rewrite_stream` takes the answer to it out again. `upstream` sends what submeter sends by itself.

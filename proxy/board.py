@@ -35,23 +35,24 @@ _ROW_NUMBERS = 8
 class Board:
     """The shared memory, as one process has it. For one thread of it."""
 
-    def __init__(self, descriptor: int) -> None:
-        """`descriptor`: of the file; it is this object's from now on."""
+    def __init__(self, descriptor: int, text_bytes_max: int = TEXT_BYTES_MAX) -> None:
+        """`descriptor`: of the file; it is this object's from now on. `text_bytes_max`: what it was made with."""
         self.descriptor = descriptor
-        self._map = mmap.mmap(descriptor, HEAD_BYTES + 2 * TEXT_BYTES_MAX)
+        self._text_bytes_max = text_bytes_max
+        self._map = mmap.mmap(descriptor, HEAD_BYTES + 2 * text_bytes_max)
         self._numbers = memoryview(self._map)[:HEAD_BYTES].cast("q")
         self._seen = 0
 
     @classmethod
-    def make(cls) -> Board:
+    def make(cls, text_bytes_max: int = TEXT_BYTES_MAX) -> Board:
         """An empty one."""
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create("submeter")
         else:
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, HEAD_BYTES + 2 * TEXT_BYTES_MAX)
-        return cls(descriptor)
+        os.ftruncate(descriptor, HEAD_BYTES + 2 * text_bytes_max)
+        return cls(descriptor, text_bytes_max)
 
     def close(self) -> None:
         """Let go of the file; the counts can be read on. Twice is once."""
@@ -83,7 +84,7 @@ class Board:
         """The text that stands; None where it was replaced twice while it was read, or is not all here yet."""
         version = self._numbers[_VERSION]
         half = version & 1
-        begin = HEAD_BYTES + half * TEXT_BYTES_MAX
+        begin = HEAD_BYTES + half * self._text_bytes_max
         text = self._map[begin : begin + self._numbers[_LENGTHS + half]]
         if self._numbers[_VERSION] != version or zlib.crc32(text) != self._numbers[_CHECKS + half]:
             return None
@@ -92,11 +93,11 @@ class Board:
 
     def write(self, text: bytes) -> None:
         """Replace the text; inside `held`. Raises `ValueError` for one that is too long."""
-        if len(text) > TEXT_BYTES_MAX:
+        if len(text) > self._text_bytes_max:
             raise ValueError(f"a text of {len(text)} bytes")
         version = self._numbers[_VERSION] + 1
         half = version & 1
-        begin = HEAD_BYTES + half * TEXT_BYTES_MAX
+        begin = HEAD_BYTES + half * self._text_bytes_max
         self._map[begin : begin + len(text)] = text
         self._numbers[_LENGTHS + half] = len(text)
         self._numbers[_CHECKS + half] = zlib.crc32(text)

@@ -1,8 +1,8 @@
 """The environment that points a program's OpenAI client at the proxy. One mapping in, another out.
 
-Which variable a framework reads is its own affair (facts: ChatDev 1.x reads `BASE_URL`, LangChain `OPENAI_API_BASE`,
-the SDKs `OPENAI_BASE_URL`), so all of them are set to the same value, and the proxy's host is kept out of any other
-proxy's way. For a program that hard-codes its URL, the intercept's own variables.
+Which variable a framework reads is its own affair (docs/clients.md: ChatDev 1.x reads `BASE_URL`, LlamaIndex
+`OPENAI_API_BASE`, the SDKs `OPENAI_BASE_URL`), so all of them are set to the same value, and the proxy's host is kept
+out of any other proxy's way. For a program that hard-codes its URL, the intercept's own variables.
 """
 
 from __future__ import annotations

@@ -52,6 +52,8 @@ class WorkerPlace:
     count: int
     """How many workers there are."""
     board: Board
+    notices: tuple[Board, ...]
+    """Of each worker, by number: what it lets the others show of its calls (`live`)."""
     bound: Bound
     """All workers take connections from these."""
     authority: Path

@@ -30,13 +30,12 @@ from ..data.marks import Mark, MarkBook
 from .authority import authority_folder
 from .certificates import keep_authority
 from .control import Control
-from .counters import Counters
 from .desk import DrainLimits
 from .forking import let_go_of_sockets
 from .health import health_of
 from .lane_server import LaneServer
 from .listen import Listen, start_error
-from .live_book import LiveBook
+from .live import SHARE_S, Live
 from .live_page import live_views
 from .outcome import STOPPED, Break
 from .outer_proxy import OuterProxy, outer_proxy
@@ -47,8 +46,8 @@ from .shared import BEAT_S
 from .upstream_url import Upstream
 
 if TYPE_CHECKING:
+    from ..data.ledger import Ledger
     from .carrying import Carrying
-    from .live_figures import LiveFigures
 
 logger = logging.getLogger("submeter.proxy")
 
@@ -99,9 +98,7 @@ class ProxyServer:
         self._receipts = receipts
         self._drains = drain
         self._settled = settled
-        self._book = LiveBook()
-        self._counters = Counters()
-        self._figures: LiveFigures | None = None
+        self._live = Live(self._open_ledger, clock, place)
         self._url: str | None = None
         self._intercept_url: str | None = None
         self._authority: Path | None = None
@@ -200,21 +197,24 @@ class ProxyServer:
         )
         if self._carrying is not None:
             self._threads.append(self._carrying.go_on(self._stopping))
-        if self._figures is not None:
-            live = threading.Thread(target=self._figures.run, name="submeter-live", daemon=True)
-            live.start()
-            self._threads.append(live)
+        self._threads.append(self._live.begin())
 
     def _take_up_marks(self) -> MarkBook:
         """The runs that are open as this begins; a worker finds them where all of its proxy look."""
         if self._place is not None:
             return MarkBook()
         from .carrying import Carrying  # With DuckDB, which a worker does without.
-        from .live_figures import LiveFigures
 
         self._carrying = Carrying(self._ledger_path, self._clock)
-        self._figures = LiveFigures(self._carrying.ledger, self._clock)
         return self._carrying.begin()
+
+    def _open_ledger(self) -> Ledger:
+        """The one that is carried into here; a worker has one only where somebody looks at the live page."""
+        if self._carrying is not None:
+            return self._carrying.ledger
+        from ..data.ledger import Ledger
+
+        return Ledger(self._ledger_path, clock=self._clock)
 
     def _sync(self) -> None:
         journal = self.recorder.journal
@@ -227,8 +227,7 @@ class ProxyServer:
         if self._recorder is None or not self._threads:
             return
         self._drain_s = drain_s
-        if self._figures is not None:
-            self._figures.end()
+        self._live.end()
         self._end_lane()
         for thread in self._threads:
             thread.join()
@@ -297,6 +296,7 @@ class ProxyServer:
         self._authority = authority_folder() if self._place is None else self._place.authority
         self._keep_authority(self._authority)
         self._beat()
+        self._share()
         self._server = self._lane(self._authority)
         await self._server.run()
 
@@ -313,6 +313,12 @@ class ProxyServer:
         if (shared := self.recorder.shared) is not None:
             asyncio.get_running_loop().call_later(BEAT_S, self._beat)
             shared.beat()
+
+    def _share(self) -> None:
+        """Let other workers show what is seen of calls here."""
+        if self._place is not None:
+            asyncio.get_running_loop().call_later(SHARE_S, self._share)
+            self._live.share(self.recorder)
 
     def _lane(self, authority: Path) -> LaneServer:
         return LaneServer(
@@ -340,9 +346,7 @@ class ProxyServer:
             hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
             token=self._listen.token if self._listen.remote else None,
             workers=1 if self._place is None else self._place.count,
-            views={}
-            if self._figures is None
-            else live_views(self._health, self._book, self._counters, self.recorder, self._figures),
+            views=live_views(self._live, self._health, self.recorder),
         )
 
     def _on_bound(self, urls: list[str], intercept_url: str | None) -> None:
@@ -357,8 +361,7 @@ class ProxyServer:
         self._started.set()
 
     def _note_settled(self, line: Mapping[str, Any]) -> None:
-        self._book.note(line)
-        self._counters.note(line)
+        self._live.note(line)
         if self._settled is not None:
             self._settled(line)
 

@@ -17,6 +17,7 @@ import orjson
 from ..data.keys import FrameworkKey, KeyRing
 from .board import Board
 from .listen import Listen
+from .live import NOTICE_BYTES_MAX
 from .place import Bound, SharedSocket, WorkerPlace
 
 
@@ -41,7 +42,8 @@ class WorkerSettings:
     authority: str
     """Folder of the certificate authority."""
     board: int
-    """Descriptors: of the shared memory, and of the sockets that listen."""
+    """Descriptors: of the shared memory, of each worker's notice, and of the sockets that listen."""
+    notices: tuple[int, ...]
     listening: tuple[int, ...]
     intercepting: tuple[int, ...]
     own_secret: str = field(repr=False)
@@ -53,7 +55,7 @@ class WorkerSettings:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What the worker inherits."""
-        return (self.board, *self.listening, *self.intercepting)
+        return (self.board, *self.notices, *self.listening, *self.intercepting)
 
     def place(self) -> WorkerPlace:
         """The place that these descriptors are of. In the worker, once."""
@@ -61,6 +63,7 @@ class WorkerSettings:
             number=self.number,
             count=self.count,
             board=Board(self.board),
+            notices=tuple(Board(descriptor, NOTICE_BYTES_MAX) for descriptor in self.notices),
             bound=Bound(listening=_sockets(self.listening), intercepting=_sockets(self.intercepting)),
             authority=Path(self.authority),
             own_secret=self.own_secret,
@@ -76,7 +79,7 @@ def read_settings(line: bytes) -> WorkerSettings:
     told: dict[str, Any] = orjson.loads(line)
     ring = told.pop("keys")
     keys = KeyRing(keys=tuple(FrameworkKey(**key) for key in ring["keys"]), token_ids=ring["token_ids"])
-    lists = {name: tuple(told.pop(name)) for name in ("listening", "intercepting")}
+    lists = {name: tuple(told.pop(name)) for name in ("notices", "listening", "intercepting")}
     return WorkerSettings(**told | lists | {"keys": keys, "listen": Listen(**told["listen"])})
 
 

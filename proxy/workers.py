@@ -29,6 +29,7 @@ from .authority import authority_folder
 from .board import Board, Row
 from .carrying import Carrying
 from .listen import Listen, start_error
+from .live import NOTICE_BYTES_MAX
 from .outer_proxy import outer_proxy
 from .place import Bound, bind
 from .shared import first_text
@@ -100,6 +101,7 @@ class Workers:
         """Those that listen, or will, by number."""
         self._threads: list[threading.Thread] = []
         self._board: Board | None = None
+        self._notices: list[Board] = []
         self._bound: Bound | None = None
         self._settings: WorkerSettings | None = None
         self._told: dict[str, Any] = {}
@@ -156,6 +158,7 @@ class Workers:
         self._board = Board.make()
         with self._board.held():
             self._board.write(first_text(marks, self._clock.now_us()))
+        self._notices = [Board.make(NOTICE_BYTES_MAX) for _ in range(self._count)]
         self._settings = WorkerSettings(
             number=0,
             count=self._count,
@@ -170,6 +173,7 @@ class Workers:
             log_format=self._log_format,
             authority=str(authority_folder()),
             board=self._board.descriptor,
+            notices=tuple(notice.descriptor for notice in self._notices),
             listening=tuple(found.fileno() for found in self._bound.listening),
             intercepting=tuple(found.fileno() for found in self._bound.intercepting),
             own_secret=token_hex(16),
@@ -273,8 +277,9 @@ class Workers:
                 process.wait()
             self.unwritten = process.last_words() or self.unwritten
         self._processes = {}
-        if self._board is not None:
-            self._board.close()
+        for board in (self._board, *self._notices):
+            if board is not None:
+                board.close()
 
 
 def _how(code: int) -> str:

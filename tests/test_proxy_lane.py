@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -643,8 +644,16 @@ def test_a_client_that_asks_and_never_reads_costs_a_bounded_memory(tmp_path: Pat
     async def scene() -> None:
         nonlocal sent
         async with lane_to(tmp_path, answering(WHOLE)) as lane:
+            # What the system takes in between is not the lane's memory, and to fill its usual 6 MB takes a busy machine
+            # half a minute. The lane's end of a connection has the sizes of its listener.
+            for listener in lane.server.listeners:
+                assert isinstance(listener, asyncio.Server)
+                for each in listener.sockets:
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
             client = await lane.connect()
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            own = client.writer.get_extra_info("socket")
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
 
             async def send() -> None:
                 nonlocal sent

@@ -32,10 +32,10 @@ T0 = 1_790_000_000_000_000
 RUN = ("chatdev", "r-1")
 
 
-def two_boards() -> tuple[Board, Board]:
+def two_boards(text_bytes_max: int = boards.TEXT_BYTES_MAX) -> tuple[Board, Board]:
     """One piece of memory, as two processes have it."""
-    first = Board.make()
-    return first, Board(os.dup(first.descriptor))
+    first = Board.make(text_bytes_max)
+    return first, Board(os.dup(first.descriptor), text_bytes_max)
 
 
 class Worker:
@@ -91,14 +91,12 @@ def test_a_worker_killed_while_it_writes_leaves_the_text_before() -> None:
     assert second.read() == b"whole"
 
 
-def test_a_text_that_is_too_long_is_refused_and_the_one_before_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = two_boards()
+def test_a_text_that_is_too_long_is_refused_and_the_one_before_stands() -> None:
+    first, second = two_boards(text_bytes_max=8)
     with first.held():
         first.write(b"whole")
-        monkeypatch.setattr(boards, "TEXT_BYTES_MAX", 8)
         with pytest.raises(ValueError, match="9 bytes"):
             first.write(b"123456789")
-    monkeypatch.undo()
     assert second.read() == b"whole"
 
 
@@ -201,6 +199,7 @@ def settings(tmp_path: Path) -> WorkerSettings:
         log_format="json",
         authority=str(tmp_path),
         board=3,
+        notices=(7, 8),
         listening=(4, 5),
         intercepting=(6,),
         own_secret="s",

@@ -13,7 +13,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,6 +233,36 @@ def test_health_counts_the_calls_of_all_workers_and_doctor_sees_one_proxy(both: 
     assert [(proxy.listen, proxy.workers) for proxy in running_proxies(both.ledger)] == [
         (f"http://127.0.0.1:{both.port}", 2)
     ]
+
+
+def test_what_can_be_looked_at_is_of_all_workers_whichever_is_asked(both: Crew) -> None:
+    one, other = (both.at(pid) for pid in both.workers())
+    ask(one, "/run/seen/step/at%20one/v1/chat/completions")
+    ask(other, "/run/seen/step/at%20other/v1/chat/completions")
+    for connection in (one, other):
+        # What the other worker has seen is at most a second old.
+        until(lambda asked: steps_seen(asked) == {"at one", "at other"}, connection)
+        until(lambda asked: calls_scraped(asked) == health(asked)["calls_settled"], connection)
+
+
+def until(holds: Callable[[http.client.HTTPConnection], bool], asked: http.client.HTTPConnection) -> None:
+    """Ask again and again, for half a minute at most."""
+    deadline = time.monotonic() + 30
+    while not holds(asked):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def steps_seen(connection: http.client.HTTPConnection) -> set[str]:
+    connection.request("GET", "/_submeter/live")
+    last = json.loads(connection.getresponse().read())["last"]
+    return {call["step"] for call in last if call["run_id"] == "seen"}
+
+
+def calls_scraped(connection: http.client.HTTPConnection) -> float:
+    connection.request("GET", "/_submeter/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("submeter_calls_total{"))
 
 
 def test_a_step_of_the_command_line_is_marked_once_for_both(both: Crew) -> None:
