@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ..data.clock import US_PER_MINUTE
 from ..data.error import SubmeterError
+from ..data.near import did_you_mean
 from .judge import Judge
 from .look import Look, run_order
 from .report import RunStanding, Waiting, run_text
@@ -109,7 +110,7 @@ def find_run(name: str, look: Look, *, framework: str | None = None) -> RunName:
         )
     raise SubmeterError(
         f"There is no run called {name}.",
-        "No begin mark and no call of this ledger names it.",
+        f"{did_you_mean(name, map(run_text, known))}No begin mark and no call of this ledger names it.",
         "See which runs there are with: submeter runs",
     )
 
@@ -124,7 +125,7 @@ def run_standings(look: Look, judge: Judge, request: AuditRequest) -> tuple[RunS
         named = ", ".join(sorted(name for name in known if name is not None)) or "none"
         raise SubmeterError(
             f"There is no run of a framework called {request.framework}.",
-            f"Frameworks with runs in this ledger: {named}.",
+            f"{did_you_mean(request.framework, filter(None, known))}Frameworks with runs in this ledger: {named}.",
             "See which runs there are with: submeter runs",
         )
     wanted = [run for run, each in look.episodes.items() if each and request.framework in (None, run[0])]

@@ -1,6 +1,6 @@
 """The long form of a verdict: both books, d per unit, reads, versions; what goes into `audits.detail`.
 
-Names follow DESIGN.md section 6. Lists are bounded, each beside its whole count, because a journal line is. Nothing is
+Words as in docs/design/audit.md. Lists are bounded, each beside its whole count, because a journal line is. Nothing is
 decided here.
 """
 

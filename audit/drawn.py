@@ -1,8 +1,8 @@
 """Tokens that image calls told: perhaps billed as completions, under the image model's own name, perhaps not at all.
 
-The Usage API has token fields under completions alone (openai-usage.md C.4), and nobody documents whether the tokens of
-a GPT-image call are billed there. So they are optional amounts on a row that is itself counted, by its images: of one
-class, with two books until it is known which holds.
+The Usage API has token fields under completions alone (docs/openai-usage.md C.4), and nobody documents whether the
+tokens of a GPT-image call are billed there. So they are optional amounts on a row that is itself counted, by its
+images: of one class, with two books until it is known which holds.
 
 Pure.
 """

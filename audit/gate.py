@@ -4,7 +4,7 @@ The error before minute m is E(m) = D(m) + f. D is bill minus book before m, the
 f = late - early. *Late* are tokens of calls that ended before m and may have been billed at or after m; *early* those
 of calls that had not ended before m and may have been billed before it. Nothing is known of either but bounds, so a
 gate is the box [D - early, D + late], or, where that helps and the chain is closed, the list of the sums that the
-calls can make. Any superset of the truth keeps the audit sound, only weaker (facts/least-amount.md).
+calls can make. Any superset of the truth keeps the audit sound, only weaker (docs/design/audit.md "Gates").
 
 A minute fits a call if it is active then and the minute's bill holds the call on every field, or is not known. *Loose*
 calls, whose tokens may be billed in parts, have no fitting test and stand in no list. An *open* call may have used any

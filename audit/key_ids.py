@@ -54,7 +54,7 @@ class Sighting:
     api_key_ids: tuple[str, ...] = ()
     """Those with one request in a minute, of exactly its model and tokens."""
     without_id: bool = False
-    """Such a one is shown under no id: the key is older than the tracking of keys (openai-usage.md C.4)."""
+    """Such a one is shown under no id: the key is older than the tracking of keys (docs/openai-usage.md C.4)."""
     merged: tuple[str | None, ...] = ()
     """Others in whose rows it may be summed up with other calls; None: those without an id."""
 

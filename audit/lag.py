@@ -1,7 +1,7 @@
 """How late an organization's Usage API is, learned from stored reads: it advises when to look, and nothing else.
 
 Pure: the ages of `usage_lag.sql` in, a curve out. No setting, no verdict and no waiting time is ever taken from here; a
-bill that was always whole after ten minutes may be late tomorrow (DESIGN.md section 6: a learned lag only advises).
+bill that was always whole after ten minutes may be late tomorrow (docs/design/audit.md "Confirmed").
 """
 
 from __future__ import annotations

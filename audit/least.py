@@ -3,7 +3,7 @@
 A solution is a path through the gates from nothing to an end; its amount is the sum of all steps, over fields. For a
 fixed end every path has at least the end's absolute value, and a path of one sign reaches it; so as long as a chain's
 errors have one sign in each unit the truth is itself a least solution, and what no least solution changes is clean
-(DESIGN.md section 6; proof and figures: facts/least-amount.md). Each end is judged on its own, never the least over
+(proof and figures: docs/design/audit.md "Least amount"). Each end is judged on its own, never the least over
 ends, and amounts are tokens, never numbers of steps.
 
 Boxes: field by field a path is a row of clamps, and a minute is dirty iff the clamp from the left and the clamp from

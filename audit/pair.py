@@ -61,13 +61,13 @@ class AsideBecause(StrEnum):
 
 
 ALIASES: Mapping[str, str] = {
-    # openai-usage.md C.4: the bill's own names in the API reference's examples differ from what is asked for.
+    # docs/openai-usage.md C.4: the bill's own names in the API reference's examples differ from what is asked for.
     "text-embedding-ada-002-v2": "text-embedding-ada-002",
 }
 _DATED = re.compile(r"(?P<model>.+?)-(?:20\d\d-?[01]\d-?[0-3]\d|[01]\d[0-3]\d)")
 """`gpt-4o-2024-08-06`, `gpt-4-0613`, `gpt-3.5-turbo-0125`: both ways in which OpenAI dates a snapshot."""
 _UNCOVERED_BILLED_AS_TOKENS = frozenset({"audio_speeches", "audio_transcriptions"})
-"""openai-usage.md C.4: speech and transcription models that may be billed in tokens. Fine-tuning never is."""
+"""docs/openai-usage.md C.4: speech and transcription models that may be billed in tokens. Fine-tuning never is."""
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Two books in, verdicts out: the rules of DESIGN.md section 6, in their order, the first that matches.
+"""Two books in, verdicts out: the rules of docs/design/audit.md "Verdicts", in their order.
 
 `judge_chain` takes everything that the verdicts of one chain may rest on and gives a finding for each run in it. It is
 total and pure: no clock, no file, no socket, the same answer whatever the order of its rows. There is one place here

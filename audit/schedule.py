@@ -21,7 +21,8 @@ BACKOFF_US = tuple(hours * HOUR_US for hours in (1, 2, 4, 8, 24))
 WAITS_FOR_ITSELF = frozenset({Reason.RUN_OPEN, Reason.CALL_OPEN})
 """Nothing that is read changes these; only an end does."""
 REACH_MIN = 2
-"""Beside k: how many minutes after a run's window what a neighbour shows decides most doubts (DESIGN.md section 6)."""
+"""Beside k: so many minutes after a run's window, what a neighbour shows decides most doubts (docs/design/audit.md
+"Least amount")."""
 WAITS_FOR_CHAIN = frozenset({Reason.NEIGHBOUR, Reason.OPEN_CALL})
 """The run's own minutes are known; what is read of later ones may decide."""
 

@@ -65,7 +65,7 @@ class AuditSettings:
 
     @property
     def settle_us(self) -> int:
-        """Microseconds; 0 with an interval of 0 (DESIGN.md section 6)."""
+        """Microseconds; 0 with an interval of 0 (docs/design/audit.md "Confirmed")."""
         return self.settle_min * US_PER_MINUTE if self.interval_min else 0
 
     @property
@@ -75,8 +75,7 @@ class AuditSettings:
 
     @property
     def timing(self) -> str | None:
-        """`test` where nothing is confirmed by waiting: no interval, or one read alone (DESIGN.md section 6); else
-        None."""
+        """`test` where nothing is confirmed by waiting: no interval, or one read alone; else None."""
         return TIMING_TEST if not self.interval_min or self.stable_reads < 2 else None
 
     @property

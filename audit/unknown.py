@@ -85,7 +85,7 @@ def may_be(each: Able, pair: ModelPair, pairs: Sequence[ModelPair]) -> bool:
 
 
 def _may_be_elsewhere(each: Able, pair: ModelPair) -> bool:
-    """What calls may be billed as at another usage endpoint than their own (openai-usage.md C.4)."""
+    """What calls may be billed as at another usage endpoint than their own (docs/openai-usage.md C.4)."""
     if pair.usage_endpoint is UsageEndpoint.COMPLETIONS:
         # Tokens of an image model may be billed as completions, under its own name.
         return each.usage_endpoint == UsageEndpoint.IMAGES and any(pair.names(model) for model in each.models)

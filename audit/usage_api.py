@@ -5,9 +5,9 @@
 
 A read never raises for what the world does: it is good, or it says its problem in the provider's own words. It is
 never a number unless it is good. `bucket_width=1m`, `limit=1440`, whole seconds, `api_key_ids[]` and `group_by[]` in
-the bracket form that both official SDKs send (openai-usage.md C.1, checked 2026-11); start and end stay fixed while
-paging. What is asked, and how often, is `data.usage_reader`'s affair: minutes that an answer leaves out are asked for
-again, as part of the same read. 429 (its Retry-After honoured), 5xx and broken connections are tried again, a bounded
+the bracket form that both official SDKs send (docs/openai-usage.md C.1); start and end stay fixed while paging. What is
+asked, and how often, is `data.usage_reader`'s affair: minutes that an answer leaves out are asked for again, as part of
+the same read. 429 (its Retry-After honoured), 5xx and broken connections are tried again, a bounded
 number of times.
 
 The admin key goes to the configured host alone: redirects are not followed, and proxies and `.netrc` of the
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import httpx
 
 LIMIT = 1440
-"""Most minute buckets of one page (openai-usage.md C.1)."""
+"""Most minute buckets of one page (docs/openai-usage.md C.1)."""
 TRIES_MAX = 5
 """Requests for one page, the first one included."""
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0)
@@ -320,7 +320,7 @@ def _worth_another_try(answer: _Answer) -> bool:
 
 
 def _provider_message(body: bytes) -> str | None:
-    """The `error.message` of an error body (openai-usage.md C.5); None where there is none."""
+    """The `error.message` of an error body (docs/openai-usage.md C.5); None where there is none."""
     try:
         error = orjson.loads(body)["error"]
         message = error["message"] if isinstance(error, dict) else error

@@ -1,7 +1,8 @@
 """Windows of whole UTC minutes, and the few minutes that every rule of the audit counts with.
 
 A minute is a whole number of minutes since 1970-01-01 UTC. A call is active from one minute before its start to 1 + k
-minutes after its end: its tokens are billed somewhere in there, and nothing more is assumed (DESIGN.md section 6).
+minutes after its end: its tokens are billed somewhere in there, and nothing more is assumed (docs/design/audit.md
+"Time").
 
 Pure.
 """

@@ -1,11 +1,13 @@
 """How late a chunk of a stream is, when many streams run at once: the sides of `sides.py`, and no proxy at all.
 
     python bench/bench_streams.py [--streams 75] [--per-second 100] [--seconds 10] [--pairs 3]
-                                  [--sides submeter,a2b2de9,pipe,nginx]
+                                  [--sides submeter,workers,a2b2de9,pipe,nginx] [--most 20]
 
 An upstream sends each stream a chunk every so many milliseconds with the time it was sent in it (CLOCK_MONOTONIC, one
 clock for all processes of a machine); a client in a process of its own reads it off. Each proxy is held to one
-processor. Lag is what the proxy and two hops over loopback add; `direct` is one hop. All loopback.
+processor, but for `workers`, two processes on one port. Lag is what the proxy and two hops over loopback add; `direct`
+is one hop. All loopback, and the upstream and the client take a core between them: what a machine of two carries is
+found with `--most MS`, the largest number of streams whose p99 is under so many milliseconds.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from sides import SIDES, Side, available, cpu_s
 
 _CHUNK = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "model": "gpt-4o-mini-2024-07-18"}
 _SENT = b'"sent": '
+MOST_STEP = 25
 
 
 def event(value: dict[str, object]) -> bytes:
@@ -111,6 +114,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--sides", default=",".join(SIDES))
+    parser.add_argument("--most", type=float, metavar="MS")
     parser.add_argument("--serve", choices=("upstream",), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -123,6 +127,41 @@ def _cpu_s(side: Side | None, source: subprocess.Popen[str]) -> float:
     return cpu_s(source.pid) if side is None else side.cpu_s()
 
 
+def _measure(
+    options: argparse.Namespace, streams: int, side: Side | None, source: subprocess.Popen[str], upstream_port: int
+) -> float:
+    """Run so many streams by this side, print what they took, and answer the p99 of their lag in milliseconds."""
+    port = upstream_port if side is None else side.port
+    before, began = _cpu_s(side, source), time.monotonic()
+    lags = asyncio.run(lags_ms(port, streams, options.per_second, options.seconds))
+    spent_s = _cpu_s(side, source) - before
+    core = spent_s / (time.monotonic() - began)
+    chunks = streams * options.per_second * options.seconds
+    cuts = statistics.quantiles(lags, n=1000)
+    print(
+        f"{'direct' if side is None else side.name:9s} {streams} streams at {options.per_second:.0f} chunks/s: "
+        f"lag p50 {cuts[499]:.2f} ms, p99 {cuts[989]:.2f} ms, p99.9 {cuts[998]:.2f} ms, "
+        f"{spent_s * 1e6 / chunks:.1f} us of CPU a chunk, "
+        f"{core:.0%} of a core{' (the upstream)' if side is None else ''}",
+        flush=True,
+    )
+    return cuts[989]
+
+
+def _most(options: argparse.Namespace, side: Side | None, source: subprocess.Popen[str], upstream_port: int) -> int:
+    """The largest number of streams, in steps of `MOST_STEP`, whose p99 stays under `--most`."""
+    low, high = 0, 1
+    while _measure(options, high * MOST_STEP, side, source, upstream_port) < options.most:
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _measure(options, middle * MOST_STEP, side, source, upstream_port) < options.most:
+            low = middle
+        else:
+            high = middle
+    return low * MOST_STEP
+
+
 def compare(options: argparse.Namespace) -> None:
     source = subprocess.Popen([sys.executable, __file__, "--serve", "upstream"], stdout=subprocess.PIPE, text=True)
     assert source.stdout
@@ -132,22 +171,13 @@ def compare(options: argparse.Namespace) -> None:
         for name in available(tuple(options.sides.split(","))):
             sides[name] = Side(name, f"http://127.0.0.1:{upstream_port}")
             sides[name].hold_to(min(os.sched_getaffinity(0)))
+        if options.most is not None:
+            for name in ("direct", *sides):
+                print(f"{name:9s} at most {_most(options, sides.get(name), source, upstream_port)} streams", flush=True)
+            return
         for pair in range(options.pairs):
             for name in ("direct", *(sides if pair % 2 == 0 else reversed(sides))):
-                side = sides.get(name)
-                port = upstream_port if side is None else side.port
-                before, began = _cpu_s(side, source), time.monotonic()
-                lags = asyncio.run(lags_ms(port, options.streams, options.per_second, options.seconds))
-                spent_s = _cpu_s(side, source) - before
-                core = spent_s / (time.monotonic() - began)
-                chunks = options.streams * options.per_second * options.seconds
-                cuts = statistics.quantiles(lags, n=1000)
-                print(
-                    f"{name:9s} {options.streams} streams at {options.per_second:.0f} chunks/s: "
-                    f"lag p50 {cuts[499]:.2f} ms, p99 {cuts[989]:.2f} ms, p99.9 {cuts[998]:.2f} ms, "
-                    f"{spent_s * 1e6 / chunks:.1f} us of CPU a chunk, "
-                    f"{core:.0%} of a core{' (the upstream)' if name == 'direct' else ''}"
-                )
+                _measure(options, options.streams, sides.get(name), source, upstream_port)
     finally:
         for side in sides.values():
             side.stop()

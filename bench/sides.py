@@ -1,10 +1,12 @@
 """What the benches compare: each proxy, how it is installed and started, and the CPU that the system counts for it.
 
     submeter   this tree, as `submeter proxy` with its journal and ingest
+    workers    the same with `--workers 2`, on as many processors; where it is asked for
     a2b2de9    the same command of that commit, when the proxy still stood on mitmproxy; installed from this
                repository's own history into an environment of its own under `.bench/`
     pipe       two asyncio connections with nothing in between: the least that a proxy in Python can cost
     nginx      as it is found on the path, one worker, unbuffered; left out where there is none
+    litellm, portkey   the peers of `peers.py`
 
 Each runs in a session of its own, so that what it starts is counted too. All loopback.
 """
@@ -24,12 +26,15 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import peers
+
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / ".bench"
 OLD = "a2b2de9"
+WORKERS = "workers"
 SIDES = ("submeter", OLD, "pipe", "nginx")
 TICKS = os.sysconf("SC_CLK_TCK")
-START_S_MAX = 60.0
+START_S_MAX = 180.0
 _NGINX = """
 worker_processes 1;
 daemon off;
@@ -64,6 +69,10 @@ class Side:
         folder = Path(self._files.name)
         self.port = free_port()
         environment = os.environ | {"HOME": str(folder)} | ({"SSL_CERT_FILE": str(roots)} if roots else {})
+        self.headers = b""
+        if name in peers.PEERS:
+            environment |= peers.environment(name, upstream_url)
+            self.headers = peers.headers(name, upstream_url)
         self.process = subprocess.Popen(
             _command(name, self.port, upstream_url, folder, roots),
             env=environment,
@@ -89,7 +98,9 @@ class Side:
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in _session(self.process.pid))
 
     def hold_to(self, core: int) -> None:
-        """Keep every thread of it on one processor."""
+        """Keep every thread of it on one processor; workers go where they like."""
+        if self.name == WORKERS:
+            return
         for pid in _session(self.process.pid):
             for thread in os.listdir(f"/proc/{pid}/task"):
                 os.sched_setaffinity(int(thread), {core})
@@ -111,14 +122,21 @@ def cpu_s(pid: int) -> float:
 
 
 def _session(leader: int) -> list[int]:
-    found = []
+    """The processes of its session, and what they started: workers have sessions of their own."""
+    parents: dict[int, int] = {}
+    found = set()
     for name in os.listdir("/proc"):
-        try:
-            if name.isdigit() and os.getsid(int(name)) == leader:
-                found.append(int(name))
-        except ProcessLookupError:
+        if not name.isdigit():
             continue
-    return found
+        try:
+            parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
+            if os.getsid(int(name)) == leader:
+                found.add(int(name))
+        except (ProcessLookupError, FileNotFoundError):
+            continue
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found)
 
 
 def free_port() -> int:
@@ -149,6 +167,8 @@ def available(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _command(name: str, port: int, upstream_url: str, folder: Path, roots: Path | None) -> list[str]:
+    if name in peers.PEERS:
+        return peers.command(name, KEPT, port, upstream_url, folder)
     if name == "nginx":
         parts = urlsplit(upstream_url)
         text = _NGINX.format(
@@ -159,10 +179,11 @@ def _command(name: str, port: int, upstream_url: str, folder: Path, roots: Path 
         return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
     if name == "pipe":
         return [sys.executable, __file__, str(port), upstream_url, str(roots or "")]
-    python = Path(sys.executable) if name == "submeter" else _old_environment()
+    python = _old_environment() if name == OLD else Path(sys.executable)
+    workers = ["--workers", "2"] if name == WORKERS else []
     listen = ["--listen", f"127.0.0.1:{port}"]
     ledger = ["--ledger", str(folder / "bench.duckdb")]
-    return [str(python.parent / "submeter"), "proxy", *listen, "--upstream", upstream_url, *ledger]
+    return [str(python.parent / "submeter"), "proxy", *listen, "--upstream", upstream_url, *ledger, *workers]
 
 
 def _old_environment() -> Path:

@@ -141,6 +141,7 @@ def audit(
     \b
     Example:
         submeter audit chatdev/r-1 --wait
+        submeter audit chatdev r-1
         submeter audit chatdev/r-1 --wait --certificate r-1.certificate.json
         submeter audit --pending --min-age 30m --max-age 24h --log
         submeter audit --from 2025-10-28T09:00Z --to 2025-10-28T18:00Z
@@ -172,6 +173,7 @@ def audit(
             exit_code=CANNOT_TELL,
         )
     ledger = invocation.open_ledger()
+    request = replace(request, runs=in_older_words(ledger, request.runs))
     report = run_audit(invocation, ledger, request, settings, wait=wait)
     written: WrittenCertificate | None = None
     refused: SubmeterError | None = None
@@ -203,6 +205,16 @@ def audit(
     if refused:
         raise refused
     context.exit(report.exit_code)
+
+
+def in_older_words(ledger: Ledger, runs: tuple[str, ...]) -> tuple[str, ...]:
+    """The runs as named; `chatdev r-1`, as the users' older script was told, is the run chatdev/r-1 where it is one."""
+    if len(runs) != 2 or "/" in runs[0]:
+        return runs
+    framework, run_id = runs[0].lower(), runs[1]
+    found = ledger.query("run_names", {"name": f"{framework}/{run_id}", "run_id": run_id}).rows
+    named = ledger.query("run_names", {"name": runs[0], "run_id": runs[0]}).rows
+    return (f"{framework}/{run_id}",) if (framework, run_id) in found and not named else runs
 
 
 def run_audit(

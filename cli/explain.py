@@ -65,15 +65,16 @@ def explain(invocation: Invocation, run: str, as_json: bool) -> None:
     """
     ledger = invocation.open_ledger(as_it_is=True)
     found = find_run(ledger, run)
-    last = _last_audit(ledger, found)
-    explanation = _explained(invocation, ledger, found, last)
+    last = last_audit(ledger, found)
+    explanation = explained(invocation, ledger, found, last)
     if as_json:
         print_json(_record(explanation, last))
     else:
         _print(explanation, last)
 
 
-def _last_audit(ledger: Ledger, run: RunName) -> dict[str, Any]:
+def last_audit(ledger: Ledger, run: RunName) -> dict[str, Any]:
+    """The latest verdict on a run. Raises `SubmeterError` where it was never audited."""
     rows = records(ledger.query("last_audit", {"framework": run.framework, "run_id": run.run_id}))
     if not rows:
         raise SubmeterError(
@@ -85,7 +86,7 @@ def _last_audit(ledger: Ledger, run: RunName) -> dict[str, Any]:
     return rows[0]
 
 
-def _explained(invocation: Invocation, ledger: Ledger, run: RunName, last: dict[str, Any]) -> Explanation:
+def explained(invocation: Invocation, ledger: Ledger, run: RunName, last: dict[str, Any]) -> Explanation:
     """The explanation with the shift and the waiting rules of the last audit, whatever the environment has now."""
     from ..audit.choice import AuditRequest
     from ..audit.explain import explain_run

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from ..data.error import SubmeterError
+from ..data.harmless import harmless
 from ..data.system import refused
 from .invocation import ledger_option
 from .output import say
@@ -26,12 +27,15 @@ SIGPIPE_EXIT = 128 + 13
 SIGINT_EXIT = 128 + 2
 MODULES = {
     "audit": "audit",
+    "compare": "compare",
     "demo": "demo",
     "doctor": "doctor",
+    "env": "env",
     "explain": "explain",
     "ledger": "ledger",
     "metrics": "metrics",
     "proxy": "proxy",
+    "report": "report",
     "run": "run",
     "runs": "runs",
     "sql": "sql",
@@ -81,9 +85,13 @@ def _ending() -> Iterator[None]:
 
 def _tell(error: SubmeterError) -> int:
     """Three lines; the exit code."""
-    # What another program said (DuckDB, the system) may have lines of its own; here there are three.
-    for line in (error.what, error.why, error.next_step):
-        say(" ".join(line.split()))
+    for text in (error.what, error.why, error.next_step):
+        # What another program said (DuckDB, the system) may have lines of its own; here there are three. But for a
+        # line of SQL with a caret below it, which means nothing in any other place.
+        words, _, drawing = text.partition("\nLINE ")
+        say(" ".join(words.split()) if drawing.rstrip().endswith("^") else " ".join(text.split()))
+        if drawing.rstrip().endswith("^"):
+            say(harmless(f"LINE {drawing.rstrip()}".expandtabs()))
     return error.exit_code
 
 

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..data.clock import utc
 from ..data.error import SubmeterError
 from ..data.journal import Journal, submeter_version
 from ..data.marks import Mark, run_name
 from ..data.metrics import MetricsFile, find_metrics, is_part, marks_of, open_metrics, run_times, write_metrics
-from ..data.metrics_judge import Flaw, Judgement, Read, judge_runs, published_run
+from ..data.metrics_judge import judge_runs, published_run
 from ..data.metrics_update import Filled, RunTold, fill, status
 from ..data.questions import read_sql
+from .costs import cost_of, prices_of, prices_option, prices_said, run_costs
 from .invocation import DIFFER, FINE, WRONG_USAGE, Invocation, json_option, ledger_option, pass_invocation
+from .judged import FROM_STEPS, print_judged, say_judged
 from .output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from ..data.ledger import DuckConnection
 
 Told = TypeVar("Told")
-FROM_STEPS = "its file tells no times of the run, so its time is that of its steps, in whole seconds"
 
 
 @click.group()
@@ -73,32 +73,39 @@ def import_(context: click.Context, invocation: Invocation, folder: Path) -> Non
 
 @metrics.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@prices_option
 @json_option
 @ledger_option
 @pass_invocation
 @click.pass_context
-def update(context: click.Context, invocation: Invocation, folder: Path, as_json: bool) -> None:
+def update(context: click.Context, invocation: Invocation, folder: Path, prices: str | None, as_json: bool) -> None:
     """Fill <framework>/<run_id>/metrics.json under DIR from the ledger.
 
     Totals at once, with the status `pending`; the verdict as soon as an audit has reached one. The token fields leave
     the steps, whose exact counts stand under `usage_api_reconciliation.submeter`, as do all values replaced. Every
     other byte stays, and the same again changes nothing. A number that is not known is left out, never 0: where nobody
-    told it, or calls could be of another run too. Exit code 2 where a file cannot be filled; the others are.
+    told it, or calls could be of another run too. COST_USD and cost_breakdown come from --prices, or from the public
+    list where it is installed. Exit code 2 where a file cannot be filled; the others are.
 
     \b
     Example:
         submeter metrics update runs/
+        submeter metrics update runs/ --prices prices.toml
     """
     files, broken = _each(folder, open_metrics)
     ledger = invocation.open_ledger()
     rows: list[dict[str, Any]] = []
+    priced = prices_of(ledger, prices, by_default=True)
     with ledger.reading() as connection:
+        costs = run_costs(connection, priced, None) if priced else {}
         totals = {(row["framework"], row["run_id"]): row for row in _rows(connection, "list_runs", framework=None)}
         told = {
             name: RunTold(
                 totals=totals[name],
                 steps=_rows(connection, "list_steps", framework=name[0], run_id=name[1]),
                 audits=_rows(connection, "metrics_audits", framework=name[0], run_id=name[1]),
+                cost=cost_of(totals[name], costs.get(name)) if priced else None,
+                prices=prices_said(prices) if priced else None,
             )
             for name in ((file.framework, file.run_id) for file in files)
             if name in totals
@@ -123,9 +130,18 @@ def update(context: click.Context, invocation: Invocation, folder: Path, as_json
 
 @metrics.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@json_option
+@click.option("--only", type=click.Choice(["flawed", "sound"]), help="Print only runs with a flaw, or without any.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How it is printed; names are whole in csv and json.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_context
-def judge(context: click.Context, folder: Path, as_json: bool) -> None:
+def judge(context: click.Context, folder: Path, only: str | None, form: str, as_json: bool) -> None:
     """Judge published runs anew, from their metrics.json files alone.
 
     Looks for windows that hold part of a neighbour's run (contaminated) or overlap a neighbour's window, for reads of
@@ -136,30 +152,15 @@ def judge(context: click.Context, folder: Path, as_json: bool) -> None:
     \b
     Example:
         submeter metrics judge runs/
+        submeter metrics judge runs/ --only flawed --format csv > flawed.csv
     """
     runs, broken = _each(folder, lambda path: published_run(open_metrics(path)))
     judged = judge_runs(runs)
-    if as_json:
-        print_json([_judgement(each) for each in judged])
-    else:
-        print_table(
-            ["run", "claims", "found", "neighbours", "reads", "zero", "early", "steps in one minute"],
-            [
-                [
-                    each.run.name,
-                    each.run.status,
-                    ", ".join(each.flaws) or "nothing",
-                    ", ".join(neighbour.name for neighbour in each.neighbours) or None,
-                    len(each.run.reads),
-                    len(each.zero_reads),
-                    len(each.early_reads),
-                    f"{each.run.shared_minutes} of {each.run.step_borders}",
-                ]
-                for each in judged
-            ],
-            numbers=("reads", "zero", "early"),
-        )
-    _say_judged(judged)
+    print_judged(
+        [each for each in judged if only is None or bool(each.flaws) == (only == "flawed")],
+        "json" if as_json else form,
+    )
+    say_judged(judged)
     for error in broken:
         say(str(error))
     spoilt = any(each.spoilt for each in judged)
@@ -167,10 +168,20 @@ def judge(context: click.Context, folder: Path, as_json: bool) -> None:
 
 
 def _each(folder: Path, read: Callable[[Path], Told]) -> tuple[list[Told], list[SubmeterError]]:
-    """What `read` makes of the file of every run under a folder, and what is wrong with the others."""
+    """What `read` makes of the file of every run under a folder, and what is wrong with the others.
+
+    Raises `SubmeterError` where there are but parts of runs.
+    """
     found: list[Told] = []
     broken: list[SubmeterError] = []
-    for path in find_metrics(folder):
+    paths = find_metrics(folder)
+    if all(map(is_part, paths)):
+        raise SubmeterError(
+            f"There is no run under {folder}, only a part of one.",
+            f"{paths[0]} is of a sprint; its run's own metrics.json lies in a folder above.",
+            "Name the folder that holds the runs: submeter metrics import DIR",
+        )
+    for path in paths:
         if is_part(path):
             say(f"Passed over, since it is of a part of a run: {path}")
             continue
@@ -213,48 +224,6 @@ def _fill(file: MetricsFile, told: RunTold | None) -> dict[str, Any]:
     return {"run": name, "file": become.value, "status": status(known) if known else None} | {
         column: known.totals[column] if known else None for column in columns
     }
-
-
-def _say_judged(judged: list[Judgement]) -> None:
-    flaws = Counter(flaw for each in judged for flaw in each.flaws)
-    said = ", ".join(f"{flaw.value.replace('_', ' ')} {flaws[flaw]}" for flaw in Flaw)
-    say(f"Judged {len(judged)} runs: {said}.")
-    for each in judged:
-        if each.run.times_from_steps:
-            say(f"{each.run.name}: {FROM_STEPS}")
-    borders, shared = (sum(getattr(each.run, name) for each in judged) for name in ("step_borders", "shared_minutes"))
-    if shared:
-        say(f"No longer known: what each step used; {shared} of {borders} neighbouring steps share a minute.")
-    if judged:
-        say("No longer known: which calls the totals are made of, and what went to another key. No call was recorded.")
-
-
-def _judgement(judged: Judgement) -> dict[str, Any]:
-    run = judged.run
-    return {
-        "run": run.name,
-        "framework": run.framework,
-        "run_id": run.run_id,
-        "claims": run.status,
-        "times_from_steps": run.times_from_steps,
-        "found": list(judged.flaws),
-        "window": {"start": run.window[0], "end": run.window[1]} if run.window else None,
-        "neighbours": [
-            {"run": each.name, "windows_share_s": each.shared_s, "its_run_inside_s": each.run_s}
-            for each in judged.neighbours
-        ],
-        "reads": len(run.reads),
-        "zero_reads": [_moment(each) for each in judged.zero_reads],
-        "early_reads": [_moment(each) for each in judged.early_reads],
-        "early_reads_unlike_the_last": judged.early_unequal,
-        "neighbouring_steps": run.step_borders,
-        "neighbouring_steps_in_one_minute": run.shared_minutes,
-        "no_longer_known": list(judged.unknowable),
-    }
-
-
-def _moment(read: Read) -> Any:
-    return utc(read.at_us) if read.at_us is not None else None
 
 
 def _write(invocation: Invocation, runs: list[list[Mark]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ import click
 import orjson
 
 from ..data.harmless import harmless, no_formula
+from .fitted import fitted
 from .harmless_text import drawn
 
 if TYPE_CHECKING:
@@ -129,9 +131,27 @@ def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: C
 
 
 def print_answer(table: Table) -> None:
-    """The answer to any question as a table for people; its numbers as they are."""
+    """The answer to any question as a table for people, its numbers as they are; what of it is not shown is said.
+
+    On a screen it is cut to the screen's width; where it goes to a file or a pipe no cell is.
+    """
     numbers = [name for name, kind in zip(table.columns, table.types, strict=True) if kind.startswith(_NUMBERS)]
-    print_table(table.columns, table.rows, numbers=numbers)
+    columns: Sequence[str] = table.columns
+    rows: Sequence[Sequence[Any]] = table.rows
+    said = []
+    if table.left_out:
+        said.append(f"{len(rows) + table.left_out:,} rows, {len(rows):,} shown (--limit 0 shows all)")
+    if sys.stdout.isatty():
+        cells = [[harmless(cell(value)) for value in row] for row in rows]
+        width = shutil.get_terminal_size().columns
+        fits = fitted([harmless(name) for name in columns], cells, width=width, gap=len(_GAP))
+        columns, rows = fits.columns, fits.rows
+        if fits.left_out:
+            shown = len(table.columns) - fits.left_out
+            said.append(f"{len(table.columns):,} columns, {shown:,} shown (--json, or --format csv, has all)")
+    print_table(columns, rows, numbers=numbers)
+    for line in said:
+        say(line)
 
 
 def cell(value: Any, *, grouped: bool = False) -> str:
@@ -151,6 +171,11 @@ def cell(value: Any, *, grouped: bool = False) -> str:
             return " ".join(cell(part) for part in value) or ABSENT
         case _:
             return str(value)
+
+
+def usd(amount: float | None) -> str:
+    """An amount of US dollars, to a millionth; what is not known is `-`."""
+    return ABSENT if amount is None else f"{amount:,.6f}"
 
 
 def duration(seconds: float) -> str:

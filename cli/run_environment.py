@@ -18,6 +18,8 @@ from ..data.marks import run_name
 from ..proxy.environment import BASE_URL_VARIABLES, base_url, client_environment, intercept_environment
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+RUN_VARIABLE = "SUBMETER_RUN"
+"""The name of the run that a program is part of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,32 +76,46 @@ def child_environment(
     say: Callable[[str], None],
 ) -> dict[str, str]:
     """A copy of `before`, pointed at the proxy for this label, with its framework's key, without what is withheld."""
-    base = base_url(at.url, framework=label.framework, run_id=label.run_id, step=label.step)
-    authority = Path(at.authority) if at.authority is not None else None
-    intercepted = at.intercept_url is not None and authority is not None
-    named = () if intercepted else BASE_URL_VARIABLES
-    environment = client_environment(before, base, extra, authority=authority, named=named)
-    if intercepted:
-        # Frameworks ask for less as soon as they see one: openai-agents leaves out `store` and a stream's usage.
-        gone = [name for name in BASE_URL_VARIABLES if name not in extra and environment.pop(name, "")]
-        if gone:
-            say(f"Note: {', '.join(gone)} is taken out for the command, as --intercept meters the API's own name.")
-    environment["SUBMETER_RUN"] = label.name
+    environment = pointed_environment(
+        before, at, framework=label.framework, run_id=label.run_id, step=label.step, extra=extra, say=say
+    )
+    environment[RUN_VARIABLE] = label.name
     taken = [name for name in withheld if environment.pop(name, None) is not None]
     if taken:
         say(f"Kept from the command: {', '.join(taken)}; hand one on with --pass NAME.")
     environment.update(_keys_of(before, env_file, label.framework, keys, profile, say))
-    if at.intercept_url is not None and authority is not None:
-        environment, notes = intercept_environment(
-            environment,
-            at.intercept_url,
-            framework=label.framework,
-            run_id=label.run_id,
-            step=label.step,
-            authority=authority,
-        )
-        for note in notes:
-            say(note)
+    return environment
+
+
+def pointed_environment(
+    before: Mapping[str, str],
+    at: Metered,
+    *,
+    framework: str | None = None,
+    run_id: str | None = None,
+    step: str | None = None,
+    extra: Iterable[str] = (),
+    say: Callable[[str], None],
+) -> dict[str, str]:
+    """A copy of `before`, pointed at the proxy: by the base URL, or by its intercept port where `at` has one.
+
+    The calls carry what is given of the label. For a command of `submeter run`, and for a shell (`submeter env`).
+    """
+    extra = tuple(extra)
+    base = base_url(at.url, framework=framework, run_id=run_id, step=step)
+    authority = Path(at.authority) if at.authority is not None else None
+    if at.intercept_url is None or authority is None:
+        return client_environment(before, base, extra, authority=authority)
+    environment = client_environment(before, base, extra, authority=authority, named=())
+    # Frameworks ask for less as soon as they see one: openai-agents leaves out `store` and a stream's usage.
+    gone = [name for name in BASE_URL_VARIABLES if name not in extra and environment.pop(name, "")]
+    if gone:
+        say(f"Note: {', '.join(gone)} is taken out, as --intercept meters the API's own name.")
+    environment, notes = intercept_environment(
+        environment, at.intercept_url, framework=framework, run_id=run_id, step=step, authority=authority
+    )
+    for note in notes:
+        say(note)
     return environment
 
 

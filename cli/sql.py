@@ -9,19 +9,22 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..data.error import SubmeterError
-from ..data.questions import NAME, named, query_names
+from ..data.questions import NAME, header, named, peoples_names, query_names
 from .invocation import Invocation, ledger_option, pass_invocation
-from .output import print_answer, print_csv, print_json, records
+from .output import print_answer, print_csv, print_json, print_table, records
 
 if TYPE_CHECKING:
     from ..data.ledger import Ledger, Table
 
+ROWS_SHOWN = 40
+"""Of an answer that is shown as a table, as in the duckdb shell."""
 FORMATS = ("table", "csv", "json", "parquet")
 _COPY = {"parquet": "parquet", "csv": "csv, HEADER", "json": "json"}
 _COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*\*/"
@@ -35,7 +38,23 @@ _ASIDE = re.compile(
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 
 
-@click.command()
+class _OlderParameters(click.Command):
+    """Takes `-p NAME VALUE` as well, which older scripts have, for `-p NAME=VALUE`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        joined: list[str] = []
+        rest = iter(args)
+        for word in rest:
+            joined.append(word)
+            if word == "--":
+                break
+            if word in ("-p", "--param") and (name := next(rest, None)) is not None:
+                value = None if "=" in name else next(rest, None)
+                joined.append(name if value is None else f"{name}={value}")
+        return super().parse_args(ctx, [*joined, *rest])
+
+
+@click.command(cls=_OlderParameters)
 @click.argument("query", required=False, metavar="[QUERY | NAME]")
 @click.option(
     "--format",
@@ -50,11 +69,17 @@ _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
     "--param",
     "-p",
     "given",
-    type=(str, str),
     multiple=True,
-    metavar="NAME VALUE",
+    metavar="NAME=VALUE",
     help="The value of a $NAME in the query; one that is not given is NULL.",
 )
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="ROWS",
+    help=f"Rows to show, 0 for all. Default: {ROWS_SHOWN} in a table, all in every other format.",
+)
+@click.option("--all", "every", is_flag=True, help="Without a question: list those that commands ask, too.")
 @click.option(
     "--spreadsheet",
     is_flag=True,
@@ -67,7 +92,9 @@ def sql(
     query: str | None,
     form: str,
     as_json: bool,
-    given: tuple[tuple[str, str], ...],
+    given: tuple[str, ...],
+    limit: int | None,
+    every: bool,
     spreadsheet: bool,
 ) -> None:
     """Ask the ledger, also while the proxy writes to it; without an argument, list the named questions.
@@ -75,26 +102,50 @@ def sql(
     \b
     Example:
         submeter sql "SELECT framework, sum(input_tokens) FROM run_usage GROUP BY framework"
-        submeter sql list_steps -p framework chatdev -p run_id r-1
+        submeter sql by_model -p framework=chatdev
         submeter sql "FROM calls" --format parquet > calls.parquet
     """
     if spreadsheet and (as_json or form != "csv"):
         raise not_for_spreadsheets("json" if as_json else form)
     if query is None:
-        _print_names("json" if as_json else form)
+        _print_names("json" if as_json else form, every=every)
         return
     text = text_of(query)
-    parameters = parameters_of(text, dict(given))
+    parameters = parameters_of(text, read_parameters(given))
+    form = "json" if as_json else form
+    if form == "parquet" and limit:
+        raise SubmeterError(
+            "--limit goes with tables, CSV and JSON, not with parquet.",
+            "That is written by DuckDB itself, whole.",
+            "Write the limit into the query: submeter sql 'FROM calls LIMIT 40' --format parquet > calls.parquet",
+        )
     ledger = invocation.open_ledger(as_it_is=True)
-    if form == "parquet" and not as_json:
+    if form == "parquet":
         _write_parquet(ledger, text, parameters)
-    else:
-        _print(ledger.ask(text, parameters), "json" if as_json else form, spreadsheet=spreadsheet)
+        return
+    if limit is None and form == "table":
+        limit = ROWS_SHOWN
+    _print(ledger.ask(text, parameters, rows_max=limit or None), form, spreadsheet=spreadsheet)
 
 
 def text_of(query: str) -> str:
     """The SQL of a query given by name or as it is."""
     return named(query) if NAME.fullmatch(query.strip()) else query
+
+
+def read_parameters(given: Iterable[str]) -> dict[str, str]:
+    """Each `NAME=VALUE` as a name and a value; a `SubmeterError` for what is none."""
+    found = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not (equals and name):
+            raise SubmeterError(
+                f"-p {one!r} is no parameter.",
+                "It is a name and a value, with an equals sign between them.",
+                "Such as: submeter sql by_model -p framework=chatdev",
+            )
+        found[name] = value
+    return found
 
 
 def parameters_of(text: str, given: dict[str, str]) -> dict[str, str | None]:
@@ -104,7 +155,7 @@ def parameters_of(text: str, given: dict[str, str]) -> dict[str, str | None]:
         raise SubmeterError(
             f"The query has no parameter ${unknown[0]}.",
             f"It has: {', '.join(f'${name}' for name in sorted(wanted)) or 'none'}.",
-            "Name one of them with: submeter sql QUERY -p NAME VALUE",
+            "Name one of them with: submeter sql QUERY -p NAME=VALUE",
         )
     return {name: given.get(name) for name in sorted(wanted)}
 
@@ -118,17 +169,20 @@ def not_for_spreadsheets(form: str) -> SubmeterError:
     )
 
 
-def _print_names(form: str) -> None:
+def _print_names(form: str, *, every: bool) -> None:
     from ..data.ledger import Table
 
-    rows: list[tuple[str, ...]] = [(name, _first_sentence(named(name))) for name in query_names()]
-    _print(Table(columns=("name", "question"), types=("VARCHAR", "VARCHAR"), rows=rows), form)
+    names = query_names() if every else peoples_names()
+    rows: list[tuple[str, ...]] = [(name, _first_sentence(name)) for name in names]
+    if form == "table":
+        print_table(("name", "question"), rows)
+    else:
+        _print(Table(columns=("name", "question"), types=("VARCHAR", "VARCHAR"), rows=rows), form)
 
 
-def _first_sentence(text: str) -> str:
+def _first_sentence(name: str) -> str:
     """The first sentence of the comment a query begins with."""
-    header = " ".join(line.removeprefix("--").strip() for line in text.splitlines() if line.startswith("--"))
-    return re.split(r"(?<=\.) |: one row", header, maxsplit=1)[0].rstrip(".") + "."
+    return re.split(r"(?<=\.) |: one row", header(name), maxsplit=1)[0].rstrip(".") + "."
 
 
 def _print(table: Table, form: str, *, spreadsheet: bool = False) -> None:

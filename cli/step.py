@@ -1,4 +1,4 @@
-"""`submeter step begin|end`: an orchestrator's mark between two steps.
+"""`submeter step begin|end`: an orchestrator's mark between two steps; and how a mark of a step or run is told.
 
 The mark goes to the running proxies of this ledger, so that calls take the step from now on. Where none runs it goes
 into a journal file of its own, and the step is in the ledger all the same. Nothing here waits or tries again.
@@ -60,8 +60,8 @@ def begin(invocation: Invocation, step: str, run: str, framework: str | None, st
     Example:
         submeter step begin 4.7 --run r-1 --framework chatdev
     """
-    mark = _read(invocation, Edge.BEGIN, step, run, framework, status)
-    mark_step(invocation, mark)
+    mark = read_mark(invocation, Edge.BEGIN, run, framework, status, step=step)
+    tell_mark(invocation, mark)
     try:
         keys = read_keys(os.environ, ENV_FILE)
         keys.check_apart(mark.framework)
@@ -84,18 +84,19 @@ def end(invocation: Invocation, step: str, run: str, framework: str | None, stat
     Example:
         submeter step end 4.7 --run r-1 --framework chatdev --status success
     """
-    mark = _read(invocation, Edge.END, step, run, framework, status)
+    mark = read_mark(invocation, Edge.END, run, framework, status, step=step)
     odd = word_on_end(invocation.ledger, mark)
-    mark_step(invocation, mark)
+    tell_mark(invocation, mark)
     if odd is not None:
         name = run_name(mark.framework, mark.run_id)
         say(f"Note: step {mark.step} of {name} is ended, but {odd}, as far as its journals tell. The mark is kept.")
 
 
-def mark_step(invocation: Invocation, mark: Mark) -> None:
+def tell_mark(invocation: Invocation, mark: Mark) -> None:
     """Tell the mark to every running proxy of the ledger, or write it down where none runs."""
     proxies = running_proxies(invocation.ledger)
-    what = f"{mark.edge} of step {mark.step} of {run_name(mark.framework, mark.run_id)}"
+    of_step = "" if mark.step is None else f"step {mark.step} of "
+    what = f"{mark.edge} of {of_step}{run_name(mark.framework, mark.run_id)}"
     if not proxies:
         with Journal.open(invocation.ledger, mode="mark", clock=invocation.clock) as journal:
             journal.begin()
@@ -108,13 +109,16 @@ def mark_step(invocation: Invocation, mark: Mark) -> None:
     say(f"Marked the {what} at {', '.join(proxy.listen for proxy in proxies)}.")
 
 
-def _read(invocation: Invocation, edge: Edge, step: str, run: str, framework: str | None, status: str | None) -> Mark:
+def read_mark(
+    invocation: Invocation, edge: Edge, run: str, framework: str | None, status: str | None, *, step: str | None = None
+) -> Mark:
+    """The mark that a user means, of a step where one is named, else of the run, made now."""
     named, run_id = named_run(run, framework if framework is None else check_framework(framework))
     return Mark(
-        kind="step",
+        kind="run" if step is None else "step",
         framework=named,
         run_id=run_id,
-        step=check_step(step),
+        step=None if step is None else check_step(step),
         edge=edge,
         by=MarkedBy.CLI,
         marked_at=invocation.clock.now_us(),

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 COUNT_MAX = 1_000_000_000
-"""A larger token count is flagged and not believed (DESIGN.md section 5): no model has a billion-token call."""
+"""A larger token count is flagged and not believed: no model has a billion-token call."""
 
 FRAMEWORK_CHARS_MAX = 128
 STEP_CHARS_MAX = 128
@@ -170,7 +170,7 @@ class Usage:
     output_audio_tokens: int | None = None
     output_image_tokens: int | None = None
     total_tokens: int | None = None
-    """As reported; not always input + output (openai-usage.md A.10)."""
+    """As reported; not always input + output (docs/openai-usage.md A.10)."""
     images: int | None = None
     """Images in the answer, counted in the body."""
     characters: int | None = None

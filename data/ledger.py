@@ -95,11 +95,18 @@ class Ledger:
             raise not_answered(refused) from refused
 
     def ask(
-        self, sql: str, parameters: Mapping[str, object] | None = None, *, into: Path | None = None, form: str = ""
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        into: Path | None = None,
+        form: str = "",
+        rows_max: int | None = None,
     ) -> Table:
         """Answer SQL that a user wrote, which reaches no file but the ledger; raises as `query` does.
 
-        With `into` the answer becomes that file, in a `form` as COPY names it, in a folder that holds nothing else.
+        Beyond `rows_max` rows are counted and not kept. With `into` the answer becomes that file, in a `form` as COPY
+        names it, in a folder that holds nothing else.
         """
         try:
             with self.reading() as connection:
@@ -107,7 +114,7 @@ class Ledger:
                 shut_off(connection, None if into is None else into.parent)
                 if into is not None:
                     sql = f"COPY ({sql}\n) TO {quoted(into)} (FORMAT {form})"
-                return connection.table(sql, parameters)
+                return connection.table(sql, parameters, rows_max=rows_max)
         except StatementRefusedError as refused:
             raise not_answered(refused) from refused
 

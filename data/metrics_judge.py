@@ -4,8 +4,8 @@ A figure that was read twice alike is stable, which is not the same as right. Th
 
 - the window that was asked about also holds part of a neighbour's run on the same framework (one framework, one key),
 - a read of zeros among reads that are not: an error that was stored as a number,
-- a read less than 10 minutes after the run's end; of 18 such in the 300 published runs 6 were incomplete, of 1,156
-  later ones none (users-and-peers, section 0, 2026-11-22).
+- a read less than 10 minutes after the run's end; of 18 such in the users' 300 published runs 6 were incomplete, of
+  1,156 later ones none (counted in their files, 2026-11-22).
 
 Pure. Never here: a ledger, or a guess at how many tokens were whose. What can no longer be known is said in words.
 """

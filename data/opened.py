@@ -38,6 +38,8 @@ VACUUM_TASKS = 100
 """Every 60th turn of a `Ledger`, its first included, lets the checkpoint join small row groups (DuckDB's default of 100
 tasks). In every turn a row would be written out anew a dozen times while its row group grows."""
 
+_ROWS_AT_ONCE = 10_000
+"""Rows that are only counted."""
 _LOCKED = "Could not set lock on file"
 _PID = re.compile(r"\(PID (\d+)\)")
 
@@ -51,6 +53,8 @@ class Table:
     """DuckDB's names of the columns' types."""
     rows: list[tuple[Any, ...]]
     """Times are naive datetimes, UTC."""
+    left_out: int = 0
+    """Rows beyond those that were asked for."""
 
 
 class DuckConnection:
@@ -63,20 +67,21 @@ class DuckConnection:
         """Run one statement and fetch all it answers; `StatementRefusedError` where DuckDB refuses it."""
         return self.table(sql, parameters).rows
 
-    def table(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
-        """The same, with the names and types of the columns."""
+    def table(self, sql: str, parameters: Mapping[str, object] | None = None, *, rows_max: int | None = None) -> Table:
+        """The same, with the names and types of the columns; beyond `rows_max` rows are counted and not kept."""
         try:
             answer: duckdb.DuckDBPyConnection | None = (
                 self._connection.execute(sql, dict(parameters)) if parameters else self._connection.execute(sql)
             )
             described = (answer.description or []) if answer else []
-            rows = answer.fetchall() if answer and described else []
+            rows, left_out = _fetched(answer, rows_max) if answer and described else ([], 0)
         except (duckdb.Error, RuntimeError) as error:
             raise StatementRefusedError(str(error)) from error
         return Table(
             columns=tuple(str(column[0]) for column in described),
             types=tuple(str(column[1]) for column in described),
             rows=rows,
+            left_out=left_out,
         )
 
     def kinds(self, sql: str) -> list[str]:
@@ -89,6 +94,17 @@ class DuckConnection:
     def set_now(self, clock: Clock) -> None:
         """Tell the views what time it is (they fall back to the system's where nobody does)."""
         self._connection.execute(f"SET VARIABLE submeter_now_us = CAST({clock.now_us():d} AS BIGINT)")
+
+
+def _fetched(answer: duckdb.DuckDBPyConnection, rows_max: int | None) -> tuple[list[tuple[Any, ...]], int]:
+    """The first rows of an answer, and how many more there are."""
+    if rows_max is None:
+        return answer.fetchall(), 0
+    rows = answer.fetchmany(rows_max) if rows_max else []
+    left_out = 0
+    while more := len(answer.fetchmany(_ROWS_AT_ONCE)):
+        left_out += more
+    return rows, left_out
 
 
 class Carrier:

@@ -21,7 +21,8 @@ from .replay import JournalFile, Survey
 from .system import open_file
 
 SILENCE_US = 24 * 3600 * US_PER_S
-"""After so long without a line a process that nobody can ask is taken for gone (DESIGN.md section 5)."""
+"""After so long without a line a process that nobody can ask is taken for gone (docs/design/journal-and-ledger.md
+"Who is still there")."""
 _HEAD_BYTES = 4096
 
 

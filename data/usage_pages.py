@@ -5,7 +5,7 @@ are of the asked key, grouped as asked and counted in whole numbers, and it does
 `BadRead` with the name of what was wrong, never a number. What only the pages of a read together can show is
 `usage_reader`'s affair.
 
-Fields as in the OpenAPI document of 2026-08-21 (`facts/openai-usage.md` C.2, C.3). Pure: no socket, no file, no clock.
+Fields as in the OpenAPI document of 2026-08-21 (docs/openai-usage.md C.2, C.3). Pure: no socket, no file, no clock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ GROUP_BY: dict[UsageEndpoint, tuple[str, ...]] = {
     UsageEndpoint.EMBEDDINGS: ("model", "api_key_id"),
     UsageEndpoint.IMAGES: ("model", "api_key_id"),
 }
-"""What each path is asked to group by. Only completions know batch and service tier (openai-usage.md C.1)."""
+"""What each path is asked to group by. Only completions know batch and service tier (docs/openai-usage.md C.1)."""
 
 _REQUIRED: dict[UsageEndpoint, tuple[str, ...]] = {
     UsageEndpoint.COMPLETIONS: ("input_tokens", "output_tokens"),
@@ -51,7 +51,7 @@ _COUNTS = (
     "num_model_requests",
 )
 _WITHIN_INPUT = ("input_cached_tokens", "input_cache_write_tokens")
-"""Counts that are part of `input_tokens` (openai-usage.md C.3)."""
+"""Counts that are part of `input_tokens` (docs/openai-usage.md C.3)."""
 
 
 class Problem(StrEnum):

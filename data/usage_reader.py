@@ -7,7 +7,7 @@
 The same steps are gone through when the read is made, when the ledger takes it in, and when a certificate is checked:
 the window and the pages in their order say which page answered which question.
 
-Empty minutes, the rule. The provider lists every minute, the empty ones with `results: []` (`facts/openai-usage.md`
+Empty minutes, the rule. The provider lists every minute, the empty ones with `results: []` (docs/openai-usage.md
 C.2), so a minute that is not listed is a doubt: the answer may have been cut off. From the first minute that is not
 listed the rest of the window is asked again, as one more question of the same read, and so on to the window's end. A
 minute counts as empty only by an answer that began exactly there:

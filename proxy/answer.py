@@ -1,7 +1,7 @@
 """What a provider's answer says of itself: its usage, its name, its state; from whole bodies and from events.
 
-The rules are openai-usage.md A.2-A.5 and G: of several usages in a stream the last that is not null stands, never a
-sum; all terminal Responses events count (completed, incomplete, failed), also when their usage is null; an error may
+The rules are docs/openai-usage.md A.2-A.5 and G: of several usages in a stream the last that is not null stands, never
+a sum; all terminal Responses events count (completed, incomplete, failed), also when their usage is null; an error may
 stand inside a 200. Third-party servers leave `object` or `choices` out, so neither is asked for.
 
 Never here: bytes, and the text of an answer or of an error message (it may quote a prompt).

@@ -5,7 +5,7 @@
     attempt.end()  or  attempt.break_off(...)      settle line written, once, by whichever comes first
 
 The settle line is written before `response_chunk` returns for the chunk that completes the response, so before that
-chunk goes on (DESIGN.md section 4, guarantee 3). Never here: sockets, prompts, secrets.
+chunk goes on (docs/design/journal-and-ledger.md "What a kill leaves"). Never here: sockets, prompts, secrets.
 """
 
 from __future__ import annotations

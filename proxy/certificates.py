@@ -127,7 +127,7 @@ def read_authority(pem: bytes) -> Authority | None:
 
 
 def _held(folder: Path) -> Authority | None:
-    """What the engine would sign with; None: it would make one of its own, for any host."""
+    """The authority in a folder; None: there is none that can be read."""
     try:
         return read_authority((folder / SECRET_FILES[0]).read_bytes())
     except OSError:

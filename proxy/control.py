@@ -1,5 +1,6 @@
 """The proxy's own paths under `/_submeter/`. Pure: a request in, an answer out.
 
+    GET  /_submeter/            the live page; /_submeter/live: as JSON; /_submeter/metrics: for Prometheus
     GET  /_submeter/health      what this proxy is and how it fares, as JSON
     POST /_submeter/run         {"run": "chatdev/r-1", "edge": "begin"}
     POST /_submeter/step        {"run": "chatdev/r-1", "step": "4.7", "edge": "begin", "status": "..."}
@@ -28,6 +29,8 @@ from .refusal import Answer, answer_json, refusal
 PREFIX = "/_submeter"
 BODY_BYTES_MAX = 64 * 1024
 STATUS_CHARS_MAX = 256
+TO_THE_PAGE = Answer(status_code=303, body=b"", content_type="text/plain", more=(f"Location: {PREFIX[1:]}/",))
+"""Leads from `/` and `/_submeter` to the live page, behind whatever label stands in front."""
 _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -45,10 +48,14 @@ class Control:
     """Host names, beyond loopback's, under which this listener may be asked."""
     token: str | None = None
     """What a listener beyond loopback asks for in `X-Submeter-Token`."""
+    workers: int = 1
+    """How many processes share this listener, each with guesses of its own."""
+    views: Mapping[str, Callable[[], Answer]] = field(default_factory=dict)
+    """What else can be looked at, by the path behind `/_submeter/`; none of it may wait."""
     guesses: Guesses = field(init=False)
 
     def __post_init__(self) -> None:
-        self.guesses = Guesses(self.clock)
+        self.guesses = Guesses(self.clock, self.workers)
 
     def token_refused(self, token: str | None, address: str) -> tuple[int, str] | None:
         """Why a request from this address may not use this listener, as (status code, reason), or None."""
@@ -76,13 +83,18 @@ class Control:
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         """The answer to a request that `refused` let pass. `path` is without the query."""
         what = path.removeprefix(PREFIX).strip("/")
+        if what in self.views:
+            if method not in ("GET", "HEAD"):
+                return refusal(405, "Use GET.")
+            return self.views[what]() if path.startswith(f"{PREFIX}/") else TO_THE_PAGE
         if what in ("", "health"):
             return answer_json(200, self.health()) if method in ("GET", "HEAD") else refusal(405, "Use GET.")
         if what in ("run", "step"):
             return (
                 self._mark("run" if what == "run" else "step", body) if method == "POST" else refusal(405, "Use POST.")
             )
-        return refusal(404, "No such control path; there are health, run and step.")
+        there_are = ", ".join(sorted({"health", "run", "step", *filter(None, self.views)}))
+        return refusal(404, f"No such control path; there are {there_are}.")
 
     def _mark(self, kind: Literal["run", "step"], body: bytes) -> Answer:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .control import BODY_BYTES_MAX, Control
 from .framing import Body, request_body
 from .head import all_headers
-from .labels import PathLabels
+from .labels import TOKEN_HEADER, PathLabels
 from .message_head import RequestHead
 from .refusal import Answer, refusal
 
@@ -17,6 +17,9 @@ def begin_control(control: Control, head: RequestHead, path: PathLabels, address
     """A request whose head is complete, or why it is refused. Raises `HeadError` for a body in doubt."""
     body = request_body(head)
     headers = all_headers(head.said)
+    if path.token is not None:
+        # A browser cannot set a header: it gives the token as clients do that cannot, in the path.
+        headers.setdefault(TOKEN_HEADER, path.token)
     refused = control.refused(headers, address)
     if refused is not None:
         return refused

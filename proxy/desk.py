@@ -15,7 +15,7 @@ from secrets import token_hex
 from .control import PREFIX, Control, token_matches
 from .head import Fields
 from .labels import PLAIN_HEADER, PathLabels, join_labels
-from .message_head import HEAD_BYTES_MAX
+from .message_head import HEAD_BYTES_MAX, RequestHead
 from .receipts import CARRIED
 from .recorder import Recorder
 from .socket_calls import Sockets
@@ -46,10 +46,12 @@ class Desk:
         listener: Callable[[], str],
         receipts: bool = False,
         drains: DrainLimits | None = None,
+        own_secret: str | None = None,
     ) -> None:
         """`listener`: our own URL, for what we send ourselves; `receipts`: whether what clients left is looked up.
 
-        `drains`: how far an answer whose client left is read; None: it is cut.
+        `drains`: how far an answer whose client left is read; None: it is cut. `own_secret`: what marks a request of
+        our own making; None: one that no other process has.
         """
         self.recorder = recorder
         self.control = control
@@ -61,7 +63,7 @@ class Desk:
         self.asks = True
         """Whether streams are asked for their usage; not once the upstream has refused the question."""
         self._listener = listener
-        self._plain = token_hex(16)
+        self._plain = own_secret or token_hex(16)
         self._lookups: set[asyncio.Task[object]] = set()
 
     def own(self, given: str | None) -> tuple[bool, Upstream | None]:
@@ -104,6 +106,13 @@ class Desk:
 def is_control(path: str) -> bool:
     """Whether a request path, without labels, is one of the proxy's own."""
     return path.startswith(PREFIX) and path[len(PREFIX) : len(PREFIX) + 1] in ("", "/", "?")
+
+
+def is_browser(head: RequestHead, path: PathLabels) -> bool:
+    """Whether somebody has typed the listener's address into a browser, who is led to the live page."""
+    if path.path != "/" or head.method != "GET" or (path.framework, path.run_id, path.step) != (None, None, None):
+        return False
+    return any(b"text/html" in value.lower() for name, value in head.fields if name.lower() == b"accept")
 
 
 HEAD_TOO_LONG = 431, f"the request head is over {HEAD_BYTES_MAX} bytes"

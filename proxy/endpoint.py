@@ -1,7 +1,7 @@
 """Which operation a request is, and whether it makes billable work.
 
 One table, read top to bottom by people: a template, what a POST to it means, and the Usage API path that bills it.
-Sources: openai-usage.md A.1 (new work or a read of old work, per operation) and C.4 (which work lands where),
+Sources: docs/openai-usage.md A.1 (new work or a read of old work, per operation) and C.4 (which work lands where),
 2026-11-22; the paths of the newest openai SDK, each of which must stand here (`tests/sdk_paths.py`). GET, HEAD, OPTIONS
 and DELETE never create. A POST we do not know is taken for a create, flagged `unknown_endpoint`, so that it stands as
 unknown rather than vanish from the sums.

@@ -1,8 +1,8 @@
 """The environment that points a program's OpenAI client at the proxy. One mapping in, another out.
 
-Which variable a framework reads is its own affair (facts: ChatDev 1.x reads `BASE_URL`, LangChain `OPENAI_API_BASE`,
-the SDKs `OPENAI_BASE_URL`), so all of them are set to the same value, and the proxy's host is kept out of any other
-proxy's way. For a program that hard-codes its URL, the intercept's own variables.
+Which variable a framework reads is its own affair (docs/clients.md: ChatDev 1.x reads `BASE_URL`, LlamaIndex
+`OPENAI_API_BASE`, the SDKs `OPENAI_BASE_URL`), so all of them are set to the same value, and the proxy's host is kept
+out of any other proxy's way. For a program that hard-codes its URL, the intercept's own variables.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy")
 _ROOTS_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _NODE_ROOTS = "NODE_EXTRA_CA_CERTS"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+POINTING_VARIABLES = (*BASE_URL_VARIABLES, *_NO_PROXY_VARIABLES, _NODE_ROOTS)
+"""What `client_environment` sets besides the variables that it is told to."""
+INTERCEPT_VARIABLES = (*_PROXY_VARIABLES, *_NO_PROXY_VARIABLES, *_ROOTS_VARIABLES, _NODE_ROOTS, "NODE_USE_ENV_PROXY")
+"""What `intercept_environment` sets."""
 
 
 def base_url(
@@ -79,13 +83,13 @@ def intercept_environment(
         entries = listed(before.get(variable, ""))
         kept = [name for name in entries if not covers(name, METERED_HOST)]
         if kept != entries:
-            notes.append(f"Note: {METERED_HOST} is taken out of {variable} for the command.")
+            notes.append(f"Note: {METERED_HOST} is taken out of {variable}.")
         environment[variable] = ",".join(dict.fromkeys([*kept, *_LOOPBACK]))
     parts = urlsplit(intercept_url)
     label = quote(label_path(framework=framework, run_id=run_id, step=step) or "/", safe="")
     for variable in _PROXY_VARIABLES:
-        if before.get(variable):
-            notes.append(f"Note: {variable} is replaced for the command; its HTTPS goes straight out from here.")
+        if (given := before.get(variable)) and urlsplit(given).username != INTERCEPT_USER:
+            notes.append(f"Note: {variable} is replaced; HTTPS goes straight out from the meter.")
         environment[variable] = f"{parts.scheme}://{INTERCEPT_USER}:{label}@{parts.netloc}"
     bundle = write_bundle(authority, [path for name in _ROOTS_VARIABLES if (path := before.get(name))])
     for variable in _ROOTS_VARIABLES:

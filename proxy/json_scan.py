@@ -23,7 +23,8 @@ from typing import Any, NamedTuple, TypeAlias
 from .json_grammar import BARE_TOKEN, BARE_WHOLE, SPACE, STRING_CUT, STRING_REST, STRING_TOKEN, runs
 
 VALUE_BYTES_MAX = 64 * 1024
-"""A longer wanted value is passed over: a journal line holds no more than this (DESIGN.md section 5)."""
+"""A longer wanted value is passed over: a journal line holds no more than this (docs/design/journal-and-ledger.md
+"The journal")."""
 DEPTH_MAX = 1024
 """Deeper nesting is refused, as orjson refuses it."""
 _SLICE_BYTES = 64 * 1024

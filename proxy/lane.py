@@ -19,7 +19,7 @@ from collections.abc import Callable
 from .admission import Admission, Direct
 from .answer_side import SwitchError
 from .control_request import ControlRequest, begin_control
-from .desk import Desk, is_control
+from .desk import Desk, is_browser, is_control
 from .door import NOT_METERED, Held
 from .drain import Drain
 from .exchange import Exchange, begin_exchange
@@ -221,7 +221,7 @@ class NearSide(asyncio.Protocol):
             head = self._admission.head_of(head)
             if path is None:
                 self._answer_here(head, NOT_METERED, refused=True)
-            elif self._admission.controls and is_control(path.path):
+            elif self._admission.controls and (is_control(path.path) or is_browser(head, path)):
                 self._begin_control(head, path)
             else:
                 self._begin_exchange(begin_exchange(self._desk, head, path, self._out.address))

@@ -42,7 +42,7 @@ class Reading:
     usage: Any = None
     """The usage object verbatim: parsed, or an `orjson.Fragment` where parsing would round it."""
     tool_usage: Any = None
-    """`tool_usage` of a Responses object, verbatim; not inside `usage` (openai-usage.md A.3)."""
+    """`tool_usage` of a Responses object, verbatim; not inside `usage` (docs/openai-usage.md A.3)."""
     response_model: str | None = None
     response_id: str | None = None
     response_status: str | None = None
@@ -68,7 +68,7 @@ class Reading:
 
     @property
     def tells_usage(self) -> bool:
-        """Whether `usage` is the work's own: a batch says zeros first, and a part on its way (openai-usage.md A.9)."""
+        """Whether `usage` is the work's own: a batch says zeros first, or a part (docs/openai-usage.md A.9)."""
         return self.usage is not None and (self.batch_id is None or self.response_status in _BATCH_ENDED)
 
 

@@ -1,8 +1,8 @@
 """Which call whose client left can be asked for afterwards, and where (`--receipts`, off by default). Pure.
 
-The provider keeps a response unless told not to (`store`), and a chat completion only if told to (openai-usage.md A.1);
-what is kept can be read by its id, and tells its usage. The read is a call of its own, flagged `receipt`; the ledger
-brings the two together as it does for any read. Never here: keys, and sending.
+The provider keeps a response unless told not to (`store`), and a chat completion only if told to (docs/openai-usage.md
+A.1); what is kept can be read by its id, and tells its usage. The read is a call of its own, flagged `receipt`; the
+ledger brings the two together as it does for any read. Never here: keys, and sending.
 """
 
 from __future__ import annotations

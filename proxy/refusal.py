@@ -1,4 +1,4 @@
-"""What submeter answers by itself: a status and a JSON body of the shape that OpenAI's own errors have. Pure.
+"""What submeter answers by itself: a status and a body, mostly JSON of the shape of OpenAI's own errors. Pure.
 
 An SDK shows `error.message` of it as it would show the provider's. Never here: when something is refused, and
 sockets.
@@ -20,10 +20,13 @@ that is closed with bytes unread is reset, and the reset takes the answer from t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response of our own; always JSON."""
+    """A response of our own; JSON, if nothing else is said."""
 
     status_code: int
     body: bytes
+    content_type: str = "application/json"
+    more: tuple[str, ...] = ()
+    """Further lines of its head."""
 
 
 def answer_json(status_code: int, value: Mapping[str, Any]) -> Answer:
@@ -50,8 +53,9 @@ def on_the_wire(answer: Answer, *, method: str = "POST", closes: bool = True) ->
     except ValueError:
         reason = ""
     ending = "Connection: close\r\n" if closes else ""
+    more = "".join(f"{line}\r\n" for line in answer.more)
     head = (
-        f"HTTP/1.1 {answer.status_code} {reason}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(answer.body)}\r\n{ending}\r\n"
+        f"HTTP/1.1 {answer.status_code} {reason}\r\nContent-Type: {answer.content_type}\r\n"
+        f"Content-Length: {len(answer.body)}\r\n{more}{ending}\r\n"
     )
     return head.encode() + (b"" if method == "HEAD" else answer.body)

@@ -1,6 +1,7 @@
 """What a request's body tells, read as it passes: model, stream and a few other members, from JSON or a form.
 
-Audio and image uploads are multipart forms (openai-usage.md G.15): their fields are read and their files passed over.
+Audio and image uploads are multipart forms (docs/openai-usage.md G.15): their fields are read and their files passed
+over.
 Nothing of a prompt is kept: JSON up to 4 MiB waits in memory until `facts()` has read it, longer JSON is scanned.
 
 Never here: prompts, file contents, anything that raises on what a client sent, and changes to the body.

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 from ..data.keys import fingerprint
 
 KEY_PROTOCOL = "openai-insecure-api-key."
-"""Subprotocol of the node SDK's browser class (openai-usage.md E.1)."""
+"""Subprotocol of the node SDK's browser class (docs/openai-usage.md E.1)."""
 
 
 _QUERY_NAMES = ("client_secret", "api-key", "api_key")

@@ -1,7 +1,7 @@
 """A request for a stream that will not tell its usage, changed so that it does. Pure.
 
 Chat and legacy completions tell nothing of usage in a stream unless `stream_options.include_usage` is true
-(openai-usage.md A.2, 2026-11-22). It is put into the body as text: every other byte of the body stays, the caller's
+(docs/openai-usage.md A.2). It is put into the body as text: every other byte of the body stays, the caller's
 other `stream_options` too, known to us or not. What cannot be changed with certainty (a name given twice, options
 that are no object, a body that is no JSON) is left alone, and the provider says what it says.
 
@@ -19,7 +19,7 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 """A longer body is not held back to be changed: it passes as it comes, before and after decoding."""
 
 ENDPOINTS = frozenset({"chat/completions", "completions", "engines/{id}/completions"})
-"""What has `stream_options` (openai-usage.md A.2); Responses and all others tell their usage unasked."""
+"""What has `stream_options` (docs/openai-usage.md A.2); Responses and all others tell their usage unasked."""
 
 _INCLUDE = b'"include_usage":true'
 _OPTIONS = b'"stream_options"'

@@ -5,7 +5,7 @@
     hider.finish()          # the rest
 
 With `include_usage` a chat stream has `usage: null` on every chunk and one chunk more, without choices, that has the
-usage (openai-usage.md A.2, 2026-11-22); some servers put it on the last chunk with choices. That chunk and those
+usage (docs/openai-usage.md A.2); some servers put it on the last chunk with choices. That chunk and those
 members are cut out as text, and every other byte stays. What cannot be cut with certainty passes as it is: an event
 that is no JSON object, that names `usage` twice, or that is longer than `EVENT_BYTES_MAX`.
 
@@ -45,7 +45,7 @@ _BARE = frozenset(
         "choices",
         "usage",
         "obfuscation",
-        # Said by other servers beside the usage: OpenRouter, llama.cpp, Groq (openai-usage.md F).
+        # Said by other servers beside the usage: OpenRouter, llama.cpp, Groq (docs/openai-usage.md F).
         "provider",
         "timings",
         "x_groq",

@@ -38,7 +38,8 @@ TOLD_MAX = 4096
 
 
 class Sockets:
-    """All WebSockets of one proxy: two of them on one session tell of the same responses (A.6), counted once."""
+    """All WebSockets of one proxy: two of them on one session tell of the same responses, which are counted once
+    (docs/openai-usage.md A.6)."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder

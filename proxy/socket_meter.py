@@ -10,7 +10,7 @@ Realtime (`response.done`), or one transcription of what a Realtime session hear
 A response begins with the client's `response.create` or, where the server starts it by itself (a steered response's
 successor, voice detection), with its `response.created`; lanes (`stream_id`) are kept apart. An error that does not say
 what it is about may be about another message of the client: whether it refused a create that waits is known once that
-is answered, or never is. Sources: openai-usage.md A.3, A.6, 2026-11-22.
+is answered, or never is. Sources: docs/openai-usage.md A.3, A.6.
 
 A session is mostly audio deltas in base64: only messages whose type can matter are parsed. Never here: I/O, clocks,
 labels, audio, and the text of a message.

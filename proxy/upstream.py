@@ -1,7 +1,7 @@
 """Requests that submeter itself makes on behalf of a call: with `audit/usage_api.py` the only place that knows httpx.
 
 `send_again` repeats a request through our own listener, so that the repetition is a call like any other: metered,
-labelled, with a row of its own. A private header that never leaves this process tells the tap that it is ours.
+labelled, with a row of its own. A private header that never leaves this process tells the lane that it is ours.
 
 Never here: deciding that something is to be sent, retries, and anything kept after the answer is there.
 """

@@ -2,8 +2,8 @@
 
 Absent stays None; nothing is summed or repaired, and one thing is inferred: the output of a legacy completion that
 tells its prompt and its total. A count that cannot be believed is kept where a column can hold it, and flagged; so is
-a usage that contradicts itself. Names: openai-usage.md A.2-A.9, G.14 (singular and plural detail objects), recordings'
-README (evals put `cached_tokens` at the top level). Unknown keys are left alone; they survive in the verbatim usage.
+a usage that contradicts itself. Names: docs/openai-usage.md A.2-A.10, G.14 (singular and plural detail objects).
+Unknown keys are left alone; they survive in the verbatim usage.
 
 Never here: bytes, endpoints, and anything that raises on what a provider sent.
 """
@@ -28,7 +28,7 @@ _TOTALS: tuple[tuple[str, tuple[str, ...]], ...] = (
 _FAR_SHARE = 100
 """A total that is further from the sum of its parts than one and a hundredth of the larger contradicts them.
 
-It need not be equal: OpenAI's own example of a compaction is 15 off in 54,912 (openai-usage.md A.10).
+It need not be equal: OpenAI's own example of a compaction is 15 off in 54,912 (docs/openai-usage.md A.10).
 """
 
 _DETAILS: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (

@@ -1,4 +1,4 @@
-"""Client libraries in environments of their own, as users have them: their pins and the engine's do not fit together.
+"""Client libraries in environments of their own, as users have them: their pins and ours need not fit together.
 
 Made once, beside the checkout's own `.venv`, at the newest version the registry has on that day.
 """

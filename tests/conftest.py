@@ -2,17 +2,21 @@
 
 The first text of a fresh clone waits for hypothesis to write its table of characters; beside other work that took 13
 seconds, and failed a test as slow.
+
+`SUBMETER_TESTS=quick` (`make quick`) tries a tenth of the examples.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+settings.register_profile("quick", parent=settings.get_profile("any machine"), max_examples=10)
+settings.load_profile("quick" if os.environ.get("SUBMETER_TESTS") == "quick" else "any machine")
 
 for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN.md section 2), read from the source itself.
+"""Who may import whom (docs/architecture.md "Arrows"), read from the source itself.
 
 The proxy and the audit meet only in the ledger, as two books must; the simulator shares no code with what it judges.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ MAY_IMPORT = {
     "cli": {"cli", "proxy", "audit", "data", "sim"},
 }
 ONLY_IN = {
-    "duckdb": {"data/opened.py"},
+    "duckdb": {"data/opened.py", "data/parquet.py"},
     "httpx": {"audit/usage_api.py", "proxy/upstream.py"},
     "httptools": {"proxy/message_head.py"},
     "mitmproxy": set(),
@@ -32,11 +33,18 @@ def sources() -> list[Path]:
     return sorted(path for folder in MAY_IMPORT for path in (TREE / folder).glob("*.py"))
 
 
+@cache
+def imports(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Every import of a module, at its top or inside: each file is parsed once."""
+    nodes = ast.walk(ast.parse(path.read_text(), str(path)))
+    return tuple(node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
+
+
 def imported_folders(path: Path) -> Iterator[tuple[str, str]]:
     """Each folder of ours that a module imports from, with the line that does it."""
     own = path.parent.name
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
-        where = f"{own}/{path.name}:{getattr(node, 'lineno', 0)}"
+    for node in imports(path):
+        where = f"{own}/{path.name}:{node.lineno}"
         if isinstance(node, ast.ImportFrom) and node.level == 1:
             yield own, where
         elif isinstance(node, ast.ImportFrom) and node.level == 2:
@@ -46,8 +54,8 @@ def imported_folders(path: Path) -> Iterator[tuple[str, str]]:
 
 def imported_packages(path: Path) -> Iterator[tuple[str, str]]:
     """Each package that a module imports by absolute name, with the line that does it."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
-        where = f"{path.parent.name}/{path.name}:{getattr(node, 'lineno', 0)}"
+    for node in imports(path):
+        where = f"{path.parent.name}/{path.name}:{node.lineno}"
         if isinstance(node, ast.Import):
             yield from ((alias.name.partition(".")[0], where) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -79,7 +87,7 @@ def test_an_engine_is_known_only_in_the_files_named_for_it(package: str) -> None
 def test_inside_the_folders_our_own_imports_are_relative_and_go_no_higher_than_submeter() -> None:
     against = [where for path in sources() for name, where in imported_packages(path) if name == "submeter"]
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        for node in imports(path):
             if isinstance(node, ast.ImportFrom) and node.level > 2:
                 against.append(f"{path.parent.name}/{path.name}:{node.lineno}")
     assert against == []

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from submeter.cli.audit import in_older_words
 from submeter.cli.invocation import Invocation
 from submeter.cli.main import cli
 from submeter.cli.sql import parameters_of
@@ -192,14 +193,37 @@ def test_a_text_between_dollars_holds_no_parameter_and_beside_it_one_is_found() 
     assert parameters_of("SELECT $one /* /* $two */ $three */, E'\\'$four'", {}) == {"one": None}
 
 
-def test_without_a_question_the_named_ones_are_listed_with_what_they_ask(ledger: Path) -> None:
+def test_a_framework_or_run_that_is_not_there_is_an_error_that_names_what_may_be_meant(ledger: Path) -> None:
+    told = run(ledger, "runs", "--framework", "chatdv")
+    assert (told.exit_code, told.stdout, len(told.stderr.splitlines())) == (2, "", 3)
+    assert "Did you mean chatdev?" in told.stderr
+    assert "Frameworks in this ledger: baes, chatdev." in told.stderr
+    assert "Did you mean" not in run(ledger, "runs", "--framework", "zzz").stderr
+    assert "Did you mean chatdev/r-1?" in run(ledger, "steps", "chatdv/r-1").stderr
+    assert "Did you mean by_model?" in run(ledger, "sql", "by_modle").stderr
+    assert run(ledger, "runs", "--framework", "ChatDev").exit_code == 0
+
+
+def test_framework_and_run_as_two_words_are_one_run_where_there_is_one(ledger: Path) -> None:
+    opened = Ledger(ledger, clock=FixedClock(NOW_US))
+    opened.ingest()
+    assert in_older_words(opened, ("ChatDev", "r-1")) == ("chatdev/r-1",)
+    for kept in [("chatdev", "r-9"), ("chatdev/r-1", "baes/r-1"), ("chatdev/r-1",), ("r-1", "r-1"), ()]:
+        assert in_older_words(opened, kept) == kept
+
+
+def test_without_a_question_those_that_people_ask_are_listed_and_with_all_the_others_too(ledger: Path) -> None:
     named = {row["name"]: row["question"] for row in json.loads(run(ledger, "sql", "--json").stdout)}
-    assert named["list_runs"].startswith("The runs of a framework")
+    assert named["by_model"].startswith("What each model used")
     assert all(question.strip() for question in named.values())
+    assert [name for name in named if name.startswith(("audit_", "live_", "list_"))] == []
+    every = {row["name"] for row in json.loads(run(ledger, "sql", "--all", "--json").stdout)}
+    assert {*named, "list_runs", "audit_book"} <= every
+    assert "by_model" in run(ledger, "sql").stdout
 
 
 def test_every_named_question_can_be_asked_by_its_name_alone(ledger: Path) -> None:
-    for row in json.loads(run(ledger, "sql", "--json").stdout):
+    for row in json.loads(run(ledger, "sql", "--all", "--json").stdout):
         result = run(ledger, "sql", row["name"], "--json")
         if not row["name"].startswith("audit_"):
             assert result.exit_code == 0, (row["name"], result.stderr)
@@ -211,6 +235,44 @@ def test_a_parameter_is_given_by_name_and_is_null_if_it_is_not(ledger: Path) -> 
     assert [row["name"] for row in json.loads(run(ledger, *words, "-p", "framework", "baes").stdout)] == ["baes/r-1"]
     assert run(ledger, *words, "-p", "frame", "baes").stderr.splitlines()[0] == "The query has no parameter $frame."
     assert json.loads(run(ledger, "sql", "SELECT '$no' AS text -- nor $this", "--json").stdout) == [{"text": "$no"}]
+
+
+@pytest.mark.parametrize("given", [("-p", "framework=baes"), ("--param", "framework", "baes"), ("-pframework=baes",)])
+def test_a_parameter_is_written_with_an_equals_sign_or_as_older_scripts_have_it(
+    ledger: Path, given: tuple[str, ...]
+) -> None:
+    told = run(ledger, "sql", *given, "by_model", "--json")
+    assert [row["framework"] for row in json.loads(told.stdout)] == ["baes"]
+
+
+def test_what_is_no_parameter_is_three_lines_and_a_value_may_hold_an_equals_sign(ledger: Path) -> None:
+    refused = run(ledger, "sql", "SELECT $x", "-p", "=5")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 3)
+    told = run(ledger, "sql", "SELECT $x AS x", "-p", "x=a=b", "--json")
+    assert json.loads(told.stdout) == [{"x": "a=b"}]
+
+
+def test_a_table_shows_forty_rows_and_says_how_many_there_are(ledger: Path) -> None:
+    told = run(ledger, "sql", "SELECT range AS n FROM range(100000)")
+    assert told.stdout.split() == ["n", "\u2500" * 2, *map(str, range(40))]
+    assert told.stderr == "100,000 rows, 40 shown (--limit 0 shows all)\n"
+    assert run(ledger, "sql", "SELECT range AS n FROM range(40)").stderr == ""
+    assert len(run(ledger, "sql", "SELECT range AS n FROM range(50)", "--limit", "0").stdout.splitlines()) == 52
+
+
+def test_other_formats_have_all_rows_unless_fewer_are_asked_for(ledger: Path) -> None:
+    question = "SELECT range AS n FROM range(50)"
+    assert len(json.loads(run(ledger, "sql", question, "--json").stdout)) == 50
+    assert len(run(ledger, "sql", question, "--format", "csv", "--limit", "3").stdout.splitlines()) == 4
+    refused = run(ledger, "sql", question, "--format", "parquet", "--limit", "3")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 3)
+
+
+def test_the_caret_of_an_error_stands_below_what_it_points_at(ledger: Path) -> None:
+    lines = run(ledger, "sql", "SELECT call_id,\n       framwork FROM calls").stderr.splitlines()
+    assert lines[2] == "LINE 2:        framwork FROM calls"
+    assert lines[3].index("^") == lines[2].index("framwork")
+    assert len(lines) == 5
 
 
 def test_asking_cannot_change_the_ledger(ledger: Path) -> None:
@@ -251,7 +313,9 @@ def test_asking_reaches_no_file_but_the_ledger_and_writes_to_none(ledger: Path, 
     before = {path: path.read_bytes() for path in ledger.parent.rglob("*") if path.is_file()}
     asked = query.format(ledger=ledger, journal=journal, folder=ledger.parent)
     result = run(ledger, "sql", asked, "--format", form)
-    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3), result.output
+    # Beside the three lines there may be one of the SQL, with a caret below it.
+    words = [line for line in result.stderr.splitlines() if not line.startswith("LINE ") and line.strip() != "^"]
+    assert (result.exit_code, len(words)) == (2, 3), result.output
     assert {path: path.read_bytes() for path in ledger.parent.rglob("*") if path.is_file()} == before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from pathlib import Path
@@ -13,6 +15,7 @@ from click.testing import CliRunner, Result
 from ledger_play import Play
 
 from submeter.cli.invocation import Invocation
+from submeter.cli.judged import short_names
 from submeter.cli.main import cli
 from submeter.data.call import Usage
 
@@ -78,7 +81,37 @@ def test_the_published_runs_are_judged_in_a_table() -> None:
     result = run(Path("none.duckdb"), "judge", str(SHARED))
     assert result.exit_code == 1
     assert "Judged 23 runs: contaminated 5, overlapping 0, zero read 4, early read 0." in result.stderr
-    assert "ghspec/347086b1-5437-471d-9987-f858d46cb7eb" in result.stdout
+    assert "ghspec/347086b1 " in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    assert "chatdev: 8 runs, 5 without a flaw; contaminated 2, zero read 2" in result.stderr
+    assert "Left without the flawed ones: 16 of 23 runs." in result.stderr
+    flawed = run(Path("none.duckdb"), "judge", str(SHARED), "--only", "flawed", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(flawed.stdout)))
+    assert len(rows) == 7
+    assert all(row["found"] for row in rows)
+    assert "ghspec/347086b1-5437-471d-9987-f858d46cb7eb" in {row["run"] for row in rows}
+    assert len(json.loads(run(Path("none.duckdb"), "judge", str(SHARED), "--only", "sound", "--json").stdout)) == 16
+
+
+def test_a_run_s_id_is_cut_only_where_it_is_long_and_never_so_that_two_are_one() -> None:
+    long = "347086b1-5437-471d-9987-f858d46cb7eb"
+    alike = long[:-1] + "0"
+    assert short_names({f"a/{long}", "a/test_run_123"}) == {
+        f"a/{long}": "a/347086b1",
+        "a/test_run_123": "a/test_run_123",
+    }
+    both = short_names({f"a/{long}", f"a/{alike}"})
+    assert len(set(both.values())) == 2
+
+
+def test_a_folder_of_a_sprint_alone_is_refused_by_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "chatdev" / "r-1" / "sprint_001"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(PLAIN))
+    result = run(tmp_path / "none.duckdb", "import", str(folder))
+    assert result.exit_code == 2
+    assert "sprint_001" in result.stderr
+    assert not (tmp_path / "none.duckdb").exists()
 
 
 def filled_world(tmp_path: Path) -> tuple[Play, Path]:

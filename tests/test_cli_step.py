@@ -171,3 +171,26 @@ def test_a_mark_of_a_framework_that_has_no_key_is_said_and_kept(
     assert "Note" not in run(ledger, "step", "begin", "1", "--run", "r-1").stderr
     odd = run(ledger, "step", "begin", "1", "--run", "chtdev/r-1")
     assert (odd.exit_code, "no key is set for framework chtdev; there are keys for chatdev" in odd.stderr) == (0, True)
+
+
+def test_a_run_is_begun_and_ended_by_its_marks(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.duckdb"
+    begun = run(ledger, "runs", "begin", "ChatDev/r-1")
+    assert (begun.exit_code, begun.stdout) == (0, "")
+    assert "Marked the begin of chatdev/r-1" in begun.stderr
+    assert run(ledger, "runs", "end", "r-1", "--framework", "chatdev", "--status", "success").exit_code == 0
+    marks = [line for line in lines(ledger) if line["kind"] == "run"]
+    assert sorted((mark["framework"], mark["run_id"], mark["edge"], mark.get("status")) for mark in marks) == [
+        ("chatdev", "r-1", "begin", None),
+        ("chatdev", "r-1", "end", "success"),
+    ]
+    shown = orjson.loads(run(ledger, "runs", "--json").stdout)
+    assert [(row["name"], row["end_source"], row["status"]) for row in shown] == [("chatdev/r-1", "mark", "success")]
+
+
+def test_a_run_that_can_be_no_label_is_not_marked(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.duckdb"
+    for run_id in ("chatdev/", "", "x" * 500):
+        refused = run(ledger, "runs", "begin", run_id)
+        assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 3)
+    assert lines(ledger) == []

@@ -36,7 +36,7 @@ def test_the_wheel_holds_every_module_query_and_type_marker_of_the_tree(wheel: z
         f"submeter/{path.relative_to(TREE)}"
         for folder in FOLDERS
         for path in (TREE / folder).rglob("*")
-        if path.suffix in (".py", ".sql") or path.name == "py.typed"
+        if path.suffix in (".py", ".sql", ".html") or path.name == "py.typed"
     }
     assert in_wheel == in_tree
 
@@ -67,7 +67,8 @@ def test_the_wheel_installs_the_command_and_carries_the_licence(wheel: zipfile.Z
 
 def test_every_dependency_we_name_is_pinned_in_the_constraints() -> None:
     project = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
-    named = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    extras = (line for lines in project["optional-dependencies"].values() for line in lines)
+    named = [*project["dependencies"], *(line for line in extras if _plain(line) != project["name"])]
     pinned = {_plain(line.partition("==")[0]) for line in _constraints()}
     assert [line for line in named if _plain(line) not in pinned] == []
 

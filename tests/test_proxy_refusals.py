@@ -1,4 +1,4 @@
-"""What submeter refuses by itself reaches a client that is still sending, as JSON, and leaves the engine unnamed."""
+"""What submeter refuses by itself reaches a client that is still sending, as JSON, and names no library."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_more_cached_than_input_is_kept_and_flagged() -> None:
 
 
 def test_a_total_that_is_not_the_sum_is_nobodys_fault() -> None:
-    """openai-usage.md A.10: the published compaction example does not add up."""
+    """docs/openai-usage.md A.10: the published compaction example does not add up."""
     assert read_usage({"input_tokens": 42897, "output_tokens": 12000, "total_tokens": 54912})[1] == ()
 
 
