@@ -17,6 +17,7 @@ from ..data.clock import Clock
 from ..data.error import SubmeterError
 from ..data.journal import Journal
 from ..data.ledger import Ledger
+from ..data.sidecar import TURN_WAIT_S
 from .bucket import UsageEndpoint
 from .chain import Share
 from .choice import AuditRequest, choose, run_standings
@@ -122,7 +123,7 @@ def pending(
 
 def take_in(ledger: Ledger) -> None:
     """Every whole line of every journal is in the ledger when this returns; else it raises."""
-    turn = ledger.ingest()
+    turn = ledger.ingest(turn_wait_s=TURN_WAIT_S)
     if turn.held:
         holder = f"process {turn.held_by}" if turn.held_by else "another program"
         raise SubmeterError(

@@ -29,6 +29,7 @@ import orjson
 
 from ..data.clock import US_PER_S, Clock
 from ..data.journal import submeter_version
+from ..data.masking import masked
 from ..data.usage_pages import GROUP_BY, BadRead, Problem, UsageEndpoint, UsageRow
 from ..data.usage_reader import PageReader, check_window
 from .settings import AuditSettings
@@ -307,8 +308,9 @@ class UsageApi:
         return BadRead(Problem.UNAVAILABLE, said)
 
     def _without_key(self, text: str) -> str:
+        """The provider's words without our key, or another's: a gateway may quote whatever key it was shown."""
         whole = text.replace(self._admin_key, "[admin key]") if self._admin_key else text
-        return whole[:MESSAGE_CHARS_MAX]
+        return masked(whole)[:MESSAGE_CHARS_MAX]
 
 
 def _worth_another_try(answer: _Answer) -> bool:

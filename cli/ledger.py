@@ -11,6 +11,7 @@ import click
 
 from ..data.clock import utc
 from ..data.error import SubmeterError
+from ..data.sidecar import TURN_WAIT_S
 from ..data.system import words
 from .invocation import CANNOT_TELL, DIFFER, FINE, Invocation, json_option, ledger_option, pass_invocation
 from .output import print_csv, print_json, print_pairs, say
@@ -50,7 +51,7 @@ def ingest(context: click.Context, invocation: Invocation, as_json: bool) -> Non
     Example:
         submeter ledger ingest
     """
-    turn = invocation.closed_ledger().ingest()
+    turn = invocation.closed_ledger().ingest(turn_wait_s=TURN_WAIT_S)
     told = {"lines": turn.lines, "rows": turn.rows, "problems": len(turn.problems), "held_by": turn.held_by}
     if as_json:
         print_json(told)

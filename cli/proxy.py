@@ -7,6 +7,7 @@ SIGINT, SIGTERM and SIGHUP: the listener closes, open calls are waited for, what
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -149,6 +150,7 @@ def proxy(
     Example:
         submeter proxy --listen 127.0.0.1:8787
     """
+    leave_no_core()
     host, port = parse_listen(listen)
     keys = read_keys(os.environ, ENV_FILE)
     keys.check_apart()
@@ -200,6 +202,12 @@ def proxy(
             log.event("stop", summary, calls=calls, problems=problems)
     if (unwritten := server.unwritten) is not None:
         raise unwritten
+
+
+def leave_no_core() -> None:
+    """Have a crash of this process leave no core file: it would hold every key that clients and environment show."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def _server(

@@ -279,6 +279,12 @@ def settle_line(start: Start, result: Result, *, begun: Mapping[str, Any] | None
 
     `begun` is what `start_line` gave, where it is at hand. Where both say an organization or a project the result's
     stands; flags are those of both.
+
+    Of the 1,735 bytes that a plain call costs (500 chat calls, 2026-11) this line is 1,319. Without what its start line
+    says it would be 1,010, a call 18 % less, and a torn or lost start line would lose the row. Compressed line by line
+    a call is 199 bytes for 49 us of CPU, but what follows a torn byte cannot be read, and an offset is no longer a
+    line's identity. So lines stay plain and whole; a journal that is closed compresses to 146 bytes a call (gzip),
+    which is for whoever archives it.
     """
     line = {
         **(start_line(start) if begun is None else begun),

@@ -57,12 +57,12 @@ class Ledger:
         """Since DuckDB was last let go of."""
         self._carrier = Carrier(spill_folder(path))
 
-    def ingest(self, *, wait_s: float = INGEST_WAIT_S) -> IngestTurn:
+    def ingest(self, *, wait_s: float = INGEST_WAIT_S, turn_wait_s: float | None = None) -> IngestTurn:
         """Carry every new whole line of every journal in, turn by turn; makes the ledger where there is none.
 
-        Opens nothing where no journal grew and no process ended since the last time. Waits `wait_s` for others, then
-        answers who holds the ledger. Raises `SubmeterError` for a place that cannot be written to, a file that is no
-        ledger, or a ledger of a newer submeter.
+        Opens nothing where no journal grew and no process ended since the last time. Waits `wait_s` for others, and for
+        other turns `turn_wait_s` where that is given, then answers who holds the ledger. Raises `SubmeterError` for a
+        place that cannot be written to, a file that is no ledger, or a ledger of a newer submeter.
         """
         lines = rows = 0
         problems: list[Problem] = []
@@ -72,7 +72,8 @@ class Ledger:
             if nothing_new and not somebody_ended(self._watched, survey, self._clock.now_us()):
                 return IngestTurn(lines=lines, rows=rows, problems=tuple(problems))
             try:
-                with written(self.path, DuckError), self._writing(Patience(wait_s)) as connection:
+                turns = None if turn_wait_s is None else Patience(turn_wait_s)
+                with written(self.path, DuckError), self._writing(Patience(wait_s), turns) as connection:
                     turn = carry_turn(connection, survey, reads=reads_folder(self.path), clock=self._clock)
             except LockHeldError as held:
                 return IngestTurn(lines=lines, rows=rows, problems=tuple(problems), held=True, held_by=held.pid)
@@ -290,9 +291,10 @@ class Ledger:
             raise held_error(self.path, held) from held
 
     @contextmanager
-    def _writing(self, patience: Patience) -> Iterator[DuckConnection]:
+    def _writing(self, patience: Patience, turns: Patience | None = None) -> Iterator[DuckConnection]:
         """The ledger under the exclusive lock, made or brought up to this version's schema first."""
-        with sidecar(self.path, exclusive=True, patience=patience):
+        with sidecar(self.path, exclusive=True, patience=turns or patience):
+            patience = patience if turns is None else patience.anew()
             if not self.path.exists():
                 with new_ledger(self.path, self._clock) as fresh:
                     os.rename(fresh, self.path)

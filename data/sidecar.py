@@ -23,6 +23,9 @@ from .system import exit_code_of, no_locks, words
 
 POLL_S = 0.002
 POLL_S_MAX = 0.05
+TURN_WAIT_S = 30.0
+"""How long one waits for another submeter's turn where the ledger has to be whole: it ends by itself or with its
+process, and takes a moment that a busy machine draws out. Another program's connection may stay open for hours."""
 
 _in_process: dict[str, threading.Lock] = {}
 _in_process_guard = threading.Lock()
@@ -56,12 +59,17 @@ class Patience:
     """A bounded wait in growing steps."""
 
     def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._until = time.monotonic() + seconds
         self._step_s = POLL_S
 
     @property
     def left_s(self) -> float:
         return self._until - time.monotonic()
+
+    def anew(self) -> Patience:
+        """As long a wait, from now on."""
+        return Patience(self._seconds)
 
     def pause(self) -> bool:
         """Wait one step; False where the time is up."""

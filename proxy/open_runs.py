@@ -27,7 +27,7 @@ def take_up_open_runs(book: MarkBook, ledger: Ledger) -> None:
     here. Nothing where another program holds the ledger longer: metering without marks is better than not metering.
     """
     if not ledger.path.exists():
-        ledger.ingest(wait_s=MAKING_S_MAX)
+        ledger.ingest(turn_wait_s=MAKING_S_MAX)
     if not ledger.path.exists():
         logger.warning("another program is making the ledger; runs that are open will not label calls")
         return

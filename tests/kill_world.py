@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from wire import RawRequest, find_header, framed, read_head, request_bytes
+from wire import RawRequest, find_header, framed, hang_up, read_head, request_bytes
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
@@ -225,7 +225,7 @@ class World:
             try:
                 if reader is None or writer is None or manner is Manner.SOCKET:
                     if writer is not None:
-                        writer.close()
+                        hang_up(writer)
                     reader, writer = await asyncio.open_connection("127.0.0.1", port(), limit=2**22)
                 if manner is Manner.SOCKET:
                     await self._visit(reader, writer, chance)
@@ -237,10 +237,10 @@ class World:
                 # The proxy is down, or just coming up.
                 await asyncio.sleep(0.02)
             if not keep and writer is not None:
-                writer.close()
+                hang_up(writer)
                 reader = writer = None
         if writer is not None:
-            writer.close()
+            hang_up(writer)
 
     async def _ask(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One call over HTTP; whether the connection can take another."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wire import hang_up
+
 from submeter.data.clock import SystemClock
 from submeter.data.journal import Journal
 from submeter.data.keys import KeyRing
@@ -154,7 +156,7 @@ async def lane_to(
         await running
         served.close()
         for wire in (*lane.clients, *connections):
-            wire.writer.close()
+            hang_up(wire.writer)
         await asyncio.sleep(0)
         journal.close()
 

@@ -208,6 +208,13 @@ def test_the_providers_words_and_request_id_are_kept_and_the_key_is_not() -> Non
     assert got.message == "Key [admin key] lacks the scope api.usage.read."
 
 
+def test_another_key_that_the_answer_quotes_is_cut_to_its_beginning() -> None:
+    with served(refused(401, "Incorrect API key provided: sk-proj-0123456789abcdef.")) as (_, _, ask):
+        assert ask().message == "Incorrect API key provided: sk-***."
+    with served(refused(401, "Incorrect API key provided: sk-admin****wxyz.")) as (_, _, ask):
+        assert ask().message == "Incorrect API key provided: sk-admin****wxyz."
+
+
 def test_the_key_is_in_no_text_of_ours(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
     with served(refused(500, SECRET), Reply(close=True)) as (server, clock, ask):

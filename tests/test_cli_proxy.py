@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import queue
+import resource
 import signal
 import socket
 import subprocess
@@ -158,6 +159,19 @@ def test_it_stops_cleanly_when_told_to(sim: Sim, tmp_path: Path, number: signal.
         (process,) = json.loads(proxy.submeter("sql", "SELECT stopped_at FROM processes", "--json").stdout)
     assert process["stopped_at"] is not None
     assert not any("Traceback" in line for line in proxy.said)
+
+
+def test_a_proxy_that_crashes_leaves_no_core_with_the_keys_in_it(sim: Sim, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        with running(tmp_path, sim.url) as proxy:
+            assert proxy.ask() == 200
+            assert resource.prlimit(proxy.process.pid, resource.RLIMIT_CORE) == (0, before[1])
+            assert proxy.stop(signal.SIGABRT) == -signal.SIGABRT
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("core")] == []
 
 
 def test_doctor_finds_the_running_proxy_and_exits_by_what_it_finds(sim: Sim, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from laws import assert_sums_agree
-from wire import find_header, read_head, request_bytes
+from wire import find_header, hang_up, read_head, request_bytes
 
 from submeter.data.clock import SystemClock
 from submeter.data.ledger import Ledger
@@ -108,7 +108,7 @@ async def attempt(port: int, number: int, seen: Seen, *, stream: bool, fail: boo
     except (asyncio.IncompleteReadError, ConnectionError):
         return True
     finally:
-        writer.close()
+        hang_up(writer)
 
 
 ASKING = """
@@ -189,7 +189,7 @@ def test_every_attempt_is_one_row_through_load_aborts_failures_and_a_kill(tmp_pa
         told, complaint = asker.communicate(timeout=120)
 
     assert asker.returncode == 0, complaint
-    answers = [int(line) for line in told.splitlines() if line != "calls"]
+    answers = [int(word) for word in told.split() if word != "calls"]
     assert len(answers) >= QUERIES_MIN
     assert answers == sorted(answers), "a call that was there is not there any more"
 

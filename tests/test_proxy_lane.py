@@ -650,10 +650,12 @@ def test_a_client_that_asks_and_never_reads_costs_a_bounded_memory(tmp_path: Pat
                 assert isinstance(listener, asyncio.Server)
                 for each in listener.sockets:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
             client = await lane.connect()
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
             own = client.writer.get_extra_info("socket")
             own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
 
             async def send() -> None:
                 nonlocal sent

@@ -282,7 +282,7 @@ def test_a_ledger_that_cannot_be_asked_is_said_and_the_last_figures_stay(tmp_pat
 
 def test_whoever_asks_never_waits_for_a_look(tmp_path: Path) -> None:
     class Stuck(Ledger):
-        def ingest(self, *, wait_s: float = 1.0) -> Any:
+        def ingest(self, *, wait_s: float = 1.0, turn_wait_s: float | None = None) -> Any:
             raise AssertionError("the lane asked the ledger")
 
     figures = LiveFigures(lambda: Stuck(tmp_path / "l.duckdb", clock=FixedClock(0)), FixedClock(0))

@@ -105,6 +105,14 @@ async def _read_chunked(reader: asyncio.StreamReader, into: bytearray) -> bool:
         return False
 
 
+def hang_up(writer: asyncio.StreamWriter) -> None:
+    """End a connection at once, whatever waits to be sent.
+
+    One that is closed and still has to send outlives its loop, and is a ResourceWarning in some later test.
+    """
+    writer.transport.abort()
+
+
 def exchange(port: int, raw: bytes, *, method: str = "POST") -> RawResponse:
     """Send one request on a connection of its own and read its response."""
 
@@ -114,7 +122,7 @@ def exchange(port: int, raw: bytes, *, method: str = "POST") -> RawResponse:
         try:
             return await asyncio.wait_for(read_response(reader, method=method), TIMEOUT_S)
         finally:
-            writer.close()
+            hang_up(writer)
 
     return asyncio.run(go())
 
@@ -142,8 +150,10 @@ def serving(answer: Answer) -> Iterator[RawServer]:
     server = RawServer(port=listener.getsockname()[1])
     loop = asyncio.new_event_loop()
     ended = asyncio.Event()
+    writers: set[asyncio.StreamWriter] = set()
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
         try:
             while True:
                 head = await read_head(reader)
@@ -166,8 +176,12 @@ def serving(answer: Answer) -> Iterator[RawServer]:
         running = await asyncio.start_server(connection, sock=listener, limit=2**26)
         await ended.wait()
         running.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
             task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for writer in writers:
+            hang_up(writer)
         await asyncio.sleep(0)
 
     def run() -> None:
