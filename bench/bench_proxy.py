@@ -1,12 +1,12 @@
 """CPU per call and added latency of the proxy beside others, as ratios within one run.
 
     python bench/bench_proxy.py [--pairs 5] [--calls 1600] [--connections 16] [--kind json|sse|both] [--tls]
-                                [--sides submeter,a2b2de9,pipe,nginx]
+                                [--sides submeter,a2b2de9,pipe,nginx] [--peers]
 
 An upstream that answers from memory (as many headers as OpenAI's), the sides of `sides.py`, and this load. The sides
 take turns (A B C C B A ...) so that a machine whose speed drifts drifts under all. CPU is the operating system's own
 count for a side's processes, user and system, submeter's carrying of rows into DuckDB included. `--tls`: the upstream
-speaks TLS, and its certificate is verified. All loopback.
+speaks TLS, and its certificate is verified. `--peers` adds LiteLLM's proxy and Portkey's gateway. All loopback.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from peers import PEERS
 from sides import OLD, SIDES, Side, available
 
 USAGE = {"prompt_tokens": 812, "completion_tokens": 240, "total_tokens": 1052}
@@ -68,15 +69,23 @@ SSE_PIECES = [
     _event({**_CHUNK, "choices": [], "usage": USAGE}),
     b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n",
 ]
-REQUEST_BODY = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "word " * 200}]}).encode()
+_QUESTION = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "word " * 200}]}
+REQUEST_BODY = json.dumps(_QUESTION).encode()
+# The client asks for the usage itself, so that nothing has to be asked for it, nor hidden from it.
+STREAM_BODY = json.dumps({**_QUESTION, "stream": True, "stream_options": {"include_usage": True}}).encode()
 
 
-def request(kind: str) -> bytes:
+def request(kind: str, headers: bytes = b"") -> bytes:
+    body = STREAM_BODY if kind == "sse" else REQUEST_BODY
     return (
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sk-bench\r\nX-Kind: %b\r\n"
-        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        % (kind.encode(), len(REQUEST_BODY), REQUEST_BODY)
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sk-bench\r\n%b"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (headers, len(body), body)
     )
+
+
+def body_length(head: bytes) -> int:
+    lines = (line.partition(b":") for line in head.lower().split(b"\r\n"))
+    return next(int(value) for name, _, value in lines if name == b"content-length")
 
 
 async def upstream(listener: socket.socket, certificate: str = "") -> None:
@@ -86,11 +95,17 @@ async def upstream(listener: socket.socket, certificate: str = "") -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = next(
-                    int(x.split(b":")[1]) for x in head.lower().split(b"\r\n") if x.startswith(b"content-length")
+                if not head.startswith(b"POST "):
+                    # A peer looks around before it serves.
+                    writer.close()
+                    return
+                asked = await (
+                    reader.readuntil(b"\r\n0\r\n\r\n")
+                    if b"chunked" in head.lower()
+                    else reader.readexactly(body_length(head))
                 )
-                await reader.readexactly(length)
-                if b"X-Kind: sse" in head:
+                # A peer writes the question anew, with blanks of its own.
+                if b'"stream":true' in asked.replace(b" ", b""):
                     writer.write(SSE_HEAD)
                     for piece in SSE_PIECES:
                         writer.write(piece)
@@ -110,9 +125,11 @@ async def upstream(listener: socket.socket, certificate: str = "") -> None:
     await server.serve_forever()
 
 
-async def load(port: int, calls: int, connections: int, kind: str, tls: ssl.SSLContext | None = None) -> list[float]:
+async def load(
+    port: int, calls: int, connections: int, kind: str, *, tls: ssl.SSLContext | None = None, headers: bytes = b""
+) -> list[float]:
     latencies: list[float] = []
-    raw = request(kind)
+    raw = request(kind, headers)
 
     async def client(count: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
@@ -120,10 +137,12 @@ async def load(port: int, calls: int, connections: int, kind: str, tls: ssl.SSLC
             began = time.perf_counter()
             writer.write(raw)
             head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise SystemExit(f"port {port} answered {head!r}")
             if b"chunked" in head.lower():
-                await reader.readuntil(b"0\r\n\r\n")
+                await reader.readuntil(b"\r\n0\r\n\r\n")
             else:
-                await reader.readexactly(len(BODY))
+                await reader.readexactly(body_length(head))
             latencies.append(time.perf_counter() - began)
         writer.close()
 
@@ -135,7 +154,9 @@ def measure(side: Side, calls: int, connections: int, kind: str) -> tuple[float,
     """CPU milliseconds per call, and the median latency in milliseconds."""
     before = side.cpu_s()
     try:
-        latencies = asyncio.run(asyncio.wait_for(load(side.port, calls, connections, kind), LOAD_S_MAX))
+        latencies = asyncio.run(
+            asyncio.wait_for(load(side.port, calls, connections, kind, headers=side.headers), LOAD_S_MAX)
+        )
     except TimeoutError:
         raise SystemExit(f"{side.name} did not answer {calls} calls ({kind}) in {LOAD_S_MAX:.0f} s") from None
     return (side.cpu_s() - before) * 1000 / len(latencies), statistics.median(latencies) * 1000
@@ -164,6 +185,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("json", "sse", "both"), default="both")
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--sides", default=",".join(SIDES))
+    parser.add_argument("--peers", action="store_true")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--certificate", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -181,7 +203,7 @@ def compare(options: argparse.Namespace, certificate: Path | None) -> None:
     upstream_port = int(source.stdout.readline())
     url = f"http{'s' if certificate else ''}://127.0.0.1:{upstream_port}"
     tls = ssl.create_default_context(cafile=certificate) if certificate else None
-    names = available(tuple(options.sides.split(",")))
+    names = available(tuple(options.sides.split(",")) + (PEERS if options.peers else ()))
     sides: dict[str, Side] = {}
     try:
         for name in names:
@@ -196,7 +218,7 @@ def compare(options: argparse.Namespace, certificate: Path | None) -> None:
                 order = names if pair % 2 == 0 else names[::-1]
                 rows.append({name: measure(sides[name], calls, options.connections, kind)[0] for name in order})
             alone = {name: measure(sides[name], max(200, calls // 8), 1, kind)[1] for name in names}
-            direct = statistics.median(asyncio.run(load(upstream_port, max(200, calls // 8), 1, kind, tls))) * 1000
+            direct = statistics.median(asyncio.run(load(upstream_port, max(200, calls // 8), 1, kind, tls=tls))) * 1000
             tell(kind, names, rows, {name: ms - direct for name, ms in alone.items()}, direct)
             print(f"  {options.pairs} rounds of {calls} calls, {options.connections} connections, upstream {url[:5]}")
         print("at the end: " + "; ".join(f"{name} {held(side)}" for name, side in sides.items()))

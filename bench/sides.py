@@ -5,6 +5,7 @@
                repository's own history into an environment of its own under `.bench/`
     pipe       two asyncio connections with nothing in between: the least that a proxy in Python can cost
     nginx      as it is found on the path, one worker, unbuffered; left out where there is none
+    litellm, portkey   the peers of `peers.py`
 
 Each runs in a session of its own, so that what it starts is counted too. All loopback.
 """
@@ -24,12 +25,14 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import peers
+
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / ".bench"
 OLD = "a2b2de9"
 SIDES = ("submeter", OLD, "pipe", "nginx")
 TICKS = os.sysconf("SC_CLK_TCK")
-START_S_MAX = 60.0
+START_S_MAX = 180.0
 _NGINX = """
 worker_processes 1;
 daemon off;
@@ -64,6 +67,10 @@ class Side:
         folder = Path(self._files.name)
         self.port = free_port()
         environment = os.environ | {"HOME": str(folder)} | ({"SSL_CERT_FILE": str(roots)} if roots else {})
+        self.headers = b""
+        if name in peers.PEERS:
+            environment |= peers.environment(name, upstream_url)
+            self.headers = peers.headers(name, upstream_url)
         self.process = subprocess.Popen(
             _command(name, self.port, upstream_url, folder, roots),
             env=environment,
@@ -149,6 +156,8 @@ def available(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _command(name: str, port: int, upstream_url: str, folder: Path, roots: Path | None) -> list[str]:
+    if name in peers.PEERS:
+        return peers.command(name, KEPT, port, upstream_url, folder)
     if name == "nginx":
         parts = urlsplit(upstream_url)
         text = _NGINX.format(

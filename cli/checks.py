@@ -304,7 +304,11 @@ def check_proxies(proxies: list[RunningProxy]) -> Finding:
     """Which proxies of this ledger run here."""
     if not proxies:
         return _fine("proxy", "No proxy of this ledger runs here; start one with: submeter proxy")
-    said = ", ".join(f"{proxy.listen} -> {proxy.upstream} (pid {proxy.pid})" for proxy in proxies)
+    said = ", ".join(
+        f"{proxy.listen} -> {proxy.upstream} "
+        f"({f'{proxy.workers} workers, one is ' if proxy.workers > 1 else ''}pid {proxy.pid})"
+        for proxy in proxies
+    )
     return _fine("proxy", f"Running: {said}.")
 
 

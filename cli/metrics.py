@@ -16,6 +16,7 @@ from ..data.metrics import MetricsFile, find_metrics, is_part, marks_of, open_me
 from ..data.metrics_judge import judge_runs, published_run
 from ..data.metrics_update import Filled, RunTold, fill, status
 from ..data.questions import read_sql
+from .costs import cost_of, prices_of, prices_option, prices_said, run_costs
 from .invocation import DIFFER, FINE, WRONG_USAGE, Invocation, json_option, ledger_option, pass_invocation
 from .judged import FROM_STEPS, print_judged, say_judged
 from .output import print_json, print_table, say
@@ -72,32 +73,39 @@ def import_(context: click.Context, invocation: Invocation, folder: Path) -> Non
 
 @metrics.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@prices_option
 @json_option
 @ledger_option
 @pass_invocation
 @click.pass_context
-def update(context: click.Context, invocation: Invocation, folder: Path, as_json: bool) -> None:
+def update(context: click.Context, invocation: Invocation, folder: Path, prices: str | None, as_json: bool) -> None:
     """Fill <framework>/<run_id>/metrics.json under DIR from the ledger.
 
     Totals at once, with the status `pending`; the verdict as soon as an audit has reached one. The token fields leave
     the steps, whose exact counts stand under `usage_api_reconciliation.submeter`, as do all values replaced. Every
     other byte stays, and the same again changes nothing. A number that is not known is left out, never 0: where nobody
-    told it, or calls could be of another run too. Exit code 2 where a file cannot be filled; the others are.
+    told it, or calls could be of another run too. COST_USD and cost_breakdown come from --prices, or from the public
+    list where it is installed. Exit code 2 where a file cannot be filled; the others are.
 
     \b
     Example:
         submeter metrics update runs/
+        submeter metrics update runs/ --prices prices.toml
     """
     files, broken = _each(folder, open_metrics)
     ledger = invocation.open_ledger()
     rows: list[dict[str, Any]] = []
+    priced = prices_of(ledger, prices, by_default=True)
     with ledger.reading() as connection:
+        costs = run_costs(connection, priced, None) if priced else {}
         totals = {(row["framework"], row["run_id"]): row for row in _rows(connection, "list_runs", framework=None)}
         told = {
             name: RunTold(
                 totals=totals[name],
                 steps=_rows(connection, "list_steps", framework=name[0], run_id=name[1]),
                 audits=_rows(connection, "metrics_audits", framework=name[0], run_id=name[1]),
+                cost=cost_of(totals[name], costs.get(name)) if priced else None,
+                prices=prices_said(prices) if priced else None,
             )
             for name in ((file.framework, file.run_id) for file in files)
             if name in totals

@@ -173,6 +173,11 @@ def cell(value: Any, *, grouped: bool = False) -> str:
             return str(value)
 
 
+def usd(amount: float | None) -> str:
+    """An amount of US dollars, to a millionth; what is not known is `-`."""
+    return ABSENT if amount is None else f"{amount:,.6f}"
+
+
 def duration(seconds: float) -> str:
     """A stretch of time in its two largest units, such as `2 h 05 min`."""
     whole = int(seconds)

@@ -24,6 +24,7 @@ from ..data.error import SubmeterError
 from ..data.journal import submeter_version
 from ..data.keys import KeyRing, read_keys
 from ..proxy.authority import authority_certificate
+from ..proxy.board import WORKERS_MAX
 from ..proxy.control_client import TOKEN_VARIABLE
 from ..proxy.listen import Listen
 from .invocation import CANNOT_TELL, ENV_FILE, Invocation, ledger_option, pass_invocation
@@ -32,6 +33,7 @@ from .proxy_log import LogFormat, Logged, ProxyLog
 
 if TYPE_CHECKING:
     from ..proxy.serve import ProxyServer
+    from ..proxy.workers import Workers
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
 DRAIN = "drain"
@@ -39,6 +41,8 @@ DRAIN = "drain"
 WATCH_EVERY_S = 0.25
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_STOP_S = 1.0
+WORKER = (sys.executable, "-P", "-m", "submeter.cli.worker")
+"""A worker's process. `-P`: no module of the working directory stands before the library's own."""
 
 
 @click.command()
@@ -107,6 +111,15 @@ SAME_STOP_S = 1.0
     show_default=True,
     help="What stderr holds: text for people, or one JSON object a line, the start and the stop too.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, WORKERS_MAX),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that share the port and the ledger, for more calls than one core carries. One that dies is started "
+    "again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as one line of JSON, once it does.")
 @click.option("--until-eof", is_flag=True, help="Stop when stdin ends too, so with the program that started it.")
 @ledger_option
@@ -122,6 +135,7 @@ def proxy(
     receipts: bool,
     logged: str,
     form: str,
+    workers: int,
     as_json: bool,
     until_eof: bool,
 ) -> None:
@@ -135,9 +149,6 @@ def proxy(
     Example:
         submeter proxy --listen 127.0.0.1:8787
     """
-    from ..proxy.serve import ProxyServer  # It takes a while to import.
-    from ..proxy.upstream_url import parse_upstream
-
     host, port = parse_listen(listen)
     keys = read_keys(os.environ, ENV_FILE)
     keys.check_apart()
@@ -151,15 +162,16 @@ def proxy(
         intercept_port=intercept_port,
     )
     log = ProxyLog(Logged(logged), LogFormat(form), invocation.clock)
-    server = ProxyServer(
-        ledger=invocation.ledger,
-        listen=listening,
-        upstream=parse_upstream(upstream),
-        clock=invocation.clock,
-        keys=keys,
+    server, counts = _server(
+        invocation,
+        keys,
+        listening,
+        upstream,
+        log,
+        workers=workers,
+        grace_s=grace_s,
         receipts=receipts,
         drain=bool(drain),
-        settled=log.call,
     )
     with closing(log), stop_signals() as told_to_stop:
         server.start()
@@ -170,23 +182,72 @@ def proxy(
                 sys.stdout.write(orjson.dumps({**told, "pid": os.getpid()}, default=str).decode() + "\n")
                 sys.stdout.flush()
             if until_eof:
-                threading.Thread(target=_wait_for_eof, args=(told_to_stop,), daemon=True).start()
+                threading.Thread(target=wait_for_eof, args=(told_to_stop,), daemon=True).start()
             while not told_to_stop.is_set():
                 if server.wait(WATCH_EVERY_S):
                     raise SubmeterError(
                         "The proxy ended by itself.",
-                        "Its event loop ended; every call that had ended is in the journal.",
+                        "Its event loop ended, or no worker can be started; calls that had ended are in the journal.",
                         "Start it again: submeter proxy; and see: submeter ledger check",
                         exit_code=CANNOT_TELL,
                     )
             stopping = f"Stopping; open calls have up to {grace_s:g} s to end." if grace_s else "Stopping."
-            log.event("stopping", stopping, grace_s=grace_s, calls_open=len(server.recorder.open))
+            log.event("stopping", stopping, grace_s=grace_s, calls_open=server.calls_open)
         finally:
             server.stop(grace_s)
-            summary = f"Stopped: {log.calls:,} calls, {log.problems:,} of them not plainly metered."
-            log.event("stop", summary, calls=log.calls, problems=log.problems)
+            calls, problems = counts()
+            summary = f"Stopped: {calls:,} calls, {problems:,} of them not plainly metered."
+            log.event("stop", summary, calls=calls, problems=problems)
     if (unwritten := server.unwritten) is not None:
         raise unwritten
+
+
+def _server(
+    invocation: Invocation,
+    keys: KeyRing,
+    listening: Listen,
+    upstream: str,
+    log: ProxyLog,
+    *,
+    workers: int,
+    grace_s: float,
+    receipts: bool,
+    drain: bool,
+) -> tuple[ProxyServer | Workers, Callable[[], tuple[int, int]]]:
+    """The proxy, in this process or in several; and what tells how many calls ended, and how many not plainly."""
+    from ..proxy.serve import ProxyServer  # It takes a while to import.
+    from ..proxy.upstream_url import parse_upstream
+
+    address = parse_upstream(upstream)
+    if workers == 1:
+        alone = ProxyServer(
+            ledger=invocation.ledger,
+            listen=listening,
+            upstream=address,
+            clock=invocation.clock,
+            keys=keys,
+            receipts=receipts,
+            drain=drain,
+            settled=log.call,
+        )
+        return alone, lambda: log.counts
+    from ..proxy.workers import Workers
+
+    several = Workers(
+        ledger=invocation.ledger,
+        listen=listening,
+        upstream=address,
+        clock=invocation.clock,
+        keys=keys,
+        count=workers,
+        command=WORKER,
+        grace_s=grace_s,
+        receipts=receipts,
+        drain=drain,
+        logged=log.logged,
+        log_format=log.form,
+    )
+    return several, lambda: several.counts
 
 
 def parse_older_drain(text: str) -> float:
@@ -218,7 +279,12 @@ def parse_listen(listen: str) -> tuple[str, int]:
 
 
 def _tell_start(
-    server: ProxyServer, upstream: str, invocation: Invocation, keys: KeyRing, listening: Listen, log: ProxyLog
+    server: ProxyServer | Workers,
+    upstream: str,
+    invocation: Invocation,
+    keys: KeyRing,
+    listening: Listen,
+    log: ProxyLog,
 ) -> None:
     """Where it listens and how it is reached: words for people, or one record."""
     log.event(
@@ -263,7 +329,7 @@ def _greet_others(url: str, listen: Listen) -> None:
         say(advice)
 
 
-def _wait_for_eof(told_to_stop: threading.Event) -> None:
+def wait_for_eof(told_to_stop: threading.Event) -> None:
     """Read stdin to its end, and stop then. The descriptor itself, as the interpreter's lock on stdin outlives us."""
     while os.read(0, 4096):
         pass

@@ -50,8 +50,8 @@ class ProxyLog(logging.Handler):
         super().__init__(logging.WARNING)
         self.calls = 0
         self.problems = 0
-        self._logged = logged
-        self._form = form
+        self.logged = logged
+        self.form = form
         self._clock = clock
         self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING_MAX)
         self._dropped = 0
@@ -62,14 +62,19 @@ class ProxyLog(logging.Handler):
     @property
     def talks(self) -> bool:
         """Whether words for people may stand between the lines."""
-        return self._form is LogFormat.TEXT
+        return self.form is LogFormat.TEXT
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Calls that have ended, and those of them that were not plainly metered."""
+        return self.calls, self.problems
 
     def call(self, line: Mapping[str, Any]) -> None:
         """A call has ended; `line` is its settle line. Never waits."""
         self.calls += 1
         plain = is_plain(line)
         self.problems += not plain
-        if self._logged is Logged.CALLS or (self._logged is Logged.PROBLEMS and not plain):
+        if self.logged is Logged.CALLS or (self.logged is Logged.PROBLEMS and not plain):
             self._put(call_text(line) if self.talks else _json(call_record(line)))
 
     def event(self, name: str, text: str | None = None, **fields: Any) -> None:

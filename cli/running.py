@@ -7,7 +7,7 @@ only ever read here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.columns import Kind
@@ -28,14 +28,20 @@ class RunningProxy:
     upstream: str | None
     version: str | None
     journal: Path
+    workers: int = 1
+    """Processes that share this listener; the rest is the first one's."""
 
 
 def running_proxies(ledger: Path) -> list[RunningProxy]:
-    """Every proxy of this ledger, on this machine, whose journal is held now; by pid."""
+    """Every proxy of this ledger, on this machine, whose journal is held now; by pid. Workers are one proxy."""
     folder = journal_folder(ledger)
     paths = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
     found = [proxy for path in paths if (proxy := _read(path)) is not None]
-    return sorted(found, key=lambda proxy: proxy.pid)
+    by_listener: dict[str, RunningProxy] = {}
+    for proxy in sorted(found, key=lambda proxy: proxy.pid):
+        known = by_listener.get(proxy.listen)
+        by_listener[proxy.listen] = proxy if known is None else replace(known, workers=known.workers + 1)
+    return list(by_listener.values())
 
 
 def _read(path: Path) -> RunningProxy | None:

@@ -17,9 +17,10 @@ from ..data.error import SubmeterError
 from ..data.marks import run_name, split_run
 from ..data.near import did_you_mean
 from .audit import show_pending
+from .costs import prices_of, prices_option, run_costs, runs_with_costs, step_costs, steps_with_costs
 from .gate import astray_in
 from .invocation import Invocation, json_option, ledger_option, pass_invocation
-from .output import cell, duration, print_json, print_table, records, say, total
+from .output import cell, duration, print_json, print_table, records, say, total, usd
 from .step import read_mark, tell_mark
 
 if TYPE_CHECKING:
@@ -45,24 +46,34 @@ class RunName:
 @click.group(invoke_without_command=True)
 @click.option("--framework", metavar="F", help="Only runs of this framework.")
 @click.option("--pending", is_flag=True, help="Which runs wait for an audit, and why each other one does not.")
+@prices_option
 @json_option
 @ledger_option
 @pass_invocation
 @click.pass_context
-def runs(context: click.Context, invocation: Invocation, framework: str | None, pending: bool, as_json: bool) -> None:
+def runs(
+    context: click.Context,
+    invocation: Invocation,
+    framework: str | None,
+    pending: bool,
+    prices: str | None,
+    as_json: bool,
+) -> None:
     """List runs: age, calls, tokens, unknown calls and the last verdict; last, the calls that no run has.
 
     Age is the time since the run ended, or began while it is open; a run ends by its mark (submeter runs end), with
     the proxy or command that began it, or 60 minutes after its last call. Beside the sums stand the calls they do not
     hold: unknown (nobody told the usage), optional (it may not be billed) and, where there are any, ambiguous (it could
     be this run's or another's, so that neither has a sum). With --pending the exit code is 3 while a run has no final
-    verdict, whether an audit is due for it or not.
+    verdict, whether an audit is due for it or not. With --prices, and in JSON where the public list is installed,
+    cost_usd is what the counted calls cost; it is absent where one of them has no known cost (unpriced: how many).
 
     \b
     Example:
         submeter runs --framework chatdev
         submeter runs --pending
         submeter runs begin chatdev/r-1
+        submeter runs --prices genai-prices
     """
     if context.invoked_subcommand is not None:
         return
@@ -73,24 +84,28 @@ def runs(context: click.Context, invocation: Invocation, framework: str | None, 
     astray = calls_without_run(ledger, framework)
     if framework is not None and not rows and not astray:
         raise _no_framework(ledger, framework)
-    if as_json:
-        print_json(rows + astray)
-        return
     shown = rows + astray
+    if priced := prices_of(ledger, prices, by_default=as_json):
+        shown = runs_with_costs(shown, run_costs(ledger, priced, framework.lower() if framework else None))
+    if as_json:
+        print_json(shown)
+        return
     beside = _beside(shown)
+    cost = _cost_columns(shown)
     print_table(
-        ["run", "age", "calls", "input", "cached", "output", *beside, "verdict"],
+        ["run", "age", "calls", "input", "cached", "output", *beside, *cost, "verdict"],
         [
             [
                 row["name"],
                 _age(invocation, row) if row["run_id"] is not None else None,
                 row["calls"],
                 *(row[name] for name in (*_TOLD, *beside)),
+                *_cost_cells(row, cost),
                 row["verdict"],
             ]
             for row in shown
         ],
-        counts=("calls", "input", "cached", "output", *beside),
+        counts=("calls", "input", "cached", "output", *beside, *cost),
     )
     say(f"{len(rows)} run{'s' if len(rows) != 1 else ''}{_and_astray(astray)}: {_sum(shown)}")
     if (creates := astray_in(astray)).calls:
@@ -142,22 +157,37 @@ def end(invocation: Invocation, run: str, framework: str | None, status: str | N
 
 @click.command()
 @click.argument("run", metavar="RUN")
+@prices_option
 @json_option
 @ledger_option
 @pass_invocation
-def steps(invocation: Invocation, run: str, as_json: bool) -> None:
+def steps(invocation: Invocation, run: str, prices: str | None, as_json: bool) -> None:
     """Show calls and tokens of each step of a run.
 
     A step without a call has zeros if the meter was up all through it, and `-` otherwise. Beside the sums stand the
     calls they do not hold, as in `submeter runs`; a run with ambiguous calls has no sums.
 
+    --prices FILE adds what they cost. A file of prices (USD per million tokens) looks like this; all but model and
+    input may be left out, and a price holds from the day `from` to the day before `to`, UTC:
+
+    \b
+        [[prices]]
+        model = "gpt-4o-mini"
+        input = 0.15
+        cached_input = 0.075
+        output = 0.60
+        from = 2024-07-18
+
     \b
     Example:
         submeter steps chatdev/r-1
+        submeter steps chatdev/r-1 --prices prices.toml
     """
     ledger = invocation.open_ledger(as_it_is=True)
     found = find_run(ledger, run)
     rows = records(ledger.query("list_steps", {"framework": found.framework, "run_id": found.run_id}))
+    if priced := prices_of(ledger, prices, by_default=as_json):
+        rows = steps_with_costs(rows, step_costs(ledger, priced, found.framework, found.run_id))
     if as_json:
         print_json(rows)
         return
@@ -167,7 +197,8 @@ def steps(invocation: Invocation, run: str, as_json: bool) -> None:
 
 def _print_steps(rows: list[dict[str, Any]]) -> None:
     beside = _beside(rows)
-    columns = ["step", "visits", "calls", "input", "cached", "output", "reasoning", *beside]
+    cost = _cost_columns(rows)
+    columns = ["step", "visits", "calls", "input", "cached", "output", "reasoning", *beside, *cost]
     print_table(
         columns,
         [
@@ -176,6 +207,7 @@ def _print_steps(rows: list[dict[str, Any]]) -> None:
                 row["visits"],
                 row["calls"],
                 *(row[name] for name in (*_TOLD, "reasoning_tokens", *beside)),
+                *_cost_cells(row, cost),
             ]
             for row in rows
         ],
@@ -241,6 +273,17 @@ def _age(invocation: Invocation, row: dict[str, Any]) -> str:
 def _beside(rows: list[dict[str, Any]]) -> list[str]:
     """The kinds of calls to show beside the sums: `unknown` always, the others where there are any."""
     return [name for name in _BESIDE if name == "unknown" or any(row[name] for row in rows)]
+
+
+def _cost_columns(rows: list[dict[str, Any]]) -> list[str]:
+    """What to show of costs: nothing where no prices hold, and how many calls have none only where there are any."""
+    priced = [row for row in rows if "cost_usd" in row]
+    unpriced = ["unpriced"] if any(row["unpriced"] for row in priced) else []
+    return ["cost_usd", *unpriced] if priced else []
+
+
+def _cost_cells(row: dict[str, Any], columns: list[str]) -> list[Any]:
+    return [usd(row[name]) if name == "cost_usd" else row[name] for name in columns]
 
 
 def _and_astray(astray: list[dict[str, Any]]) -> str:

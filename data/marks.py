@@ -7,8 +7,9 @@ pure: marks and instants in, labels out. What it answers is written with the cal
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .call import FRAMEWORK_CHARS_MAX, RUN_ID_CHARS_MAX, STEP_CHARS_MAX, Edge, MarkedBy
 from .clock import US_PER_MINUTE
@@ -85,11 +86,25 @@ def check_step(value: str) -> str:
     return check_label("Step", value, STEP_CHARS_MAX)
 
 
+class OpenRunRow(NamedTuple):
+    """An open run, as one book tells another of the same proxy."""
+
+    framework: str | None
+    run_id: str
+    step: str | None
+    """Its open step."""
+    active_at: int
+    """Microseconds UTC: when it last had a mark or a call; now, where a call is open."""
+
+
 @dataclass(slots=True)
 class _OpenRun:
     step: str | None
     active_at: int
     calls_open: int = 0
+
+    def is_idle(self, now_us: int) -> bool:
+        return not self.calls_open and now_us - self.active_at >= IDLE_US
 
 
 class MarkBook:
@@ -117,6 +132,24 @@ class MarkBook:
             elif mark.kind == "step" and run.step == mark.step:
                 run.step = None
         return mark
+
+    def open_runs(self, now_us: int) -> list[OpenRunRow]:
+        """Every open run; see `follow`."""
+        return [
+            OpenRunRow(*name, run.step, now_us if run.calls_open else run.active_at)
+            for name, run in self._open.items()
+            if not run.is_idle(now_us)
+        ]
+
+    def follow(self, runs: Iterable[OpenRunRow], now_us: int) -> None:
+        """Have these runs open and no others, as another book of the proxy has; open calls of our own stay counted."""
+        before, self._open = self._open, {}
+        for row in runs:
+            name = (row.framework, row.run_id)
+            run = before.get(name) or _OpenRun(step=row.step, active_at=row.active_at)
+            run.step, run.active_at = row.step, max(run.active_at, row.active_at)
+            if not run.is_idle(now_us):
+                self._open[name] = run
 
     def framework_of(self, run_id: str, now_us: int) -> str | None:
         """The framework of the one open run with this id; None where there is none, or more than one."""
@@ -170,6 +203,6 @@ class MarkBook:
     def _alive(self, now_us: int) -> list[tuple[str | None, str]]:
         if not self._open:
             return []
-        for name in [n for n, run in self._open.items() if not run.calls_open and now_us - run.active_at >= IDLE_US]:
+        for name in [name for name, run in self._open.items() if run.is_idle(now_us)]:
             del self._open[name]
         return list(self._open)

@@ -1,6 +1,6 @@
 """Fills a `metrics.json` from the ledger: its totals at once, the audit's verdict when there is one.
 
-Only these members change: the token totals, AEI and cost of `aggregate_metrics`, `cost_breakdown`, the four token
+Only these members change: the token totals, AEI and COST_USD of `aggregate_metrics`, `cost_breakdown`, the four token
 fields of `steps[]` (which leave), `usage_api_verification`, `verification_status` and `usage_api_reconciliation`. What
 stood there is kept under `usage_api_reconciliation.submeter.replaced`. Every other byte stays.
 
@@ -61,6 +61,10 @@ class RunTold:
     steps: Sequence[Row]
     audits: Sequence[Row]
     """Of the run and of the parts that its verdicts rest on, oldest first; `detail` is JSON text."""
+    cost: Row | None = None
+    """What it cost: a row of `run_costs`, whose amounts are NULL where one is not known. None: no prices hold."""
+    prices: str | None = None
+    """Which prices these are, in words."""
 
     @property
     def verdicts(self) -> list[Row]:
@@ -110,7 +114,7 @@ def fill(content: bytes, told: RunTold, *, name: str, version: str) -> bytes:
         "API_CALLS": None if told.ambiguous else totals["counted"],
         "CACHED_TOKENS": totals["cached_input_tokens"],
         "AEI": efficiency(autonomy, totals["input_tokens"]),
-        "COST_USD": None,
+        "COST_USD": told.cost["cost_usd"] if told.cost else None,
     }
     word, message = status(told), verification_message(told)
     values: dict[str, Any] = {
@@ -118,8 +122,11 @@ def fill(content: bytes, told: RunTold, *, name: str, version: str) -> bytes:
         "verification_status": word,
         "usage_api_reconciliation": _reconciliation(told, word, message, name, version, replaced(old, sums)),
     }
+    breakdown = cost_breakdown(told)
+    if breakdown is not None:
+        values = {"cost_breakdown": breakdown} | values
     known = _known(sums)
-    text = _cleared(text, old, [name for name in sums if name not in known])
+    text = _cleared(text, old, [name for name in sums if name not in known], priced=breakdown is not None)
     start = root(text)
     edits = []
     if isinstance(aggregate, dict):
@@ -132,10 +139,30 @@ def fill(content: bytes, told: RunTold, *, name: str, version: str) -> bytes:
     return edited(text, edits).encode("utf-8")
 
 
-def _cleared(text: str, old: Row, unknown: Collection[str]) -> str:
+def cost_breakdown(told: RunTold) -> dict[str, Any] | None:
+    """What its cost is made of, in the users' words; None where it is not known.
+
+    A model is named where one price list entry served all calls; `cache_write_cost` stands where there was any.
+    """
+    cost = told.cost
+    if cost is None or cost["cost_usd"] is None:
+        return None
+    written = {"cache_write_cost": cost["cache_write_usd"]} if cost["cache_write_usd"] else {}
+    models: Sequence[str] = cost["priced_as"] or []
+    return {
+        "uncached_input_cost": cost["uncached_input_usd"],
+        "cached_input_cost": cost["cached_input_usd"],
+        **written,
+        "output_cost": cost["output_usd"],
+        "cache_savings": cost["saved_usd"],
+        **({"model": models[0]} if len(models) == 1 else {}),
+    }
+
+
+def _cleared(text: str, old: Row, unknown: Collection[str], *, priced: bool) -> str:
     """The text without what is not known: these totals, the cost, and the tokens of steps."""
     start = root(text)
-    edits = without_members(text, start, ("cost_breakdown",))
+    edits = without_members(text, start, () if priced else ("cost_breakdown",))
     aggregate = member(text, start, "aggregate_metrics")
     if aggregate is not None and isinstance(old["aggregate_metrics"], dict):
         edits += without_members(text, aggregate.value_starts, unknown)
@@ -230,6 +257,7 @@ def _reconciliation(told: RunTold, word: str, message: str, name: str, version: 
             "final_verdict": final["verdict"] if final else None,
             "final_at": _moment(final["audited_us"]) if final else None,
             "totals": _totals(told, told.totals),
+            **({"prices": told.prices} if told.prices else {}),
             "steps": [
                 {"step": row["step"]} | _known({"visits": row["visits"]}) | _totals(told, row) for row in told.steps
             ],

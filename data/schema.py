@@ -20,7 +20,7 @@ from .staging import Connection, StatementRefusedError
 
 SCHEMA_VERSION = 2
 
-MACROS = ("is_unbilled", "is_distrusted", "standing_of")
+MACROS = ("is_unbilled", "is_distrusted", "standing_of", "cost_part")
 """Rules that more than one view states by name."""
 
 VIEWS = (
@@ -51,6 +51,9 @@ VIEWS = (
 )
 """In the order in which they stand on each other."""
 
+TABLE_MACROS = ("call_costs",)
+"""What stands on the views and needs to be told something."""
+
 _NOTED = (
     "SELECT max(comment) FROM duckdb_tables()"
     " WHERE database_name = current_database() AND table_name = 'schema_version'"
@@ -63,6 +66,11 @@ def make_schema(connection: Connection, clock: Clock) -> None:
     connection.rows("BEGIN TRANSACTION")
     connection.rows(read_sql("schema"))
     _finish(connection, clock, SCHEMA_VERSION)
+
+
+def note_version(connection: Connection, clock: Clock) -> None:
+    """In a copy of an empty ledger: it has been at this version since now."""
+    connection.rows('UPDATE schema_version SET "at" = make_timestamp($now_us)', {"now_us": clock.now_us()})
 
 
 def is_current(connection: Connection, *, views_too: bool) -> bool:
@@ -129,7 +137,8 @@ def views_note() -> str:
 
 def _texts() -> list[str]:
     """The SQL of all macros and views, in the order in which they stand on each other."""
-    return [read_sql(f"macro_{macro}") for macro in MACROS] + [read_sql(f"view_{view}") for view in VIEWS]
+    views = [f"view_{view}" for view in VIEWS]
+    return [read_sql(name) for name in [*map("macro_{}".format, MACROS), *views, *map("macro_{}".format, TABLE_MACROS)]]
 
 
 def _views_are_older(note: str | None) -> bool:

@@ -28,6 +28,10 @@ proxy where it cannot be imported beside the program's libraries, `environment` 
 `live_page` shows what the `live_book` remembers and, by `live_figures`, what the ledger holds; `counters` are what
 `prometheus` tells a scraper.
 
+Several processes can be one proxy: `workers` starts them and starts them again (`worker_process`, `worker_settings`,
+each at its `place`), `shared` is what they know together, on a `board`. `carrying` brings what they write into the
+ledger, as `serve` has it do for one; `repeat` is its thread.
+
 `door` is the second one, for programs that hard-code their URL: `forwarding` says what may pass it, `admission` what a
 request that came by it is for. `authority` keeps its key and bundles, `certificates` says whom it may sign for,
 `server_certificate` is what TLS clients are shown. `listen` says where the doors are; `control_client` asks a proxy

@@ -51,6 +51,15 @@ class Minted:
         if len(self._minted_by) > MINTED_MAX:
             del self._minted_by[next(iter(self._minted_by))]
 
+    @property
+    def owners(self) -> Mapping[str, str]:
+        """Each secret with its key, the oldest first."""
+        return self._minted_by
+
+    def replace(self, owners: Mapping[str, str]) -> None:
+        """Know these and no others, as another worker of the same proxy does."""
+        self._minted_by = dict(owners)
+
     def owner(self, key_fingerprint: str) -> str:
         """The key that a call with this one belongs to: the one that minted it, or itself."""
         return self._minted_by.get(key_fingerprint, key_fingerprint)

@@ -48,12 +48,14 @@ class Control:
     """Host names, beyond loopback's, under which this listener may be asked."""
     token: str | None = None
     """What a listener beyond loopback asks for in `X-Submeter-Token`."""
+    workers: int = 1
+    """How many processes share this listener, each with guesses of its own."""
     views: Mapping[str, Callable[[], Answer]] = field(default_factory=dict)
     """What else can be looked at, by the path behind `/_submeter/`; none of it may wait."""
     guesses: Guesses = field(init=False)
 
     def __post_init__(self) -> None:
-        self.guesses = Guesses(self.clock)
+        self.guesses = Guesses(self.clock, self.workers)
 
     def token_refused(self, token: str | None, address: str) -> tuple[int, str] | None:
         """Why a request from this address may not use this listener, as (status code, reason), or None."""

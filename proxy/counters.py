@@ -8,9 +8,11 @@ after `MODELS_MAX` the others are one. Never here: how it is written.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ..data.call import DISTRUSTED, Operation
+
+Key = TypeVar("Key")
 
 MODELS_MAX = 100
 OTHER = "(other)"
@@ -21,6 +23,10 @@ TOKENS = {
     "reasoning": "reasoning_tokens",
 }
 """Types of tokens, each as the settle line calls it. Cached ones are inside input, reasoning inside output."""
+CallKey = tuple[str, str, str, str]
+"""Framework, model, operation and outcome; empty: not known."""
+TokenKey = tuple[str, str, str]
+"""Framework, model and type."""
 _COLUMNS = tuple(TOKENS.values())
 _DISTRUSTED = frozenset(DISTRUSTED)
 
@@ -50,8 +56,8 @@ class Counters:
                     tokens[name] = tokens.get(name, 0) + told
 
     @property
-    def calls(self) -> dict[tuple[str, str, str, str], int]:
-        """How many calls there were by framework, model, operation and outcome; empty: not known."""
+    def calls(self) -> dict[CallKey, int]:
+        """How many calls there were."""
         return {
             (framework or "", model or "", str(operation), str(outcome)): calls
             for (framework, model), counted in self._models.items()
@@ -59,14 +65,20 @@ class Counters:
         }
 
     @property
-    def tokens(self) -> dict[tuple[str, str, str], int]:
-        """Tokens by framework, model and type; those that no answer told are not there."""
+    def tokens(self) -> dict[TokenKey, int]:
+        """How many tokens there were; those that no answer told are not there."""
         return {
             (framework or "", model or "", kind): counted.tokens[name]
             for (framework, model), counted in self._models.items()
             for kind, name in TOKENS.items()
             if name in counted.tokens
         }
+
+
+def add_counts(counts: dict[Key, int], more: Mapping[Key, int]) -> None:
+    """Add to each count what another has of it."""
+    for key, count in more.items():
+        counts[key] = counts.get(key, 0) + count
 
 
 class _Counted:

@@ -46,10 +46,12 @@ class Desk:
         listener: Callable[[], str],
         receipts: bool = False,
         drains: DrainLimits | None = None,
+        own_secret: str | None = None,
     ) -> None:
         """`listener`: our own URL, for what we send ourselves; `receipts`: whether what clients left is looked up.
 
-        `drains`: how far an answer whose client left is read; None: it is cut.
+        `drains`: how far an answer whose client left is read; None: it is cut. `own_secret`: what marks a request of
+        our own making; None: one that no other process has.
         """
         self.recorder = recorder
         self.control = control
@@ -61,7 +63,7 @@ class Desk:
         self.asks = True
         """Whether streams are asked for their usage; not once the upstream has refused the question."""
         self._listener = listener
-        self._plain = token_hex(16)
+        self._plain = own_secret or token_hex(16)
         self._lookups: set[asyncio.Task[object]] = set()
 
     def own(self, given: str | None) -> tuple[bool, Upstream | None]:

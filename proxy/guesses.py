@@ -18,8 +18,11 @@ ADDRESSES_MAX = 10_000
 class Guesses:
     """The wrong tokens of the minute."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, workers: int = 1) -> None:
+        """`workers`: how many processes count guesses for one listener, each its own; all of them hear no more than
+        one would."""
         self._clock = clock
+        self._wrong_max = max(1, WRONG_A_MINUTE_MAX // workers)
         self._minute = 0
         self._wrong: dict[str, int] = {}
 
@@ -32,7 +35,7 @@ class Guesses:
     def shut(self, address: str) -> bool:
         """Whether this address has guessed too often in this minute."""
         self._turn()
-        return self._wrong.get(address, 0) >= WRONG_A_MINUTE_MAX
+        return self._wrong.get(address, 0) >= self._wrong_max
 
     def _turn(self) -> None:
         minute = self._clock.now_us() // US_PER_MINUTE

@@ -108,6 +108,8 @@ class Submeter:
         keys = read_keys(self.environment, Path(".env"))
         keys.check_apart()
         try:
+            # The first as well, which the second does not import before it starts.
+            from .carrying import Carrying  # noqa: F401
             from .serve import ProxyServer
         except ImportError as error:
             if not isinstance(self._clock, SystemClock):

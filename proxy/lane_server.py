@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .admission import Admission
@@ -25,12 +25,11 @@ from .forwarding import Target
 from .lane import NearSide
 from .listen import INTERCEPT_HOST, Listen
 from .outer_proxy import OuterProxy
+from .place import BACKLOG, SharedSocket, WorkerPlace
 from .recorder import Recorder
 from .server_certificate import ServerCertificate
 from .upstream_url import Upstream
 
-BACKLOG = 1024
-"""Connections that wait to be taken."""
 TURNS_AT_END = 8
 """Turns of the loop after a stop: an accepted connection takes three to be there, and its end one more."""
 TUNNEL_HOSTS_MAX = 64
@@ -55,11 +54,13 @@ class LaneServer:
         drain: DrainLimits | None = None,
         outer: OuterProxy | None = None,
         authority: Path | None = None,
+        place: WorkerPlace | None = None,
     ) -> None:
         """`bound` gets the URLs of the listener; `authority`: the folder of the one whose certificate TLS clients see.
 
         `drain`: how far answers whose client left are read; None: they are cut. `silence_s_max`: a connection without a
-        byte for so long is closed. `outer`: the proxy through which the upstream is asked; None: directly.
+        byte for so long is closed. `outer`: the proxy through which the upstream is asked; None: directly. `place`: the
+        sockets it shares with other workers; None: it binds its own.
         """
         self._desk = Desk(
             recorder=recorder,
@@ -69,7 +70,9 @@ class LaneServer:
             listener=listener,
             receipts=receipts,
             drains=drain,
+            own_secret=None if place is None else place.own_secret,
         )
+        self._bound_before = None if place is None else place.bound
         self._roads = Roads(trusting_context, outer)
         self._upstream = upstream
         self._authority = authority
@@ -90,11 +93,18 @@ class LaneServer:
 
     async def run(self) -> None:
         """Listen until `exit`, then cut what is open."""
-        listen = self._listen
-        bound = await self._bind(lambda: self._enter(None, self._tls), listen.host, listen.port)
+        listen, before = self._listen, self._bound_before
+        enter = lambda: self._enter(None, self._tls)  # noqa: E731
+        if before is None:
+            bound = await self._bind(enter, listen.host, listen.port)
+        else:
+            bound = await self._share(enter, before.listening)
         intercept = None
         if listen.intercept_port is not None:
-            [(host, port)] = await self._bind(self._door, INTERCEPT_HOST, listen.intercept_port)
+            if before is None:
+                [(host, port)] = await self._bind(self._door, INTERCEPT_HOST, listen.intercept_port)
+            else:
+                [(host, port)] = await self._share(self._door, before.intercepting)
             intercept = f"http://{host}:{port}"
         self._bound([f"http://{f'[{host}]' if ':' in host else host}:{port}" for host, port in bound], intercept)
         watch = asyncio.ensure_future(self._watch())
@@ -132,7 +142,18 @@ class LaneServer:
         self._exit.set()
 
     async def _bind(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> list[tuple[str, int]]:
-        server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=BACKLOG)
+        return self._served(await asyncio.get_running_loop().create_server(factory, host, port, backlog=BACKLOG))
+
+    async def _share(
+        self, factory: Callable[[], asyncio.Protocol], sockets: Iterable[SharedSocket]
+    ) -> list[tuple[str, int]]:
+        """Take connections, one in a turn, from sockets that other workers take some from too."""
+        bound = []
+        for found in sockets:
+            bound += self._served(await asyncio.get_running_loop().create_server(factory, sock=found, backlog=1))
+        return bound
+
+    def _served(self, server: asyncio.Server) -> list[tuple[str, int]]:
         self._servers.append(server)
         return [(found.getsockname()[0], found.getsockname()[1]) for found in server.sockets]
 

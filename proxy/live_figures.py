@@ -15,15 +15,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from ..data.clock import Clock, utc
 from ..data.error import SubmeterError
-from ..data.ledger import DuckConnection, Ledger
 from ..data.marks import run_name
 from ..data.questions import read_sql
+
+if TYPE_CHECKING:
+    from ..data.ledger import DuckConnection, Ledger
 
 REST_S_MIN = 1.0
 RESTS_PER_LOOK = 4.0
@@ -36,8 +38,12 @@ NOT_NOW = "the ledger was not asked yet"
 class LiveFigures:
     """The ledger's figures for one proxy's page."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._ledger = ledger
+    def __init__(
+        self, ledger: Callable[[], Ledger], clock: Clock, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`ledger`: opens it, at the first look."""
+        self._open = ledger
+        self._ledger: Ledger | None = None
         self._clock = clock
         self._monotonic = monotonic
         self._asked = threading.Event()
@@ -83,11 +89,12 @@ class LiveFigures:
         """Ask the ledger, unless it is as the last look saw it."""
         began = self._monotonic()
         try:
-            held = self._ledger.ingest().held
-            status = os.stat(self._ledger.path)
+            ledger = self._ledger = self._ledger or self._open()
+            held = ledger.ingest().held
+            status = os.stat(ledger.path)
             of = (status.st_ino, status.st_size, status.st_mtime_ns)
             if of != self._of or began - self._looked_at >= SAME_S_MAX:
-                self.figures = figures = self._ask()
+                self.figures = figures = self._ask(ledger)
                 self._told = orjson.dumps(figures, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
                 self._of, self._looked_at = of, began
             self._problem = "another program holds the ledger" if held else None
@@ -96,8 +103,8 @@ class LiveFigures:
         ended = self._monotonic()
         self.rested_at = ended + max(REST_S_MIN, RESTS_PER_LOOK * (ended - began))
 
-    def _ask(self) -> dict[str, Any]:
-        with self._ledger.looking() as connection:
+    def _ask(self, ledger: Ledger) -> dict[str, Any]:
+        with ledger.looking() as connection:
             now = utc(self._clock.now_us())
             runs = _rows(connection, "list_runs", framework=None)
             newest = runs[: -RUNS_MAX - 1 : -1]

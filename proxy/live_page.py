@@ -16,9 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .counters import Counters
-from .live_book import LiveBook, open_calls
-from .live_figures import LiveFigures
+from .live import Live
 from .prometheus import prometheus_answer
 from .recorder import Recorder
 from .refusal import Answer, answer_json
@@ -30,29 +28,25 @@ _NOT_KEPT = ("Cache-Control: no-store", "X-Content-Type-Options: nosniff")
 
 
 def live_views(
-    health: Callable[[], Mapping[str, Any]],
-    book: LiveBook,
-    counters: Counters,
-    recorder: Recorder,
-    figures: LiveFigures,
+    live: Live, health: Callable[[], Mapping[str, Any]], recorder: Recorder
 ) -> Mapping[str, Callable[[], Answer]]:
     """The answers of these paths."""
 
     def shown() -> Answer:
-        told = health()
+        told, seen = health(), live.seen(recorder)
         value = {
             "now": recorder.clock.now_us(),
             "proxy": {name: told.get(name) for name in _SHOWN},
-            "open": open_calls(list(recorder.open.values())),
-            "last": book.last_calls(),
-            **figures.latest(),
+            "open": seen.open,
+            "last": seen.last,
+            **live.figures.latest(),
         }
         answer = answer_json(200, value)
         return Answer(status_code=200, body=answer.body, more=_NOT_KEPT)
 
     def scraped() -> Answer:
-        figures.ask()
-        return prometheus_answer(counters, health(), figures.figures)
+        live.figures.ask()
+        return prometheus_answer(live.seen(recorder), health(), live.figures.figures)
 
     return {"": live_page, "live": shown, "metrics": scraped}
 

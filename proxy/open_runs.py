@@ -14,6 +14,8 @@ from ..data.ledger import Ledger
 from ..data.marks import Mark, MarkBook
 
 HELD_EXIT_CODE = 3
+MAKING_S_MAX = 20.0
+"""How long a start waits for another program that makes the ledger: a moment's work, which a busy machine draws out."""
 
 logger = logging.getLogger("submeter.proxy")
 
@@ -21,9 +23,11 @@ logger = logging.getLogger("submeter.proxy")
 def take_up_open_runs(book: MarkBook, ledger: Ledger) -> None:
     """Give the book the marks of the last day that were not imported, and each run's last call.
 
-    Nothing where another program holds the ledger: metering without them is better than not metering. That may be
-    another proxy which starts at the same time, and has not made the file yet.
+    A proxy that starts at the same time may just be making the file: it is waited for, and if it dies the file is made
+    here. Nothing where another program holds the ledger longer: metering without marks is better than not metering.
     """
+    if not ledger.path.exists():
+        ledger.ingest(wait_s=MAKING_S_MAX)
     if not ledger.path.exists():
         logger.warning("another program is making the ledger; runs that are open will not label calls")
         return

@@ -10,20 +10,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
-from .counters import TOKENS, Counters
+from .counters import TOKENS
+from .live import Seen
 from .refusal import Answer
 
 _STANDINGS = ("counted", "unknown", "optional", "unbilled", "uncovered")
 
 
-def prometheus_answer(counters: Counters, told: Mapping[str, Any], ledger: Mapping[str, Any] | None) -> Answer:
+def prometheus_answer(seen: Seen, told: Mapping[str, Any], ledger: Mapping[str, Any] | None) -> Answer:
     """The answer to a scraper. `told`: the proxy's health; `ledger`: the figures of the last look, if there was one."""
     from prometheus_client import CollectorRegistry  # Only who is scraped needs it.
     from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
     class Collected:
         def collect(self) -> Iterator[Any]:
-            yield from _of_the_proxy(counters, told)
+            yield from _of_the_proxy(seen, told)
             if ledger is not None:
                 yield from _of_the_ledger(ledger)
 
@@ -37,13 +38,13 @@ def prometheus_answer(counters: Counters, told: Mapping[str, Any], ledger: Mappi
     )
 
 
-def _of_the_proxy(counters: Counters, told: Mapping[str, Any]) -> Iterator[Any]:
+def _of_the_proxy(seen: Seen, told: Mapping[str, Any]) -> Iterator[Any]:
     yield _family(
         "counter",
         "submeter_calls",
         "Calls that ended since this proxy began, reads and refused ones too.",
         ("framework", "model", "operation", "outcome"),
-        counters.calls,
+        seen.calls,
     )
     yield _family(
         "counter",
@@ -51,7 +52,7 @@ def _of_the_proxy(counters: Counters, told: Mapping[str, Any]) -> Iterator[Any]:
         f"Tokens that answers to creates reported since this proxy began ({', '.join(TOKENS)}); "
         "cached_input is inside input, reasoning inside output.",
         ("framework", "model", "type"),
-        counters.tokens,
+        seen.tokens,
     )
     for name, what in (("calls_open", "Calls that go on."), ("lines_waiting", "Journal lines not written yet.")):
         yield _family("gauge", f"submeter_{name}", what, (), {(): told[name]})

@@ -6,6 +6,7 @@ Here a call gets its start line: key, labels and endpoint, as far as its head te
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -19,7 +20,9 @@ from .client_secret import Minted
 from .endpoint import Endpoint
 from .labels import PathLabels, read_labels
 from .outcome import Break
+from .place import WorkerPlace
 from .request_key import request_key_fingerprint
+from .shared import Shared
 
 TEXT_CHARS_MAX = 512
 
@@ -46,8 +49,12 @@ class Recorder:
         marks: MarkBook,
         upstream: str,
         settled: Callable[[Mapping[str, Any]], None] | None = None,
+        place: WorkerPlace | None = None,
     ) -> None:
-        """`settled`: is told each settle line once it is written; may neither wait nor raise."""
+        """`settled`: is told each settle line once it is written; may neither wait nor raise.
+
+        `place`: whom it shares marks and client secrets with; None: it is not one of several workers.
+        """
         self._settled = settled
         self.journal = journal
         self.clock = clock
@@ -58,6 +65,11 @@ class Recorder:
         self.settled = 0
         self._keys_seen: set[str] = set()
         self._minted = Minted()
+        self.shared = None if place is None else Shared(place.board, marks, self._minted, clock)
+        self._row = None if place is None else place.board.row(place.number)
+        if self._row is not None:
+            # Those of a worker that died in this place are open no more.
+            self._row.calls_open = 0
 
     def start(
         self,
@@ -69,6 +81,8 @@ class Recorder:
         flags: tuple[Flag, ...] = (),
     ) -> tuple[Start, Labels]:
         """A call that begins now, with the labels it has by its request and the open marks."""
+        if self.shared is not None:
+            self.shared.catch_up()
         now_us = self.clock.now_us()
         key_fingerprint = request_key_fingerprint(headers, path.path)
         if key_fingerprint is not None:
@@ -113,11 +127,16 @@ class Recorder:
         if start.key_fingerprint is None or self.keys.find(key_fingerprint) is not None:
             # A framework's own key is nobody's client secret, whatever an upstream hands out.
             return
-        self._minted.add(key_fingerprint, minted_by=start.key_fingerprint)
+        with self._changing():
+            self._minted.add(key_fingerprint, minted_by=start.key_fingerprint)
         # Without an id there is nothing to hand on, and a framework must not look as if it had one more key.
         if start.api_key_id is not None:
             key = self.keys.find(start.key_fingerprint)
             self._tell_key(key_fingerprint, key.framework if key else start.framework, start.api_key_id)
+
+    def _changing(self) -> AbstractContextManager[None]:
+        """A block that changes what the workers of a proxy know together."""
+        return nullcontext() if self.shared is None else self.shared.changing()
 
     def _tell_key(self, key_fingerprint: str, framework: str | None, api_key_id: str | None) -> None:
         line = {"key_fingerprint": key_fingerprint, "framework": framework, "api_key_id": api_key_id}
@@ -126,6 +145,8 @@ class Recorder:
     def opened(self, call: OpenCall, labels: Labels) -> None:
         """Write a call's start line; it is open from now on."""
         self.open[call.start.call_id] = call
+        if self._row is not None:
+            self._row.calls_open = len(self.open)
         if labels.run_id is not None:
             self.marks.call_began(labels.framework, labels.run_id, call.start.started_at)
         self.journal.append("start", call.start_line)
@@ -134,6 +155,9 @@ class Recorder:
         """A call is about to be settled; answers when that is."""
         self.open.pop(call.start.call_id, None)
         self.settled += 1
+        if self._row is not None:
+            self._row.calls_open = len(self.open)
+            self._row.settled += 1
         now_us = self.clock.now_us()
         if labels.run_id is not None:
             self.marks.call_ended(labels.framework, labels.run_id, now_us)
@@ -150,10 +174,16 @@ class Recorder:
 
         Raises `SubmeterError`, and does neither, where it leaves open which of several open runs it is of.
         """
-        self.marks.check_whole(mark)
-        applied = self.marks.apply(mark)
+        with self._changing():
+            self.marks.check_whole(mark)
+            applied = self.marks.apply(mark)
         self.journal.append(applied.kind, applied.line())
         return applied
+
+    def follow(self, mark: Mark) -> Mark:
+        """Follow a mark that another proxy of the ledger has journaled."""
+        with self._changing():
+            return self.marks.apply(mark)
 
 
 def as_text(value: str | None) -> str | None:

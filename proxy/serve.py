@@ -5,9 +5,10 @@
     server.url            # http://127.0.0.1:43817
     server.stop()         # closes the listener, waits for open calls, cuts and journals the rest
 
-Four threads are started here and nowhere else in this package: the lane's event loop, the journal's sync, the
-ledger's ingest, the live page's questions. A failed start, a stop or a crash leave the host program's logging, signals
-and loops as they were.
+Four threads are started here: the lane's event loop, the journal's sync, the ledger's ingest, the live page's
+questions. A failed start, a stop or a crash leave the host program's logging, signals and loops as they were. One of
+several workers is such a proxy too; it listens where its place says, and its journal is carried into the ledger by who
+started it.
 """
 
 from __future__ import annotations
@@ -19,31 +20,34 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data.cadence import Cadence
 from ..data.clock import Clock, SystemClock
 from ..data.error import SubmeterError
 from ..data.journal import Journal, submeter_version
 from ..data.keys import KeyRing
-from ..data.ledger import Ledger
 from ..data.marks import Mark, MarkBook
 from .authority import authority_folder
 from .certificates import keep_authority
 from .control import Control
-from .counters import Counters
 from .desk import DrainLimits
 from .forking import let_go_of_sockets
+from .health import held_now
 from .lane_server import LaneServer
 from .listen import Listen, start_error
-from .live_book import LiveBook
-from .live_figures import LiveFigures
+from .live import SHARE_S, Live
 from .live_page import live_views
-from .open_runs import take_up_open_runs
 from .outcome import STOPPED, Break
 from .outer_proxy import OuterProxy, outer_proxy
+from .place import WorkerPlace
 from .recorder import Recorder
+from .repeat import repeating
+from .shared import BEAT_S
 from .upstream_url import Upstream
+
+if TYPE_CHECKING:
+    from ..data.ledger import Ledger
+    from .carrying import Carrying
 
 logger = logging.getLogger("submeter.proxy")
 
@@ -74,14 +78,17 @@ class ProxyServer:
         receipts: bool = False,
         drain: bool = False,
         settled: Callable[[Mapping[str, Any]], None] | None = None,
+        place: WorkerPlace | None = None,
     ) -> None:
         """`settled`: is told the settle line of each call that has ended.
 
-        `drain`: an answer whose client left is read to its end.
+        `drain`: an answer whose client left is read to its end. `place`: beside which workers this is one; None: it is
+        a proxy of its own.
         """
         # A relative path means the place it meant when it was given, whatever the host program does with its folder.
         self._ledger_path = ledger.absolute()
-        self._ledger = Ledger(self._ledger_path, clock=clock)
+        self._carrying: Carrying | None = None
+        self._place = place
         self._listen = listen
         self._upstream = upstream
         self._clock = clock
@@ -91,9 +98,7 @@ class ProxyServer:
         self._receipts = receipts
         self._drains = drain
         self._settled = settled
-        self._book = LiveBook()
-        self._counters = Counters()
-        self._figures = LiveFigures(self._ledger, clock)
+        self._live = Live(self._open_ledger, clock, place)
         self._url: str | None = None
         self._intercept_url: str | None = None
         self._authority: Path | None = None
@@ -123,6 +128,10 @@ class ProxyServer:
     def authority(self) -> Path | None:
         """The folder of the certificate authority that the intercept and the TLS listener use."""
         return self._authority
+
+    @property
+    def calls_open(self) -> int:
+        return len(self.recorder.open)
 
     @property
     def recorder(self) -> Recorder:
@@ -156,16 +165,20 @@ class ProxyServer:
     def _start(self) -> None:
         journal = Journal.open(self._ledger_path, mode=self._mode, clock=self._clock)
         try:
-            self._ledger.ingest()
-            marks = MarkBook()
-            take_up_open_runs(marks, self._ledger)
+            marks = self._take_up_marks()
         except BaseException:
             journal.close(stop=False)
             journal.path.unlink(missing_ok=True)
             raise
         clock, keys, upstream = self._clock, self._keys, self._upstream.url
         self._recorder = Recorder(
-            journal=journal, clock=clock, keys=keys, marks=marks, upstream=upstream, settled=self._note_settled
+            journal=journal,
+            clock=clock,
+            keys=keys,
+            marks=marks,
+            upstream=upstream,
+            settled=self._note_settled,
+            place=self._place,
         )
         lane = threading.Thread(target=self._run_lane, name="submeter-proxy", daemon=True)
         lane.start()
@@ -179,17 +192,42 @@ class ProxyServer:
                 journal.path.unlink(missing_ok=True)
             raise start_error(self._listen, self._problem) from self._problem
         self._threads = [lane]
-        carrying = Cadence(self._ledger.ingest)
-        self._repeat("submeter-sync", journal.sync, wait_s=lambda: SYNC_EVERY_S)
-        self._repeat("submeter-ingest", carrying.turn, wait_s=carrying.wait_s)
-        self._begin_thread("submeter-live", self._figures.run)
+        self._threads.append(
+            repeating("submeter-sync", self._sync, wait_s=lambda: SYNC_EVERY_S, stopping=self._stopping)
+        )
+        if self._carrying is not None:
+            self._threads.append(self._carrying.go_on(self._stopping))
+        self._threads.append(self._live.begin())
+
+    def _take_up_marks(self) -> MarkBook:
+        """The runs that are open as this begins; a worker finds them where all of its proxy look."""
+        if self._place is not None:
+            return MarkBook()
+        from .carrying import Carrying  # With DuckDB, which a worker does without.
+
+        self._carrying = Carrying(self._ledger_path, self._clock)
+        return self._carrying.begin()
+
+    def _open_ledger(self) -> Ledger:
+        """The one that is carried into here; a worker has one only where somebody looks at the live page."""
+        if self._carrying is not None:
+            return self._carrying.ledger
+        from ..data.ledger import Ledger
+
+        return Ledger(self._ledger_path, clock=self._clock)
+
+    def _sync(self) -> None:
+        journal = self.recorder.journal
+        journal.sync()
+        if self._place is not None:
+            self._place.board.row(self._place.number).lines_waiting = journal.lines_waiting
 
     def stop(self, drain_s: float = DRAIN_S) -> None:
         """Close the listener, wait up to `drain_s` for open calls, cut and journal the rest, ingest. Idempotent."""
         if self._recorder is None or not self._threads:
             return
         self._drain_s = drain_s
-        self._figures.end()
+        self._live.end()
         self._end_lane()
         for thread in self._threads:
             thread.join()
@@ -198,10 +236,8 @@ class ProxyServer:
             for attempt in list(self._recorder.open.values()):
                 attempt.break_off(Break.STOPPED, error=STOPPED)
             self._recorder.journal.close()
-            self._ledger.ingest()
-        except SubmeterError as error:
-            # What was metered is in the journal; the next command carries it in.
-            logger.error("the ledger was not brought up to date at the end: %s", str(error).replace("\n", " "))
+            if self._carrying is not None:
+                self._carrying.end()
         finally:
             self._url = None
             ProxyServer._running = None
@@ -257,8 +293,10 @@ class ProxyServer:
         self._loop = asyncio.get_running_loop()
         # Connections that a stop cuts would each be a traceback in the host's log (3.11); the rows tell of them.
         self._loop.set_exception_handler(lambda _loop, _context: None)
-        self._authority = authority_folder()
+        self._authority = authority_folder() if self._place is None else self._place.authority
         self._keep_authority(self._authority)
+        self._beat()
+        self._share()
         self._server = self._lane(self._authority)
         await self._server.run()
 
@@ -269,6 +307,18 @@ class ProxyServer:
         said = keep_authority(folder, (self._upstream.host, self._listen.host), SystemClock().now_us())
         if said is not None:
             logger.warning("%s", said)
+
+    def _beat(self) -> None:
+        """Tell other workers, and hear from them, also while no call comes."""
+        if (shared := self.recorder.shared) is not None:
+            asyncio.get_running_loop().call_later(BEAT_S, self._beat)
+            shared.beat()
+
+    def _share(self) -> None:
+        """Let other workers show what is seen of calls here."""
+        if self._place is not None:
+            asyncio.get_running_loop().call_later(SHARE_S, self._share)
+            self._live.share(self.recorder)
 
     def _lane(self, authority: Path) -> LaneServer:
         return LaneServer(
@@ -284,17 +334,19 @@ class ProxyServer:
             outer=self._outer,
             silence_s_max=self._silence_s_max,
             authority=authority,
+            place=self._place,
         )
 
     def _control(self) -> Control:
         return Control(
             clock=self._clock,
             apply=self.mark,
-            follow=self.recorder.marks.apply,
+            follow=self.recorder.follow,
             health=self._health,
             hosts=frozenset({self._listen.host.lower()}) if self._listen.remote else frozenset(),
             token=self._listen.token if self._listen.remote else None,
-            views=live_views(self._health, self._book, self._counters, self.recorder, self._figures),
+            workers=1 if self._place is None else self._place.count,
+            views=live_views(self._live, self._health, self.recorder),
         )
 
     def _on_bound(self, urls: list[str], intercept_url: str | None) -> None:
@@ -309,13 +361,11 @@ class ProxyServer:
         self._started.set()
 
     def _note_settled(self, line: Mapping[str, Any]) -> None:
-        self._book.note(line)
-        self._counters.note(line)
+        self._live.note(line)
         if self._settled is not None:
             self._settled(line)
 
     def _health(self) -> dict[str, Any]:
-        recorder = self.recorder
         ring = KeyRing() if self._listen.remote else self._keys  # No id is shown to other machines.
         return {
             "submeter": submeter_version(),
@@ -327,28 +377,8 @@ class ProxyServer:
             "keys": [[key.framework, key.fingerprint, key.api_key_id] for key in ring.keys],
             "token_ids": dict(ring.token_ids),
             "pid": os.getpid(),
-            "calls_open": len(recorder.open),
-            "calls_settled": recorder.settled,
-            "lines_waiting": recorder.journal.lines_waiting,
+            **held_now(self.recorder, self._place),
         }
-
-    def _repeat(self, name: str, act: Callable[[], object], *, wait_s: Callable[[], float]) -> None:
-        """Start a thread that acts again and again until the proxy stops."""
-
-        def repeat() -> None:
-            while not self._stopping.wait(wait_s()):
-                try:
-                    act()
-                except Exception as error:
-                    # The journal holds everything; the next turn tries again.
-                    logger.warning("%s did not work this time (%s)", name, type(error).__name__)
-
-        self._begin_thread(name, repeat)
-
-    def _begin_thread(self, name: str, act: Callable[[], None]) -> None:
-        thread = threading.Thread(target=act, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
 
 
 def _leave_to_parent() -> None:

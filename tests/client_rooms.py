@@ -16,19 +16,25 @@ from pathlib import Path
 
 import pytest
 
+SDK = "openai[realtime]"
+"""What all tests of the openai SDK install: with what its sockets need, so that one environment serves them all."""
 ROOT = Path(__file__).resolve().parents[1]
 INSTALL_S_MAX = 900
 
 
 def python_with(*packages: str) -> Path:
-    """A Python interpreter that has these packages and nothing of ours."""
+    """A Python interpreter that has these packages and nothing of ours.
+
+    A pip of its own, and every module compiled whether used or not, would cost four times what the packages do.
+    """
     room = ROOT / ".venv-clients" / f"{'-'.join(packages)}-{sys.version_info[0]}.{sys.version_info[1]}"
     python = room / "bin" / "python"
     with _alone(room):
         if not (room / "ready").exists():
             shutil.rmtree(room, ignore_errors=True)
-            _install([sys.executable, "-m", "venv", str(room)])
-            _install([str(python), "-m", "pip", "install", "--quiet", *packages])
+            _install([sys.executable, "-m", "venv", "--without-pip", str(room)])
+            pip = [sys.executable, "-m", "pip", "--python", str(python)]
+            _install([*pip, "install", "--quiet", "--no-compile", *packages])
             (room / "ready").touch()
     return python
 

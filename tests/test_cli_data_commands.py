@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,15 +60,24 @@ def settle(journal: Journal, *, run_id: str | None, step: str | None, framework:
     journal.append("settle", settle_line(start, CallResult(outcome=outcome, ended_at=NOW_US, usage_counts=usage)))
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    path = tmp_path / "l.duckdb"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a ledger and its journal, whose process has ended."""
+    path = tmp_path_factory.mktemp("made") / "l.duckdb"
     with Journal.open(path, mode="proxy", clock=FixedClock(NOW_US)) as journal:
         journal.begin(upstream="https://api.openai.com")
         settle(journal, run_id="r-1", step="1", framework="chatdev", tokens=1000)
         settle(journal, run_id="r-1", step=None, framework="chatdev", tokens=None)
         settle(journal, run_id="r-1", step="1", framework="baes", tokens=7)
-    return path
+    assert Ledger(path, clock=FixedClock(NOW_US)).ingest().rows == 3
+    return path.parent
+
+
+@pytest.fixture
+def ledger(made: Path, tmp_path: Path) -> Path:
+    """A copy of it: where a journal lies is not what it is."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "l.duckdb"
 
 
 def test_runs_print_the_sum_and_how_many_calls_it_does_not_hold(ledger: Path) -> None:
@@ -330,6 +340,7 @@ def test_columns_of_one_name_are_told_apart_in_json(ledger: Path) -> None:
 WITHOUT_ROOM = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.dont_write_bytecode = True  # A torn compiled file would break every later import.
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 from submeter.cli.main import main
 main()
@@ -342,7 +353,6 @@ def run_without_room(ledger: Path, *words: str) -> subprocess.CompletedProcess[s
 
 
 def test_a_full_disk_leaves_the_ledger_readable_as_it_is_and_refuses_what_must_be_whole(ledger: Path) -> None:
-    run(ledger, "ledger", "ingest")
     with Journal.open(ledger, mode="proxy", clock=FixedClock(NOW_US)) as journal:
         journal.begin(upstream="https://api.openai.com")
         for _ in range(400):
@@ -359,6 +369,7 @@ def test_a_full_disk_leaves_the_ledger_readable_as_it_is_and_refuses_what_must_b
 
 
 def test_a_full_disk_without_a_ledger_is_three_lines(ledger: Path) -> None:
+    ledger.unlink()
     refused = run_without_room(ledger, "runs")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (3, 3), refused.stderr
 

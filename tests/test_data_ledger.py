@@ -54,6 +54,7 @@ from submeter.data.clock import FixedClock
 from submeter.data.error import SubmeterError
 from submeter.data.ledger import Ledger
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.dont_write_bytecode = True
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 try:
     Ledger(Path(sys.argv[1]), clock=FixedClock(int(sys.argv[2]))).ingest()

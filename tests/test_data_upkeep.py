@@ -560,6 +560,22 @@ def test_a_new_ledger_and_a_rebuilt_one_say_whose_views_they_have(play: Play) ->
     assert play.ledger.query(noted).rows == [(views_note(),)]
 
 
+def test_the_second_ledger_of_a_process_is_the_first_but_for_its_date(tmp_path: Path) -> None:
+    """It is a copy of what the first one was when it was empty."""
+    described = "SELECT table_name, sql FROM duckdb_tables() UNION SELECT view_name, sql FROM duckdb_views() ORDER BY 1"
+    made = []
+    for number, now_us in enumerate((NOON_US, NOON_US + US_PER_S)):
+        path = tmp_path / f"{number}.duckdb"
+        ledger = Ledger(path, clock=FixedClock(now_us))
+        ledger.ingest()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        dated = ledger.query('SELECT version, epoch_us("at") FROM schema_version').rows
+        assert dated == [(SCHEMA_VERSION, now_us)]
+        made.append(ledger.query(described).rows)
+    assert made[0] == made[1]
+    assert len(made[0]) > 30
+
+
 RENEW_AND_DIE = """
 import os, signal, sys
 from pathlib import Path

@@ -9,9 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +20,7 @@ import duckdb
 import orjson
 import pytest
 from click.testing import CliRunner, Result
+from full_disk import file_bytes_max
 from ledger_play import Play
 
 from submeter.cli.main import cli
@@ -158,19 +157,6 @@ def read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def no_room() -> Iterator[None]:
-    """No file of this process may grow beyond 4 KiB, which is what a full disk does to it."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_every_command_is_walked_through_the_edges() -> None:
     """A new command goes into one of the lists above, by what it needs; the demo makes a folder and all in it."""
 
@@ -275,7 +261,7 @@ def test_a_full_disk_is_three_lines_or_the_ledger_as_it_is(ledger: Path) -> None
         play.call()
     before = contents(ledger.parent)
     for words in READERS:
-        with no_room():
+        with file_bytes_max(4096):
             result = submeter(*words)
         assert_told(result, words)
         if result.exit_code and not result.stdout:

@@ -180,7 +180,12 @@ def test_a_child_that_stops_on_a_full_disk_tells_where_the_rest_is_kept(tmp_path
         listen=Listen(port=0),
         upstream="http://127.0.0.1:9",
         drain_s=0.0,
-        environment={**os.environ, "TMPDIR": str(elsewhere), "PATH": str(elsewhere)},
+        environment={
+            **os.environ,
+            "TMPDIR": str(elsewhere),
+            "PATH": str(elsewhere),
+            "PYTHONDONTWRITEBYTECODE": "1",  # A torn compiled file would break every later import.
+        },
     )
     child.start()
     try:

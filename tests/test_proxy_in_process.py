@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import file_bytes_max
 from laws import assert_sums_agree
 
 from submeter.data.clock import SystemClock
@@ -222,14 +222,8 @@ def test_one_key_under_two_frameworks_is_refused_before_anything_listens(tmp_pat
 def full_disk(ledger: Path) -> Iterator[None]:
     """No file of this process may outgrow what the journal is now: it takes no more, and small files elsewhere are."""
     (journal,) = journal_folder(ledger).glob("*.jsonl")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size, before[1]))
-    try:
+    with file_bytes_max(journal.stat().st_size):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("raises", [False, True])

@@ -50,7 +50,7 @@ class Moments:
 
 
 def figures_of(play: Play, moments: Moments | None = None) -> LiveFigures:
-    return LiveFigures(play.ledger, play.clock, monotonic=moments or Moments())
+    return LiveFigures(lambda: play.ledger, play.clock, monotonic=moments or Moments())
 
 
 def told(figures: LiveFigures) -> Any:
@@ -285,7 +285,7 @@ def test_whoever_asks_never_waits_for_a_look(tmp_path: Path) -> None:
         def ingest(self, *, wait_s: float = 1.0) -> Any:
             raise AssertionError("the lane asked the ledger")
 
-    figures = LiveFigures(Stuck(tmp_path / "l.duckdb", clock=FixedClock(0)), FixedClock(0))
+    figures = LiveFigures(lambda: Stuck(tmp_path / "l.duckdb", clock=FixedClock(0)), FixedClock(0))
     assert figures.latest() == {"ledger": None, "problem": "the ledger was not asked yet"}
     figures.end()
     figures.run()

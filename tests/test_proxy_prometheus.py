@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from submeter.data.call import DISTRUSTED
 from submeter.proxy.counters import MODELS_MAX, OTHER, Counters
+from submeter.proxy.live import Seen
 from submeter.proxy.prometheus import prometheus_answer
 
 HEALTH = {"calls_open": 2, "lines_waiting": 0}
@@ -20,7 +21,7 @@ def line(**said: Any) -> dict[str, Any]:
 
 def samples(counters: Counters, ledger: dict[str, Any] | None = None) -> dict[tuple[str, ...], float]:
     """What a scraper reads: each sample by its name and the values of its labels."""
-    body = prometheus_answer(counters, HEALTH, ledger).body.decode()
+    body = prometheus_answer(Seen(calls=counters.calls, tokens=counters.tokens), HEALTH, ledger).body.decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(body)

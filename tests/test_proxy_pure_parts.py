@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 
 from submeter.data.call import Outcome
-from submeter.data.clock import FixedClock
 from submeter.data.error import SubmeterError
-from submeter.data.ledger import Ledger
-from submeter.data.marks import MarkBook
 from submeter.proxy.environment import base_url, client_environment
 from submeter.proxy.listen import Listen
-from submeter.proxy.open_runs import take_up_open_runs
 from submeter.proxy.outcome import Break, decide_outcome, without_quotes
 from submeter.proxy.upstream_url import parse_upstream
 
@@ -156,9 +152,3 @@ def test_a_short_token_is_warned_of_where_others_can_use_it() -> None:
     assert "abcde" not in said
     assert Listen(host="0.0.0.0", remote=True, token="a" * 16).advice() is None
     assert Listen(token="abcde").advice() is None
-
-
-def test_a_proxy_starts_while_another_one_is_still_making_the_ledger(tmp_path: Path) -> None:
-    book = MarkBook()
-    take_up_open_runs(book, Ledger(tmp_path / "l.duckdb", clock=FixedClock(1)))
-    assert not (tmp_path / "l.duckdb").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_rooms import node_with, python_with
+from client_rooms import SDK, node_with, python_with
 from laws import assert_sums_agree
 from sdk_paths import sdk_post_paths
 
@@ -62,7 +62,7 @@ def check_rows_against_books(ledger: Path, sim: Sim, seen: list[dict[str, Any]])
 
 @pytest.mark.parametrize("label", ["", "/run/r-1/step/1"])
 def test_the_python_sdk_s_usages_are_the_rows_and_the_books(tmp_path: Path, label: str) -> None:
-    python = python_with("openai")
+    python = python_with(SDK)
     ledger = tmp_path / "submeter.duckdb"
     with Sim(keys=KEYS, seed=7) as sim, Submeter(ledger, upstream=sim.url) as meter:
         environment = {**os.environ, "OPENAI_BASE_URL": f"{meter.url}{label}/v1", "OPENAI_API_KEY": SECRET}
@@ -85,7 +85,7 @@ def test_the_node_sdk_s_usages_are_the_rows_and_the_books(tmp_path: Path) -> Non
 
 def test_every_path_that_the_newest_sdk_can_post_to_stands_in_the_meter_s_table() -> None:
     """By its own template: a new verb that an `{id}` would take for its own is missing, too."""
-    paths = sdk_post_paths(python_with("openai").parents[1])
+    paths = sdk_post_paths(python_with(SDK).parents[1])
     assert "/responses" in paths
     assert len(paths) > 100
     templates = {re.sub(r"\{[a-z_]+\}", "{id}", path).strip("/") for path in paths}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_rooms import node_with, python_with
+from client_rooms import SDK, node_with, python_with
 from test_proxy_tap import calls
 from test_real_clients import CLIENTS, KEYS, SECRET
 
@@ -71,7 +71,7 @@ FRAMEWORKS = (
     Framework(
         name="openai (Python)",
         variable=BASE_URL,
-        command=python("parse_python.py", "openai"),
+        command=python("parse_python.py", SDK),
         endpoints=frozenset({CHAT, RESPONSES}),
         quick=True,
     ),
@@ -226,7 +226,7 @@ def test_the_script_on_the_clients_page_is_one() -> None:
 @deep
 def test_every_model_that_the_newest_sdk_knows_is_served() -> None:
     names = subprocess.run(
-        [str(python_with("openai")), str(CLIENTS / "model_names.py")], capture_output=True, text=True, timeout=60
+        [str(python_with(SDK)), str(CLIENTS / "model_names.py")], capture_output=True, text=True, timeout=60
     )
     assert names.returncode == 0, names.stderr
     assert [name for name in json.loads(names.stdout) if find(name) is None] == []
@@ -234,7 +234,7 @@ def test_every_model_that_the_newest_sdk_knows_is_served() -> None:
 
 @deep
 def test_the_newest_sdk_finds_nothing_in_the_simulator_s_answers_that_its_types_do_not_allow(tmp_path: Path) -> None:
-    command = [str(python_with("openai")), str(CLIENTS / "strict_python.py")]
+    command = [str(python_with(SDK)), str(CLIENTS / "strict_python.py")]
     with Sim(keys=KEYS, seed=23) as sim:
         environment = {**surroundings(tmp_path), "OPENAI_BASE_URL": sim.base_url, "OPENAI_API_KEY": SECRET}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=CLIENT_S_MAX)

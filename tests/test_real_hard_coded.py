@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_rooms import node_with, python_with
+from client_rooms import SDK, node_with, python_with
 from laws import assert_sums_agree
 from tls import certified
 
@@ -73,9 +73,13 @@ def as_seen(printed: Any) -> list[tuple[str, int]]:
     return [(identity, total) for identity, total in printed]
 
 
+PLAIN = ("httpx", "requests")
+ROOMS = {"requests": PLAIN, "httpx": PLAIN, "openai": (SDK,)}
+
+
 @pytest.mark.parametrize("library", ["urllib", "requests", "httpx", "openai"])
 def test_a_python_program_s_calls_are_rows_and_books(tmp_path: Path, data: Path, library: str) -> None:
-    python = Path(sys.executable) if library == "urllib" else python_with(library)
+    python = Path(sys.executable) if library == "urllib" else python_with(*ROOMS[library])
     with Sim(keys=KEYS) as sim:
         command = [str(python), str(CLIENTS / "hard_coded.py"), library]
         done = run_intercepted(command, tmp_path, data, sim, "--intercept", "--step", "4.7")
@@ -84,7 +88,7 @@ def test_a_python_program_s_calls_are_rows_and_books(tmp_path: Path, data: Path,
 
 
 def test_a_mute_stream_and_a_realtime_socket_are_metered_and_labelled_too(tmp_path: Path, data: Path) -> None:
-    command = [str(python_with("openai[realtime]")), str(CLIENTS / "hard_coded_streams.py")]
+    command = [str(python_with(SDK)), str(CLIENTS / "hard_coded_streams.py")]
     with Sim(keys=KEYS) as sim:
         done = run_intercepted(command, tmp_path, data, sim, "--intercept", "--step", "1")
         assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from client_rooms import node_with, python_with
+from client_rooms import SDK, node_with, python_with
 from test_proxy_tap import calls
 from test_real_clients import CLIENTS, KEYS, SECRET, run_client
 
@@ -25,7 +25,7 @@ def command(client: str) -> list[str]:
         case "langchain":
             return [str(python_with("langchain-openai")), str(CLIENTS / "mute_langchain.py")]
         case _:
-            return [str(python_with("openai")), str(CLIENTS / "mute_python.py")]
+            return [str(python_with(SDK)), str(CLIENTS / "mute_python.py")]
 
 
 @pytest.mark.parametrize("client", ["python", "node", "langchain"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_rooms import node_with, python_with
+from client_rooms import SDK, node_with, python_with
 from socket_wire import visit
 from test_proxy_sockets import CREATE, check_against_books, said
 from test_real_clients import CLIENTS, KEYS, SECRET, run_client
@@ -38,7 +38,7 @@ def check_what_was_seen(sim: Sim, ledger: Path, seen: list[dict[str, Any]]) -> N
 
 
 def test_the_python_sdk_s_sockets_are_metered_to_the_token(tmp_path: Path) -> None:
-    python = python_with("openai[realtime]")
+    python = python_with(SDK)
     ledger = tmp_path / "submeter.duckdb"
     with Sim(keys=KEYS, seed=3) as sim, Submeter(ledger, upstream=sim.url) as meter:
         environment = {**os.environ, "OPENAI_BASE_URL": f"{meter.url}/run/r-1/step/2/v1", "OPENAI_API_KEY": SECRET}
@@ -84,7 +84,7 @@ def test_a_wss_client_and_a_wss_upstream_trust_what_they_should(
 
 
 def test_sockets_to_the_api_s_own_name_are_metered_by_the_intercept(tmp_path: Path) -> None:
-    python = python_with("openai[realtime]")
+    python = python_with(SDK)
     ledger = tmp_path / "submeter.duckdb"
     with Sim(keys=KEYS, seed=6) as sim:
         server = ProxyServer(
