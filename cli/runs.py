@@ -72,8 +72,8 @@ def runs(
     Example:
         submeter runs --framework chatdev
         submeter runs --pending
-        submeter runs --prices genai-prices
         submeter runs begin chatdev/r-1
+        submeter runs --prices genai-prices
     """
     if context.invoked_subcommand is not None:
         return
