@@ -151,13 +151,28 @@ class Judge:
         return self._facts[api_key_id]
 
     def _learn(self, key: str) -> KeyFacts:
-        uses = self.uses(key)
-        facts = key_facts(uses=uses, billed=self.billed(key), proven=bool(self._billed.get(key)))
-        if any(use.standing is Standing.OPTIONAL or draws(use) for use in uses):
+        facts = self._told(key)
+        if self._has_classes(key):
             facts = replace(facts, optional=optional_facts(self._proving(key, facts)))
         if guesses(facts):
             facts = replace(facts, renamed_holds=renaming_holds(map(judge_chain, self._proving(key, facts))))
         return facts
+
+    def learns(self, api_key_id: str) -> bool:
+        """Whether what is known of a key is learned from its chains, of whatever age."""
+        return self._has_classes(api_key_id) or guesses(self._told(api_key_id))
+
+    def _told(self, key: str) -> KeyFacts:
+        """What the names alone tell of a key."""
+        return key_facts(uses=self.uses(key), billed=self.billed(key), proven=bool(self._billed.get(key)))
+
+    def _has_classes(self, key: str) -> bool:
+        """Whether a call of a key has amounts that may not be billed."""
+        return any(use.standing is Standing.OPTIONAL or draws(use) for use in self.uses(key))
+
+    def facts_text(self, api_key_id: str, models: Iterable[str]) -> str:
+        """A digest of what is known of these names, as in `RestsOn.facts`."""
+        return self._digests_of_facts(api_key_id).of(models)
 
     def _proving(self, key: str, facts: KeyFacts) -> list[Chain]:
         """The latest chains of a key, for a fact to be learned from."""

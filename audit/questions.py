@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
@@ -23,6 +23,12 @@ from .unit import BillRow, BookRow, RunName
 from .unknown import Gap
 from .window import Window
 
+if TYPE_CHECKING:
+    from .past import Past
+
+EVER_US = -10_000_000_000_000_000
+"""Before all that a ledger may tell of."""
+FOR_EVER_US = 10_000_000_000_000_000
 FEW_CALLS = 300_000
 """With fewer calls a second thread costs more CPU than it saves time."""
 
@@ -31,15 +37,26 @@ Stretch = tuple[str, Window]
 
 
 class Asking:
-    """The ledger, open for a few questions on one state of it."""
+    """The ledger, open for a few questions on one state of it.
 
-    def __init__(self, connection: DuckConnection) -> None:
+    `past`: what is known of all before an instant; the rows of then are not asked for again, and answers are put
+    together of both. None: the answers are those of the whole ledger.
+    """
+
+    def __init__(self, connection: DuckConnection, *, past: Past | None = None) -> None:
         self.connection = connection
+        self.past = past
+        self.since = {"since_us": EVER_US if past is None else past.until_us}
         if connection.rows("SELECT count(*) FROM readings")[0][0] >= FEW_CALLS:
             connection.rows("RESET threads")
-        # Half of the questions stand on the calls: they are worked out once a look.
-        connection.rows("CREATE OR REPLACE TEMP TABLE audited_calls AS FROM audited_calls")
-        connection.rows("CREATE OR REPLACE TEMP VIEW audit_creates AS FROM audited_calls WHERE operation = 'create'")
+        # Half of the questions stand on the calls: they are worked out once a look. What an earlier look on this
+        # connection laid out would be taken for the ledger's own view.
+        connection.rows("DROP VIEW IF EXISTS temp.audit_creates")
+        connection.rows("DROP TABLE IF EXISTS temp.audited_calls")
+        connection.rows(
+            "CREATE TEMP TABLE audited_calls AS FROM audited_calls WHERE started_us >= $since_us", self.since
+        )
+        connection.rows("CREATE TEMP VIEW audit_creates AS FROM audited_calls WHERE operation = 'create'")
 
     def rows(self, name: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         """The answer to one `audit_*.sql` file."""
@@ -89,7 +106,7 @@ class StoredRead:
 
 def ambiguous(asked: Asking) -> dict[RunName, int]:
     """How many calls could be of each run or of another; runs without any are not here."""
-    return {(framework, run_id): calls for framework, run_id, calls in asked.rows("audit_ambiguous")}
+    return {(framework, run_id): calls for framework, run_id, calls in asked.rows("audit_ambiguous", asked.since)}
 
 
 def activities(asked: Asking, *, shift_min: int) -> tuple[Activity, ...]:
@@ -133,15 +150,42 @@ def own_keys(asked: Asking) -> dict[str, frozenset[str]]:
 def answers(asked: Asking) -> dict[str, frozenset[str]]:
     """What each model that was asked for answered as, where it was another name."""
     found: dict[str, set[str]] = defaultdict(set)
-    for request_model, response_model in asked.rows("audit_answers"):
+    for request_model, response_model in answer_rows(asked):
         found[request_model].add(response_model)
     return {request_model: frozenset(names) for request_model, names in found.items()}
+
+
+def answer_rows(asked: Asking, *, until_us: int = FOR_EVER_US) -> list[tuple[str, str]]:
+    """What each model that was asked for answered as, by calls begun before an instant; as the ledger has it."""
+    rows = [(asked_for, answered) for asked_for, answered in asked.rows("audit_answers", {"until_us": until_us})]
+    return rows if asked.past is None else list(dict.fromkeys([*asked.past.answers, *rows]))
+
+
+ModelRow: TypeAlias = tuple[str, str | None, str, str | None, str | None]
+"""Key id, usage endpoint, standing, response_model, request_model."""
+
+
+def model_rows(asked: Asking, *, until_us: int = FOR_EVER_US) -> list[ModelRow]:
+    """The names of models that the creates of each key have, begun before an instant; as the ledger has it."""
+    rows: list[ModelRow] = [
+        (key, endpoint, standing, answered, asked_for)
+        for key, endpoint, standing, answered, asked_for in asked.rows("audit_models", {"until_us": until_us})
+    ]
+    return rows if asked.past is None else list(dict.fromkeys([*asked.past.models, *rows]))
+
+
+def billed_rows(asked: Asking) -> list[tuple[str, str, str, bool]]:
+    """The names that good reads of each key ever showed tokens for, and whether never but as batch."""
+    found = {} if asked.past is None else {(*name,): batch_only for *name, batch_only in asked.past.billed}
+    for *name, batch_only in asked.rows("audit_billed_models", asked.since):
+        found[(*name,)] = bool(batch_only) and found.get((*name,), True)
+    return [(key, endpoint, model, batch_only) for (key, endpoint, model), batch_only in sorted(found.items())]
 
 
 def model_uses(asked: Asking, answered: Mapping[str, frozenset[str]]) -> dict[str, list[ModelUse]]:
     """The names of models that the creates of each key have."""
     found: dict[str, list[ModelUse]] = defaultdict(list)
-    for api_key_id, usage_endpoint, standing, response_model, request_model in asked.rows("audit_models"):
+    for api_key_id, usage_endpoint, standing, response_model, request_model in model_rows(asked):
         model, models = model_names(response_model, request_model, answered)
         found[api_key_id].append(
             ModelUse(usage_endpoint=usage_endpoint, model=model, models=models, standing=Standing(standing))
@@ -166,9 +210,9 @@ def billed_models(asked: Asking) -> dict[str, list[tuple[UsageEndpoint, str, boo
     """The names that good reads of each key ever showed tokens for; True: never but as batch."""
     found: dict[str, list[tuple[UsageEndpoint, str, bool]]] = defaultdict(list)
     known = set(UsageEndpoint)
-    for api_key_id, usage_endpoint, model, batch_only in asked.rows("audit_billed_models"):
+    for api_key_id, usage_endpoint, model, batch_only in billed_rows(asked):
         if usage_endpoint in known:
-            found[api_key_id].append((UsageEndpoint(usage_endpoint), model, bool(batch_only)))
+            found[api_key_id].append((UsageEndpoint(usage_endpoint), model, batch_only))
     return found
 
 
@@ -287,7 +331,7 @@ def gaps(asked: Asking, *, shift_min: int) -> tuple[Gap, ...]:
 def read_windows(asked: Asking) -> dict[str, list[tuple[Window, int]]]:
     """Where each key was read, and when last."""
     found: dict[str, list[tuple[Window, int]]] = defaultdict(list)
-    for key, start_us, end_us, asked_us, _ in asked.rows("audit_latest_reads"):
+    for key, start_us, end_us, asked_us, _ in asked.rows("audit_latest_reads", asked.since):
         if end_us > start_us:
             window = Window(start=start_us // US_PER_MINUTE, end=end_us // US_PER_MINUTE)
             found[key].append((window, asked_us))
@@ -326,7 +370,7 @@ def reads(asked: Asking, stretches: Iterable[Stretch]) -> tuple[StoredRead, ...]
             request_id,
             pages,
             holes,
-        ) in asked.rows("audit_reads", _stretches(stretches))
+        ) in asked.rows("audit_reads", {**_stretches(stretches), **asked.since})
         if usage_endpoint in known and end_us > start_us
     )
 
