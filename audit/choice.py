@@ -96,7 +96,8 @@ def find_run(name: str, look: Look, *, framework: str | None = None) -> RunName:
     known = look.known_runs
     if framework is not None:
         known = [run for run in known if run[0] == framework.lower()]
-    whole = [run for run in known if run_text(run) == name or run_text(run).lower() == name.lower()]
+    lowered = name.lower()
+    whole = [run for run in known if run_text(run).lower() == lowered]
     found = whole or [run for run in known if run[1] == name]
     if len(found) == 1:
         return found[0]

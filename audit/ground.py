@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..data.clock import Clock
 from ..data.ledger import DuckConnection, Ledger
 from . import past_file
-from .choice import AuditRequest, find_run
+from .choice import AuditRequest
 from .judge import Judge
 from .look import Look, look
 from .questions import Asking
@@ -72,7 +72,7 @@ def _short(
         return None
     now_us = clock.now_us()
     past = past_file.recall(ledger, connection, request, settings, now_us)
-    if past is None:
+    if past is None or past.may_mean(request.runs):
         return None
     if request.of_pending:
         told = past.standings_at(now_us, framework=request.framework, max_age_min=request.max_age_min)
@@ -81,9 +81,6 @@ def _short(
     asked = Asking(connection, past=past)
     ground = _ground(asked, None, request, settings, clock, store)
     if not past.holds(ground.look, ground.judge):
-        return None
-    named = {find_run(name, ground.look, framework=request.framework) for name in request.runs}
-    if named & past.names:
         return None
     return Grounds(asked=asked, of_runs=ground, of_period=ground)
 

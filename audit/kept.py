@@ -18,6 +18,9 @@ from .rests_on import waiting_record
 from .settings import AuditSettings
 from .verdict import Verdict
 
+_WAITING = {str(waiting): waiting for waiting in Waiting}
+_VERDICTS = {str(verdict): verdict for verdict in Verdict}
+
 
 def ground_of(ledger: Ledger, shift_min: int, settings: AuditSettings) -> list[Any]:
     """What every look at a ledger rests on beside its rows: this program, this file, and the settings."""
@@ -44,10 +47,10 @@ def standing_of(kept: list[Any], now_us: int) -> RunStanding:
     (framework, run_id), waiting, ended_us, verdict, attempts, next_read_us = kept
     return RunStanding(
         run=(framework, run_id),
-        waiting=Waiting(waiting),
+        waiting=_WAITING[waiting],
         ended_us=ended_us,
         age_min=age_min(ended_us, now_us),
-        verdict=None if verdict is None else Verdict(verdict),
+        verdict=None if verdict is None else _VERDICTS[verdict],
         attempts=attempts,
         next_read_us=next_read_us,
     )

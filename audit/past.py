@@ -15,20 +15,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..data.clock import US_PER_MINUTE
-from .report import DONE, RunStanding, Waiting, age_min
+from .kept import standing_of
+from .report import DONE, RunStanding, Waiting, run_text
 from .unit import RunName
 from .window import joined, minute_of
 
 if TYPE_CHECKING:
     from .judge import Judge
+    from .known_names import ModelRow
     from .look import Look
-    from .questions import ModelRow
 
-UNREAD = frozenset({Waiting.NEVER_READ, Waiting.TOO_YOUNG, Waiting.TOO_OLD})
-"""A run that was never read; which of them it is is a matter of its age."""
 IDLE_MIN = 61
 """A run that nobody ended by a mark may still be found to have ended up to 60 minutes after its last sign of life."""
 CUTS_MAX = 4
@@ -43,8 +42,8 @@ class Past:
     """The instant, a whole minute; no run and no call is active in the minute that it begins."""
     kept_us: int
     """When it was looked at."""
-    standings: tuple[RunStanding, ...]
-    """Every run of then by its begin; none is due."""
+    records: tuple[list[Any], ...]
+    """Where every run of then stands, by its begin, as `kept.record` has it; none is due."""
     names: frozenset[RunName]
     """Every run that a mark, a call or a verdict of then names."""
     nameless: frozenset[str]
@@ -67,25 +66,17 @@ class Past:
 
     def standings_at(self, now_us: int, *, framework: str | None, max_age_min: int) -> tuple[RunStanding, ...] | None:
         """Where the runs of then stand; None: one of them is due, for a request that reaches further back."""
-        found = []
-        for each in self.standings:
-            if framework is not None and each.run[0] != framework:
-                continue
-            age = age_min(each.ended_us, now_us)
-            if each.waiting not in DONE and (age is None or age <= max_age_min):
-                return None
-            found.append(
-                RunStanding(
-                    run=each.run,
-                    waiting=each.waiting,
-                    ended_us=each.ended_us,
-                    age_min=age,
-                    verdict=each.verdict,
-                    attempts=each.attempts,
-                    next_read_us=each.next_read_us,
-                )
-            )
-        return tuple(found)
+        found = tuple(
+            standing_of(each, now_us) for each in self.records if framework is None or each[0][0] == framework
+        )
+        if any(not each.done and (each.age_min is None or each.age_min <= max_age_min) for each in found):
+            return None
+        return found
+
+    def may_mean(self, names: Iterable[str]) -> bool:
+        """Whether one of these names, as users write them, could be that of a run of then."""
+        wanted = {name.lower() for name in names}
+        return any(run[1].lower() in wanted or run_text(run).lower() in wanted for run in self.names)
 
     def holds(self, look: Look, judge: Judge) -> bool:
         """Whether what a look found of all that came later leaves everything of then as it was."""

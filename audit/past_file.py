@@ -17,10 +17,10 @@ import orjson
 from ..data.clock import US_PER_MINUTE
 from ..data.ledger import DuckConnection, Ledger, named
 from ..data.paths import journal_folder
-from . import questions
+from . import known_names
 from .choice import AuditRequest
 from .judge import Judge
-from .kept import ground_of, record, standing_of, write
+from .kept import ground_of, record, write
 from .look import Look
 from .past import Past, cuts, is_settled, names_rested_on, run_hulls
 from .questions import Asking
@@ -46,7 +46,7 @@ def recall(
         told = orjson.loads((journal_folder(ledger.path) / NAME).read_bytes())
         if told["ground"] != _ground(ledger, request, settings) or now_us < told["kept_us"]:
             return None
-        past = _past(told, now_us)
+        past = _past(told)
         counts, state = dict(told["counts"]), told["state"]
         if _state(connection, past.until_us, counts) != state:
             return None
@@ -146,13 +146,13 @@ def _cut(asked: Asking, look: Look, judge: Judge, standings: Sequence[RunStandin
     return Past(
         until_us=until_us,
         kept_us=look.now_us,
-        standings=(*(before.standings if before is not None else ()), *own),
+        records=(*(before.records if before is not None else ()), *map(record, own)),
         names=sides.names | (before.names if before is not None else frozenset()),
         nameless=sides.nameless | (before.nameless if before is not None else frozenset()),
         unlabelled=unlabelled + (before.unlabelled if before is not None else 0),
-        answers=tuple(questions.answer_rows(asked, until_us=until_us)),
-        models=tuple(questions.model_rows(asked, until_us=until_us)),
-        billed=tuple(questions.billed_rows(asked)),
+        answers=tuple(known_names.answer_rows(asked, until_us=until_us)),
+        models=tuple(known_names.model_rows(asked, until_us=until_us)),
+        billed=tuple(known_names.billed_rows(asked)),
         facts={key: (tuple(sorted(names)), judge.facts_text(key, names)) for key, names in rested.items()},
     )
 
@@ -161,7 +161,7 @@ def _told(past: Past) -> dict[str, Any]:
     return {
         "until_us": past.until_us,
         "kept_us": past.kept_us,
-        "standings": [record(each) for each in past.standings],
+        "records": past.records,
         "names": sorted(past.names, key=str),
         "nameless": sorted(past.nameless),
         "unlabelled": past.unlabelled,
@@ -172,11 +172,11 @@ def _told(past: Past) -> dict[str, Any]:
     }
 
 
-def _past(told: dict[str, Any], now_us: int) -> Past:
+def _past(told: dict[str, Any]) -> Past:
     return Past(
         until_us=told["until_us"],
         kept_us=told["kept_us"],
-        standings=tuple(standing_of(each, now_us) for each in told["standings"]),
+        records=tuple(told["records"]),
         names=frozenset((framework, run_id) for framework, run_id in told["names"]),
         nameless=frozenset(told["nameless"]),
         unlabelled=told["unlabelled"],

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -18,7 +18,7 @@ from ..data.call import Standing
 from ..data.clock import US_PER_MINUTE
 from ..data.ledger import DuckConnection, Ledger, named
 from .bucket import UsageEndpoint
-from .facts import ModelUse
+from .known_names import answers, model_names
 from .unit import BillRow, BookRow, RunName
 from .unknown import Gap
 from .window import Window
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 EVER_US = -10_000_000_000_000_000
 """Before all that a ledger may tell of."""
-FOR_EVER_US = 10_000_000_000_000_000
 FEW_CALLS = 300_000
 """With fewer calls a second thread costs more CPU than it saves time."""
 
@@ -49,18 +48,27 @@ class Asking:
         self.since = {"since_us": EVER_US if past is None else past.until_us}
         if connection.rows("SELECT count(*) FROM readings")[0][0] >= FEW_CALLS:
             connection.rows("RESET threads")
-        # Half of the questions stand on the calls: they are worked out once a look. What an earlier look on this
-        # connection laid out would be taken for the ledger's own view.
-        connection.rows("DROP VIEW IF EXISTS temp.audit_creates")
-        connection.rows("DROP TABLE IF EXISTS temp.audited_calls")
-        connection.rows(
-            "CREATE TEMP TABLE audited_calls AS FROM audited_calls WHERE started_us >= $since_us", self.since
-        )
-        connection.rows("CREATE TEMP VIEW audit_creates AS FROM audited_calls WHERE operation = 'create'")
+        self._calls_are_laid_out = False
 
     def rows(self, name: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         """The answer to one `audit_*.sql` file."""
-        return self.connection.rows(named(name), parameters)
+        sql = named(name)
+        if not self._calls_are_laid_out and ("audit_creates" in sql or "audited_calls" in sql):
+            self._lay_out_calls()
+        return self.connection.rows(sql, parameters)
+
+    def _lay_out_calls(self) -> None:
+        """Half of the questions stand on the calls: they are worked out once a look.
+
+        What an earlier look on this connection laid out would be taken for the ledger's own view.
+        """
+        self.connection.rows("DROP VIEW IF EXISTS temp.audit_creates")
+        self.connection.rows("DROP TABLE IF EXISTS temp.audited_calls")
+        self.connection.rows(
+            "CREATE TEMP TABLE audited_calls AS FROM audited_calls WHERE started_us >= $since_us", self.since
+        )
+        self.connection.rows("CREATE TEMP VIEW audit_creates AS FROM audited_calls WHERE operation = 'create'")
+        self._calls_are_laid_out = True
 
 
 @contextmanager
@@ -145,75 +153,6 @@ def own_keys(asked: Asking) -> dict[str, frozenset[str]]:
         if api_key_id is not None:
             found[framework].add(api_key_id)
     return {framework: frozenset(ids) for framework, ids in found.items()}
-
-
-def answers(asked: Asking) -> dict[str, frozenset[str]]:
-    """What each model that was asked for answered as, where it was another name."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for request_model, response_model in answer_rows(asked):
-        found[request_model].add(response_model)
-    return {request_model: frozenset(names) for request_model, names in found.items()}
-
-
-def answer_rows(asked: Asking, *, until_us: int = FOR_EVER_US) -> list[tuple[str, str]]:
-    """What each model that was asked for answered as, by calls begun before an instant; as the ledger has it."""
-    rows = [(asked_for, answered) for asked_for, answered in asked.rows("audit_answers", {"until_us": until_us})]
-    return rows if asked.past is None else list(dict.fromkeys([*asked.past.answers, *rows]))
-
-
-ModelRow: TypeAlias = tuple[str, str | None, str, str | None, str | None]
-"""Key id, usage endpoint, standing, response_model, request_model."""
-
-
-def model_rows(asked: Asking, *, until_us: int = FOR_EVER_US) -> list[ModelRow]:
-    """The names of models that the creates of each key have, begun before an instant; as the ledger has it."""
-    rows: list[ModelRow] = [
-        (key, endpoint, standing, answered, asked_for)
-        for key, endpoint, standing, answered, asked_for in asked.rows("audit_models", {"until_us": until_us})
-    ]
-    return rows if asked.past is None else list(dict.fromkeys([*asked.past.models, *rows]))
-
-
-def billed_rows(asked: Asking) -> list[tuple[str, str, str, bool]]:
-    """The names that good reads of each key ever showed tokens for, and whether never but as batch."""
-    found = {} if asked.past is None else {(*name,): batch_only for *name, batch_only in asked.past.billed}
-    for *name, batch_only in asked.rows("audit_billed_models", asked.since):
-        found[(*name,)] = bool(batch_only) and found.get((*name,), True)
-    return [(key, endpoint, model, batch_only) for (key, endpoint, model), batch_only in sorted(found.items())]
-
-
-def model_uses(asked: Asking, answered: Mapping[str, frozenset[str]]) -> dict[str, list[ModelUse]]:
-    """The names of models that the creates of each key have."""
-    found: dict[str, list[ModelUse]] = defaultdict(list)
-    for api_key_id, usage_endpoint, standing, response_model, request_model in model_rows(asked):
-        model, models = model_names(response_model, request_model, answered)
-        found[api_key_id].append(
-            ModelUse(usage_endpoint=usage_endpoint, model=model, models=models, standing=Standing(standing))
-        )
-    return found
-
-
-def model_names(
-    response_model: str | None, request_model: str | None, answered: Mapping[str, frozenset[str]]
-) -> tuple[str | None, frozenset[str]]:
-    """The model a call stands under, and every name that it may be billed under."""
-    if response_model is not None:
-        return response_model, frozenset()
-    if request_model is None:
-        return None, frozenset()
-    learned = answered.get(request_model, frozenset())
-    model = next(iter(learned)) if len(learned) == 1 else request_model
-    return model, learned | {request_model}
-
-
-def billed_models(asked: Asking) -> dict[str, list[tuple[UsageEndpoint, str, bool]]]:
-    """The names that good reads of each key ever showed tokens for; True: never but as batch."""
-    found: dict[str, list[tuple[UsageEndpoint, str, bool]]] = defaultdict(list)
-    known = set(UsageEndpoint)
-    for api_key_id, usage_endpoint, model, batch_only in billed_rows(asked):
-        if usage_endpoint in known:
-            found[api_key_id].append((UsageEndpoint(usage_endpoint), model, batch_only))
-    return found
 
 
 def _stretches(stretches: Iterable[Stretch]) -> dict[str, object]:
