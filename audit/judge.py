@@ -77,6 +77,11 @@ class Judge:
         """Whether a chain was gathered: what was said then rests on pages that were still kept."""
 
     @property
+    def earliest_judged(self) -> int | None:
+        """The first minute of the chains that were gathered; None: none was."""
+        return min((start for _, start in self._chains), default=None)
+
+    @property
     def answered(self) -> Mapping[str, frozenset[str]]:
         """What the models that were asked for answered as."""
         return self._answered

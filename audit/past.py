@@ -53,7 +53,7 @@ class Past:
     answers: tuple[tuple[str, str], ...]
     models: tuple[ModelRow, ...]
     billed: tuple[tuple[str, str, str, bool], ...]
-    """As `questions.answer_rows`, `model_rows` and `billed_rows` have them; the bill up to when it was looked at."""
+    """As `known_names.answer_rows`, `model_rows` and `billed_rows` have them; the bill up to when it was looked at."""
     facts: Mapping[str, tuple[tuple[str, ...], str]]
     """By key: the names that verdicts of then rest on, and a digest of what is known of them."""
 
@@ -92,11 +92,15 @@ class Past:
         return all(judge.facts_text(key, names) == digest for key, (names, digest) in self.facts.items())
 
 
-def cuts(look: Look, standings: Sequence[RunStanding]) -> list[int]:
-    """Minutes at which nothing went on and before which every run is settled, the latest first; a few."""
+def cuts(look: Look, standings: Sequence[RunStanding], *, before: int | None) -> list[int]:
+    """Minutes at which nothing went on and before which every run is settled, the latest first; a few.
+
+    `before`: the first minute of what is not settled whatever the standings say; None: there is no such.
+    """
     settled = {each.run for each in standings if is_settled(each)}
     hulls = run_hulls(look)
-    unsettled = min((start for run, (start, _) in hulls.items() if run not in settled), default=None)
+    starts = [start for run, (start, _) in hulls.items() if run not in settled]
+    unsettled = min([*starts, *([] if before is None else [before])], default=None)
     stretches = [(chain.start, chain.end) for key in look.keys.values() for chain in key.chains]
     blocks = joined([*stretches, *hulls.values()])
     found = []

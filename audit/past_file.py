@@ -79,15 +79,16 @@ def keep(
 ) -> None:
     """Keep what a look found of all that is settled. `standings`: of every run that is not due, and maybe of others.
 
-    Nothing is kept of a look that judged a chain: what was said then rests on pages that may be gone by now.
+    Nothing is kept of a chain that was judged, and of what came after: what was said of it rests on pages that may be
+    gone by the next look.
     """
     asked, look, judge = found.asked, found.of_runs.look, found.of_runs.judge
-    if judge.derived or any(judge.learns(key) for key in look.keys):
+    if any(judge.learns(key) for key in look.keys):
         return
     later = [each for each in standings if each.run in look.episodes]
     if asked.past is not None and sum(map(is_settled, later)) < MORE_RUNS_MIN:
         return
-    for minute in cuts(look, later):
+    for minute in cuts(look, later, before=judge.earliest_judged):
         past = _cut(asked, look, judge, later, minute)
         if past is None:
             continue
