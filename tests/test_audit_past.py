@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import orjson
 from audit_world import MODEL, World, said, world
 
 from submeter.audit import past_file
+from submeter.audit.bucket import UsageEndpoint
 from submeter.audit.questions import EVER_US, Asking
+from submeter.audit.reads import take_read
 from submeter.audit.report import AuditReport, Waiting
+from submeter.audit.usage_api import UsageApi
 from submeter.audit.verdict import Reason, Verdict
+from submeter.audit.window import Window
 from submeter.data.call import Outcome, Result, Usage, settle_line, start_line
 from submeter.data.journal import Journal, new_call_id
 from submeter.data.ledger import Ledger
@@ -237,6 +242,24 @@ def test_an_open_call_and_an_open_run_leave_the_past_before_them(tmp_path: Path)
         here.wait(5)
         assert is_short(here)
         assert [each.waiting for each in here.pending()] == [*[Waiting.FINAL] * 3, Waiting.NOT_ENDED]
+
+
+def test_a_run_whose_bill_was_read_again_since_ends_the_past_that_is_kept(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        settled(here)
+        here.past.unlink()
+        begun_us = min(each.ended_us or 0 for each in here.pending() if each.run[1] == "r-2") - 60_000_000
+        window = Window(start=begun_us // 60_000_000, end=begun_us // 60_000_000 + 2)
+        with (
+            Journal.open(here.path, mode="audit", clock=here.clock) as journal,
+            UsageApi(here.settings, clock=here.clock) as client,
+        ):
+            journal.begin()
+            for endpoint in UsageEndpoint:
+                take_read(client, journal, endpoint, api_key_id="key_baes", window=window)
+        assert [each.waiting for each in here.pending()] == [Waiting.FINAL] * 3
+        assert orjson.loads(here.past.read_bytes())["until_us"] < begun_us
+        here.pending()
 
 
 def test_the_past_grows_without_asking_for_all_of_it(tmp_path: Path) -> None:
