@@ -11,18 +11,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..data.clock import Clock
 from ..data.error import SubmeterError
 from ..data.journal import Journal
 from ..data.ledger import Ledger
 from ..data.sidecar import TURN_WAIT_S
+from . import past_file
 from .bucket import UsageEndpoint
 from .chain import Share
 from .choice import AuditRequest, choose, run_standings
+from .ground import Ground, grounds
 from .judge import Judge
-from .look import Look, look
+from .look import Look
 from .questions import Asking
 from .reads import PageStore, take_read
 from .remembered import Pending, remembered, rests
@@ -59,15 +61,18 @@ def audit_runs(
         said = memory.recall(clock.now_us()) if request.of_pending and not request.of_period else None
         if said is not None and not any(each.needs_audit for each in said.standings):
             return _nothing_due(said, request, settings)
-        asked = Asking(connection)
-        of_runs, of_period = _grounds(asked, request, settings, clock, store)
+        found = grounds(ledger, connection, request, settings, clock, store)
+        asked, of_runs, of_period = found.asked, found.of_runs, found.of_period
         runs, skipped = choose(of_runs.look, of_runs.judge, request)
         parts = _parts(of_runs.look, of_period.look, runs, request)
         if not runs and not parts and not of_period.look.period_keyless:
             said = Pending(standings=tuple(skipped), unlabelled=of_runs.look.unlabelled)
             if not request.of_period:
                 memory.remember(said, asked, of_runs.look, of_runs.judge, request)
+                past_file.keep(ledger, found, request, settings, skipped)
             return _nothing_due(said, request, settings)
+        if request.of_pending and not request.of_period:
+            past_file.keep(ledger, found, request, settings, skipped)
         due = _due(of_runs, of_period, parts, request)
         steady = not request.of_period and rests(asked, of_runs.look)
     journal.begin()
@@ -75,13 +80,15 @@ def audit_runs(
     take_in(ledger)
     with ledger.looking() as connection:
         now = remembered(ledger, connection, request, settings, reader=journal.file_id)
-        asked, store = Asking(connection), PageStore(store.folder)
+        store = PageStore(store.folder)
         if steady and now.but_reader == memory.but_reader:
+            asked = Asking(connection, past=of_runs.look.past)
             seen = replace(of_runs.look, now_us=clock.now_us())
             judge = Judge(asked, seen, store=store, settings=settings, before=of_runs.judge)
-            of_runs = of_period = _Ground(look=seen, judge=judge)
+            of_runs = of_period = Ground(look=seen, judge=judge)
         else:
-            of_runs, of_period = _grounds(asked, request, settings, clock, store)
+            found = grounds(ledger, connection, request, settings, clock, store)
+            asked, of_runs, of_period = found.asked, found.of_runs, found.of_period
         report = _judged(asked, of_runs, of_period, runs, due, request, settings, journal, clock)
     journal.sync()
     take_in(ledger)
@@ -113,11 +120,12 @@ def pending(
         memory = remembered(ledger, connection, request, settings)
         found = memory.recall(clock.now_us())
         if found is None:
-            asked = Asking(connection)
-            of_runs, _ = _grounds(asked, replace(request, from_us=None, to_us=None), settings, clock, reads_folder)
-            seen, judge = of_runs.look, of_runs.judge
+            of_pending = replace(request, from_us=None, to_us=None)
+            looked = grounds(ledger, connection, of_pending, settings, clock, reads_folder)
+            seen, judge = looked.of_runs.look, looked.of_runs.judge
             found = Pending(standings=run_standings(seen, judge, request), unlabelled=seen.unlabelled)
-            memory.remember(found, asked, seen, judge, request)
+            memory.remember(found, looked.asked, seen, judge, request)
+            past_file.keep(ledger, looked, request, settings, found.standings)
         return found
 
 
@@ -132,38 +140,6 @@ def take_in(ledger: Ledger) -> None:
             "Close the ledger there, then run submeter audit again.",
             exit_code=3,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ground:
-    """What the ledger knows at a moment, and the judge of it."""
-
-    look: Look
-    judge: Judge
-
-
-def _grounds(
-    asked: Asking, request: AuditRequest, settings: AuditSettings, clock: Clock, store: PageStore
-) -> tuple[_Ground, _Ground]:
-    """What runs are judged by, and what a period is judged by.
-
-    A period is one more window, which may join what was apart: minutes that nobody has read yet would be in one chain
-    with runs that are long known. So its window is in its own ground alone, and no run's verdict hangs on it.
-    """
-
-    def ground(begun_in: Window | None) -> _Ground:
-        seen = look(
-            asked,
-            now_us=clock.now_us(),
-            shift_min=request.shift_min,
-            configured=settings.framework_key_ids,
-            begun_in=begun_in,
-            framework=request.framework,
-        )
-        return _Ground(look=seen, judge=Judge(asked, seen, store=store, settings=settings))
-
-    of_runs = ground(None)
-    return of_runs, ground(request.begun_in) if request.of_period else of_runs
 
 
 def _parts(of_runs: Look, of_period: Look, runs: Sequence[RunName], request: AuditRequest) -> Parts:
@@ -197,7 +173,7 @@ def _inside(share: Share, request: AuditRequest) -> bool:
     )
 
 
-def _due(of_runs: _Ground, of_period: _Ground, parts: Parts, request: AuditRequest) -> dict[str, list[Window]]:
+def _due(of_runs: Ground, of_period: Ground, parts: Parts, request: AuditRequest) -> dict[str, list[Window]]:
     """The minutes of each key that are to be read: of every part that is due, from the first that is not confirmed.
 
     A run that goes on, or a call of which does, is not read for its own sake: no read could end it.
@@ -209,7 +185,7 @@ def _due(of_runs: _Ground, of_period: _Ground, parts: Parts, request: AuditReque
     return dict(due)
 
 
-def _due_of(ground: _Ground, parts: Parts, request: AuditRequest) -> list[tuple[str, Window]]:
+def _due_of(ground: Ground, parts: Parts, request: AuditRequest) -> list[tuple[str, Window]]:
     """The minutes that are to be read for these parts, which are all of one ground."""
     seen, judge = ground.look, ground.judge
     now_minute = minute_of(seen.now_us)
@@ -253,8 +229,8 @@ def _read(client: UsageApi, journal: Journal, due: Mapping[str, Sequence[Window]
 
 def _judged(
     asked: Asking,
-    of_runs: _Ground,
-    of_period: _Ground,
+    of_runs: Ground,
+    of_period: Ground,
     runs: Sequence[RunName],
     due: Mapping[str, Sequence[Window]],
     request: AuditRequest,
@@ -325,7 +301,7 @@ def _judged(
 
 
 def _part_lines(
-    ground: _Ground, writer: VerdictWriter, parts: Parts, due: Mapping[str, Sequence[Window]], request: AuditRequest
+    ground: Ground, writer: VerdictWriter, parts: Parts, due: Mapping[str, Sequence[Window]], request: AuditRequest
 ) -> dict[tuple[str, RunName | None, Window], PartLine]:
     """The line of each of these parts, which are all of one ground: as it stands, or written anew."""
     judge = ground.judge

@@ -18,8 +18,9 @@ from typing import Any
 import orjson
 
 from ..data.call import Standing
+from .known_names import model_names
 from .place_chain import PLACED_CALLS_MAX
-from .questions import Activity, Asking, model_names
+from .questions import Activity, Asking
 from .unit import BookRow, RunName
 from .window import Window, active_minutes, minute_of
 

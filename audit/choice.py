@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..data.clock import US_PER_MINUTE
 from ..data.error import SubmeterError
 from ..data.near import did_you_mean
 from .judge import Judge
 from .look import Look, run_order
-from .report import RunStanding, Waiting, run_text
+from .report import RunStanding, Waiting, age_min, run_text
 from .unit import RunName
 from .verdict import FINAL
 from .window import MARGIN_MIN, SHIFT_MIN, Window, minute_of
@@ -98,7 +97,8 @@ def find_run(name: str, look: Look, *, framework: str | None = None) -> RunName:
     known = look.known_runs
     if framework is not None:
         known = [run for run in known if run[0] == framework.lower()]
-    whole = [run for run in known if run_text(run) == name or run_text(run).lower() == name.lower()]
+    lowered = name.lower()
+    whole = [run for run in known if run_text(run).lower() == lowered]
     found = whole or [run for run in known if run[1] == name]
     if len(found) == 1:
         return found[0]
@@ -129,10 +129,14 @@ def run_standings(look: Look, judge: Judge, request: AuditRequest) -> tuple[RunS
             "See which runs there are with: submeter runs",
         )
     wanted = [run for run, each in look.episodes.items() if each and request.framework in (None, run[0])]
-    return tuple(
-        _run_standing(run, look, judge, request)
-        for run in sorted(wanted, key=lambda run: (look.episodes[run][0].started_us, run_order(run)))
-    )
+    wanted.sort(key=lambda run: (look.episodes[run][0].started_us, run_order(run)))
+    later = (_run_standing(run, look, judge, request) for run in wanted)
+    if look.past is None:
+        return tuple(later)
+    before = look.past.standings_at(look.now_us, framework=request.framework, max_age_min=request.max_age_min)
+    if before is None:
+        raise ValueError("a run of the past is due, and the past was not looked at")
+    return (*before, *later)
 
 
 def _run_standing(run: RunName, look: Look, judge: Judge, request: AuditRequest) -> RunStanding:
@@ -149,11 +153,6 @@ def _run_standing(run: RunName, look: Look, judge: Judge, request: AuditRequest)
         attempts=last.attempts if last else 0,
         next_read_us=next_read_us,
     )
-
-
-def age_min(ended_us: int | None, now_us: int) -> int | None:
-    """Whole minutes since a run's end; None: it has not ended."""
-    return None if ended_us is None else max(0, now_us - ended_us) // US_PER_MINUTE
 
 
 def _waiting(

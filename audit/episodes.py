@@ -36,7 +36,7 @@ def episodes(asked: Asking) -> tuple[Episode, ...]:
     Most runs are plain: begun once, ended once. What order events have is asked of the others alone, if they are few,
     and of the runs that share a run id with one of them.
     """
-    runs = asked.rows("audit_plain_runs")
+    runs = asked.rows("audit_plain_runs", asked.since)
     others = {run_id for _, run_id, plain, *_ in runs if not plain}
     found = [
         Episode(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..data.call import Standing
-from . import questions
+from . import known_names, questions
 from .bucket import Problem, UsageEndpoint
 from .chain import Chain, KeyFacts, Share
 from .facts import ModelUse, draws, guesses, key_facts, optional_facts, renaming_holds
@@ -60,9 +60,11 @@ class Judge:
         self._store = store
         self._settings = settings
         self._waits = waiting_record(settings.waiting)
-        self._answered: Mapping[str, frozenset[str]] = before._answered if before else questions.answers(asked)
-        self._uses: dict[str, list[ModelUse]] = before._uses if before else questions.model_uses(asked, self._answered)
-        self._billed = questions.billed_models(asked)
+        self._answered: Mapping[str, frozenset[str]] = before._answered if before else known_names.answers(asked)
+        self._uses: dict[str, list[ModelUse]] = (
+            before._uses if before else known_names.model_uses(asked, self._answered)
+        )
+        self._billed = known_names.billed_models(asked)
         self._latest = {key: LatestReads(reads) for key, reads in questions.read_windows(asked).items()}
         self._chains: dict[tuple[str, int], Chain] = {}
         self._found: dict[tuple[str, int], ChainFinding] = {}
@@ -70,8 +72,14 @@ class Judge:
         self._fact_digests: dict[str, FactDigests] = {}
         self._marks: dict[tuple[str, int], MarkDigests] = {}
         self._calls: dict[tuple[str, int, int], str] = {}
+        self._rows_before = {} if before is None else {place: chain.rows for place, chain in before._chains.items()}
         self.derived = False
         """Whether a chain was gathered: what was said then rests on pages that were still kept."""
+
+    @property
+    def earliest_judged(self) -> int | None:
+        """The first minute of the chains that were gathered; None: none was."""
+        return min((start for _, start in self._chains), default=None)
 
     @property
     def answered(self) -> Mapping[str, frozenset[str]]:
@@ -98,9 +106,12 @@ class Judge:
     def _gathered(self, stretches: list[Stretch]) -> list[tuple[str, Window, Chain]]:
         self.derived = True
         keys = self._look.keys
-        few = [each for each in stretches if keys[each[0]].creates.get(each[1].start, 0) <= PLACED_CALLS_MAX]
-        many = [each for each in stretches if each not in few]
-        rows = {
+        told = {(key, window.start) for key, window in stretches} & self._rows_before.keys()
+        untold = [(key, window) for key, window in stretches if (key, window.start) not in told]
+        few = [each for each in untold if keys[each[0]].creates.get(each[1].start, 0) <= PLACED_CALLS_MAX]
+        many = [each for each in untold if each not in few]
+        rows: dict[tuple[str, int], Sequence[BookRow]] = {
+            **{place: self._rows_before[place] for place in told},
             **self._book(few, apart=True),
             **self._book(many, apart=False),
         }
@@ -151,13 +162,28 @@ class Judge:
         return self._facts[api_key_id]
 
     def _learn(self, key: str) -> KeyFacts:
-        uses = self.uses(key)
-        facts = key_facts(uses=uses, billed=self.billed(key), proven=bool(self._billed.get(key)))
-        if any(use.standing is Standing.OPTIONAL or draws(use) for use in uses):
+        facts = self._told(key)
+        if self._has_classes(key):
             facts = replace(facts, optional=optional_facts(self._proving(key, facts)))
         if guesses(facts):
             facts = replace(facts, renamed_holds=renaming_holds(map(judge_chain, self._proving(key, facts))))
         return facts
+
+    def learns(self, api_key_id: str) -> bool:
+        """Whether what is known of a key is learned from its chains, of whatever age."""
+        return self._has_classes(api_key_id) or guesses(self._told(api_key_id))
+
+    def _told(self, key: str) -> KeyFacts:
+        """What the names alone tell of a key."""
+        return key_facts(uses=self.uses(key), billed=self.billed(key), proven=bool(self._billed.get(key)))
+
+    def _has_classes(self, key: str) -> bool:
+        """Whether a call of a key has amounts that may not be billed."""
+        return any(use.standing is Standing.OPTIONAL or draws(use) for use in self.uses(key))
+
+    def facts_text(self, api_key_id: str, models: Iterable[str]) -> str:
+        """A digest of what is known of these names, as in `RestsOn.facts`."""
+        return self._digests_of_facts(api_key_id).of(models)
 
     def _proving(self, key: str, facts: KeyFacts) -> list[Chain]:
         """The latest chains of a key, for a fact to be learned from."""

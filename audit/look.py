@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from . import questions
 from .chain import Share, run_window
@@ -24,6 +25,9 @@ from .said_before import StoredPart, StoredRun, stored_parts, stored_runs
 from .unit import RunName
 from .unknown import Gap
 from .window import MARGIN_MIN, Window, joined, minute_of
+
+if TYPE_CHECKING:
+    from .past import Past
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +86,12 @@ class Look:
     @property
     def known_runs(self) -> list[RunName]:
         """Every run that a mark or a call names."""
-        return sorted({*self.episodes, *self.key_ids, *self.keyless}, key=run_order)
+        past = self.past.names if self.past is not None else frozenset()
+        return sorted({*self.episodes, *self.key_ids, *self.keyless, *past}, key=run_order)
 
+    past: Past | None = None
+    """What is known of all before an instant, where only what came later was looked at: its runs are in no other field,
+    its calls without a run are in `unlabelled`."""
     _by_run: Mapping[RunName, list[tuple[str, Share]]] = field(default_factory=dict, repr=False)
 
     def ended_us(self, run: RunName) -> int | None:
@@ -117,7 +125,7 @@ def look(
     active: dict[str, list[Activity]] = defaultdict(list)
     used: dict[RunName, dict[str, bool]] = defaultdict(dict)
     keyless: dict[RunName, int] = defaultdict(int)
-    unlabelled = 0
+    unlabelled = 0 if asked.past is None else asked.past.unlabelled
     for each in questions.activities(asked, shift_min=shift_min):
         if each.run is None:
             unlabelled += each.creates
@@ -192,6 +200,7 @@ def look(
         period_keyless=period_keyless,
         gaps=questions.gaps(asked, shift_min=shift_min),
         keys=laid,
+        past=asked.past,
         _by_run=by_run,
     )
 

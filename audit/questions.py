@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -18,11 +18,16 @@ from ..data.call import Standing
 from ..data.clock import US_PER_MINUTE
 from ..data.ledger import DuckConnection, Ledger, named
 from .bucket import UsageEndpoint
-from .facts import ModelUse
+from .known_names import answers, model_names
 from .unit import BillRow, BookRow, RunName
 from .unknown import Gap
 from .window import Window
 
+if TYPE_CHECKING:
+    from .past import Past
+
+EVER_US = -10_000_000_000_000_000
+"""Before all that a ledger may tell of."""
 FEW_CALLS = 300_000
 """With fewer calls a second thread costs more CPU than it saves time."""
 
@@ -31,19 +36,39 @@ Stretch = tuple[str, Window]
 
 
 class Asking:
-    """The ledger, open for a few questions on one state of it."""
+    """The ledger, open for a few questions on one state of it.
 
-    def __init__(self, connection: DuckConnection) -> None:
+    `past`: what is known of all before an instant; the rows of then are not asked for again, and answers are put
+    together of both. None: the answers are those of the whole ledger.
+    """
+
+    def __init__(self, connection: DuckConnection, *, past: Past | None = None) -> None:
         self.connection = connection
+        self.past = past
+        self.since = {"since_us": EVER_US if past is None else past.until_us}
         if connection.rows("SELECT count(*) FROM readings")[0][0] >= FEW_CALLS:
             connection.rows("RESET threads")
-        # Half of the questions stand on the calls: they are worked out once a look.
-        connection.rows("CREATE OR REPLACE TEMP TABLE audited_calls AS FROM audited_calls")
-        connection.rows("CREATE OR REPLACE TEMP VIEW audit_creates AS FROM audited_calls WHERE operation = 'create'")
+        self._calls_are_laid_out = False
 
     def rows(self, name: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         """The answer to one `audit_*.sql` file."""
-        return self.connection.rows(named(name), parameters)
+        sql = named(name)
+        if not self._calls_are_laid_out and ("audit_creates" in sql or "audited_calls" in sql):
+            self._lay_out_calls()
+        return self.connection.rows(sql, parameters)
+
+    def _lay_out_calls(self) -> None:
+        """Half of the questions stand on the calls: they are worked out once a look.
+
+        What an earlier look on this connection laid out would be taken for the ledger's own view.
+        """
+        self.connection.rows("DROP VIEW IF EXISTS temp.audit_creates")
+        self.connection.rows("DROP TABLE IF EXISTS temp.audited_calls")
+        self.connection.rows(
+            "CREATE TEMP TABLE audited_calls AS FROM audited_calls WHERE started_us >= $since_us", self.since
+        )
+        self.connection.rows("CREATE TEMP VIEW audit_creates AS FROM audited_calls WHERE operation = 'create'")
+        self._calls_are_laid_out = True
 
 
 @contextmanager
@@ -89,7 +114,7 @@ class StoredRead:
 
 def ambiguous(asked: Asking) -> dict[RunName, int]:
     """How many calls could be of each run or of another; runs without any are not here."""
-    return {(framework, run_id): calls for framework, run_id, calls in asked.rows("audit_ambiguous")}
+    return {(framework, run_id): calls for framework, run_id, calls in asked.rows("audit_ambiguous", asked.since)}
 
 
 def activities(asked: Asking, *, shift_min: int) -> tuple[Activity, ...]:
@@ -128,48 +153,6 @@ def own_keys(asked: Asking) -> dict[str, frozenset[str]]:
         if api_key_id is not None:
             found[framework].add(api_key_id)
     return {framework: frozenset(ids) for framework, ids in found.items()}
-
-
-def answers(asked: Asking) -> dict[str, frozenset[str]]:
-    """What each model that was asked for answered as, where it was another name."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for request_model, response_model in asked.rows("audit_answers"):
-        found[request_model].add(response_model)
-    return {request_model: frozenset(names) for request_model, names in found.items()}
-
-
-def model_uses(asked: Asking, answered: Mapping[str, frozenset[str]]) -> dict[str, list[ModelUse]]:
-    """The names of models that the creates of each key have."""
-    found: dict[str, list[ModelUse]] = defaultdict(list)
-    for api_key_id, usage_endpoint, standing, response_model, request_model in asked.rows("audit_models"):
-        model, models = model_names(response_model, request_model, answered)
-        found[api_key_id].append(
-            ModelUse(usage_endpoint=usage_endpoint, model=model, models=models, standing=Standing(standing))
-        )
-    return found
-
-
-def model_names(
-    response_model: str | None, request_model: str | None, answered: Mapping[str, frozenset[str]]
-) -> tuple[str | None, frozenset[str]]:
-    """The model a call stands under, and every name that it may be billed under."""
-    if response_model is not None:
-        return response_model, frozenset()
-    if request_model is None:
-        return None, frozenset()
-    learned = answered.get(request_model, frozenset())
-    model = next(iter(learned)) if len(learned) == 1 else request_model
-    return model, learned | {request_model}
-
-
-def billed_models(asked: Asking) -> dict[str, list[tuple[UsageEndpoint, str, bool]]]:
-    """The names that good reads of each key ever showed tokens for; True: never but as batch."""
-    found: dict[str, list[tuple[UsageEndpoint, str, bool]]] = defaultdict(list)
-    known = set(UsageEndpoint)
-    for api_key_id, usage_endpoint, model, batch_only in asked.rows("audit_billed_models"):
-        if usage_endpoint in known:
-            found[api_key_id].append((UsageEndpoint(usage_endpoint), model, bool(batch_only)))
-    return found
 
 
 def _stretches(stretches: Iterable[Stretch]) -> dict[str, object]:
@@ -287,7 +270,7 @@ def gaps(asked: Asking, *, shift_min: int) -> tuple[Gap, ...]:
 def read_windows(asked: Asking) -> dict[str, list[tuple[Window, int]]]:
     """Where each key was read, and when last."""
     found: dict[str, list[tuple[Window, int]]] = defaultdict(list)
-    for key, start_us, end_us, asked_us, _ in asked.rows("audit_latest_reads"):
+    for key, start_us, end_us, asked_us, _ in asked.rows("audit_latest_reads", asked.since):
         if end_us > start_us:
             window = Window(start=start_us // US_PER_MINUTE, end=end_us // US_PER_MINUTE)
             found[key].append((window, asked_us))
@@ -326,7 +309,7 @@ def reads(asked: Asking, stretches: Iterable[Stretch]) -> tuple[StoredRead, ...]
             request_id,
             pages,
             holes,
-        ) in asked.rows("audit_reads", _stretches(stretches))
+        ) in asked.rows("audit_reads", {**_stretches(stretches), **asked.since})
         if usage_endpoint in known and end_us > start_us
     )
 

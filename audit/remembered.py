@@ -12,28 +12,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from ..data.clock import US_PER_MINUTE
-from ..data.journal import submeter_version
 from ..data.ledger import DuckConnection, Ledger, named
 from ..data.paths import journal_folder
-from ..data.schema import views_note
-from .choice import AuditRequest, age_min
+from .choice import AuditRequest
 from .judge import Judge
+from .kept import ground_of, record, standing_of, write
 from .look import Look
 from .questions import Asking
 from .report import RunStanding, Waiting
-from .rests_on import waiting_record
 from .settings import AuditSettings
-from .verdict import Verdict
 
 NAME = "standings.json"
 
@@ -68,7 +62,7 @@ class Remembered:
                 or (until_us is not None and now_us >= until_us)
             ):
                 return None
-            standings = tuple(_standing(each, now_us) for each in told["standings"])
+            standings = tuple(standing_of(each, now_us) for each in told["standings"])
             return Pending(standings=standings, unlabelled=int(told["unlabelled"]))
         except (OSError, ValueError, TypeError, KeyError):
             return None
@@ -82,11 +76,11 @@ class Remembered:
             "from_us": seen.now_us,
             "until_us": _until_us(said.standings, request),
             "unlabelled": said.unlabelled,
-            "standings": [_record(each) for each in said.standings],
+            "standings": [record(each) for each in said.standings],
         }
         # A ledger in a folder that nobody may write to is looked at each time.
         with contextlib.suppress(OSError):
-            _write(self.path, orjson.dumps(told))
+            write(self.path, orjson.dumps(told))
 
 
 def remembered(
@@ -103,10 +97,9 @@ def remembered(
     """
     ((facts, digest, total, but_reader),) = connection.rows(named("audit_state"), {"but_file": reader})
     told = [
-        [submeter_version(), views_note(), ledger.path.stat().st_ino],
+        *ground_of(ledger, request.shift_min, settings),
         [facts, digest, total],
-        [request.framework, request.min_age_min, request.max_age_min, request.shift_min],
-        [waiting_record(settings.waiting), settings.timing, sorted(settings.framework_key_ids.items())],
+        [request.framework, request.min_age_min, request.max_age_min],
     ]
     return Remembered(
         path=journal_folder(ledger.path) / NAME,
@@ -135,40 +128,3 @@ def _until_us(standings: Sequence[RunStanding], request: AuditRequest) -> int | 
             case Waiting.NOT_DUE:
                 times.append(each.next_read_us or 0)
     return min(times, default=None)
-
-
-def _record(standing: RunStanding) -> list[Any]:
-    return [
-        standing.run,
-        standing.waiting,
-        standing.ended_us,
-        standing.verdict,
-        standing.attempts,
-        standing.next_read_us,
-    ]
-
-
-def _standing(record: list[Any], now_us: int) -> RunStanding:
-    (framework, run_id), waiting, ended_us, verdict, attempts, next_read_us = record
-    return RunStanding(
-        run=(framework, run_id),
-        waiting=Waiting(waiting),
-        ended_us=ended_us,
-        age_min=age_min(ended_us, now_us),
-        verdict=None if verdict is None else Verdict(verdict),
-        attempts=attempts,
-        next_read_us=next_read_us,
-    )
-
-
-def _write(path: Path, body: bytes) -> None:
-    """In one step, and 0600 as everything beside a ledger."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(body)
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from ..data.clock import US_PER_MINUTE
 from .bucket import UsageEndpoint
 from .unit import RunName
 from .verdict import DIFFER, EXIT_CANNOT_TELL, EXIT_DIFFER, Reason, Verdict, exit_code, worst
@@ -135,6 +136,11 @@ class Waiting(StrEnum):
 
 DONE = frozenset({Waiting.FINAL, Waiting.CLOSED})
 DUE = frozenset({Waiting.NEVER_READ, Waiting.NOT_FINAL})
+
+
+def age_min(ended_us: int | None, now_us: int) -> int | None:
+    """Whole minutes since a run's end; None: it has not ended."""
+    return None if ended_us is None else max(0, now_us - ended_us) // US_PER_MINUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

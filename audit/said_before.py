@@ -68,7 +68,7 @@ class StoredRun:
 
 def stored_parts(asked: Asking) -> tuple[StoredPart, ...]:
     """The latest verdict on every part."""
-    return tuple(_stored_part(row) for row in asked.rows("audit_parts") if row[7] in _VERDICTS)
+    return tuple(_stored_part(row) for row in asked.rows("audit_parts", asked.since) if row[7] in _VERDICTS)
 
 
 def _stored_part(row: tuple[Any, ...]) -> StoredPart:
@@ -107,7 +107,7 @@ def stored_runs(asked: Asking) -> dict[RunName, StoredRun]:
             attempts=attempts,
         )
         for framework, run_id, verdict, reason, final, audited_us, final_verdict, attempts in asked.rows(
-            "audit_run_verdicts"
+            "audit_run_verdicts", asked.since
         )
         if verdict in _VERDICTS
     }

@@ -1,5 +1,5 @@
 -- The names of models that good reads ever showed a token or an image for: one row = one key id, usage endpoint and
--- model; batch_only: never but as batch. Read by the audit.
+-- model; batch_only: never but as batch. $since_us BIGINT: in minutes from then on. Read by the audit.
 SELECT
     b.api_key_id,
     b.usage_endpoint,
@@ -8,6 +8,7 @@ SELECT
 FROM usage_buckets AS b
 JOIN usage_reads AS u ON u.read_id = b.read_id
 WHERE u.good
+  AND b.minute >= make_timestamp($since_us)
   AND b.api_key_id IS NOT NULL
   AND b.model IS NOT NULL
   AND (b.input_tokens > 0 OR b.output_tokens > 0 OR b.images > 0)

@@ -2,7 +2,8 @@
 -- NULL: a period), key id and window begin. Times in microseconds UTC, minutes since 1970-01-01 UTC. rests_on: what it
 -- rested on, as JSON; calls_now: how many creates of the key now begin between the chain's begin and the minute to which
 -- it was known then, and a digest of them. final_*: the latest final one of the same part.
--- joint: the runs that its error reaches, by name, as JSON; a verdict that agrees has none. Read by the audit.
+-- joint: the runs that its error reaches, by name, as JSON; a verdict that agrees has none. $since_us BIGINT: of windows
+-- that begin later. Read by the audit.
 WITH said AS (
     SELECT
         framework,
@@ -29,6 +30,7 @@ WITH said AS (
         count(*) AS attempts
     FROM audits
     WHERE scope = 'part' AND api_key_id IS NOT NULL AND window_start IS NOT NULL AND window_end > window_start
+      AND window_start >= make_timestamp($since_us)
     GROUP BY framework, run_id, api_key_id, window_start
 ),
 rested AS (

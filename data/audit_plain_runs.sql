@@ -2,10 +2,12 @@
 -- marks and calls in between. One row = one run; plain: false where it is otherwise, and `audit_runs` tells of all runs
 -- of that run_id; times in microseconds UTC by the provider's clock, as there. Says of plain runs what `runs` does (a
 -- test holds it to that), without putting every mark and every minute of calls in order: marks that one process wrote
--- while its clock stepped back, and those whose framework only calls tell, are never plain. Read by the audit.
+-- while its clock stepped back, and those whose framework only calls tell, are never plain. $since_us BIGINT: marks of before
+-- are left out, as the calls of then are. Read by the audit.
 WITH unsure AS (
     SELECT run_id
     FROM marks
+    WHERE marked_at >= make_timestamp($since_us)
     GROUP BY run_id, file_id
     HAVING (
             bool_or(marked_by <> 'metrics')
@@ -16,7 +18,7 @@ WITH unsure AS (
 imported_runs AS (
     SELECT framework, run_id, min(marked_at) AS begun_at
     FROM marks
-    WHERE marked_by = 'metrics' AND kind = 'run' AND edge = 'begin'
+    WHERE marked_by = 'metrics' AND kind = 'run' AND edge = 'begin' AND marked_at >= make_timestamp($since_us)
     GROUP BY framework, run_id
 ),
 placed AS (
@@ -31,6 +33,7 @@ placed AS (
         m.line_offset
     FROM marks AS m
     LEFT JOIN declared_runs AS d ON d.run_id = m.run_id
+    WHERE m.marked_at >= make_timestamp($since_us)
 ),
 kinds AS (
     SELECT framework, run_id, kind, bool_and(imported) AS imported

@@ -1,6 +1,6 @@
 -- The reads of some keys that hold a minute of some stretches: one row = one read of the Usage API for one key, good or
 -- not, oldest first. Times in microseconds UTC. $stretches: JSON text, a list of
--- objects of api_key_id, from_minute and to_minute. Read by the audit.
+-- objects of api_key_id, from_minute and to_minute. $since_us BIGINT: of windows that end later. Read by the audit.
 WITH stretches AS (
     SELECT told.api_key_id, told.from_minute, told.to_minute
     FROM (
@@ -25,6 +25,7 @@ SELECT
     u.holes
 FROM usage_reads AS u
 WHERE len(u.api_key_ids) = 1
+  AND u.window_end > make_timestamp($since_us)
   AND EXISTS (
       SELECT 1
       FROM stretches AS t

@@ -25,6 +25,8 @@ SELECT
         WHEN list_contains(flags, 'unknown_endpoint') THEN 'an endpoint whose work this version does not know'
         WHEN list_contains(flags, 'background') OR batch_id IS NOT NULL THEN 'answered later, and not read yet'
         WHEN outcome = 'aborted' AND error = 'the proxy was stopped' THEN 'the proxy was stopped before the usage came'
+        WHEN outcome = 'aborted' AND list_contains(flags, 'drained')
+            THEN 'the client left, and the answer, read to its end, told no usage'
         WHEN outcome = 'aborted' THEN 'the client left before the usage came'
         WHEN outcome = 'unreadable' THEN 'the answer could not be read'
         WHEN outcome = 'failed' THEN 'it failed on the way'

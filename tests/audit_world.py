@@ -277,16 +277,23 @@ class World:
             )
 
     def pending(self, *, settings: AuditSettings | None = None, **request: Any) -> tuple[RunStanding, ...]:
-        """Where every run stands; what is remembered of it, if anything is, has to be the same."""
+        """Where every run stands. What is remembered of it has to be the same, and so has a look at what came later."""
         kept = self.pending_as_remembered(settings=settings, **request)
         self.remembered.unlink(missing_ok=True)
+        later = self.pending_as_remembered(settings=settings, **request)
+        self.remembered.unlink(missing_ok=True)
+        self.past.unlink(missing_ok=True)
         found = self.pending_as_remembered(settings=settings, **request)
-        assert kept == found
+        assert kept == later == found
         return found
 
     @property
     def remembered(self) -> Path:
         return self.path.with_name(self.path.name + ".journal") / "standings.json"
+
+    @property
+    def past(self) -> Path:
+        return self.path.with_name(self.path.name + ".journal") / "past.json"
 
     def pending_as_remembered(
         self, *, settings: AuditSettings | None = None, **request: Any

@@ -66,7 +66,7 @@ def test_plain_runs_are_told_as_runs_tells_them(tmp_path: Path, seed: int) -> No
     play.ledger.ingest()
     with asking(play.ledger) as asked:
         whole = asked.rows("audit_runs", {"run_ids": None})
-        plain = [row for row in asked.rows("audit_plain_runs") if row[2]]
+        plain = [row for row in asked.rows("audit_plain_runs", asked.since) if row[2]]
         some = episodes(asked)
     names = {row[:2] for row in plain}
     assert RUNS // 4 < len(names) < RUNS * 3 // 4
@@ -122,7 +122,7 @@ def test_whatever_marks_there_are_every_episode_is_told_as_runs_tells_it(tmp_pat
     play.ledger.ingest()
     with asking(play.ledger) as asked:
         whole = asked.rows("audit_runs", {"run_ids": None})
-        others = {row[1] for row in asked.rows("audit_plain_runs") if not row[2]}
+        others = {row[1] for row in asked.rows("audit_plain_runs", asked.since) if not row[2]}
         some = episodes(asked)
     assert sorted(
         repr((*each.run, each.episode, each.started_us, each.ended_us, each.end_source, each.skew_known))

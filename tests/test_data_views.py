@@ -482,13 +482,17 @@ def test_an_unknown_call_says_why_and_what_would_settle_it(play: Play) -> None:
     play.start()
     play.wait(1).call(flags=(Flag.WARM_UP,))
     play.call(flags=(Flag.WARM_UP,), counts=Usage(input_tokens=10, output_tokens=0))
+    play.wait(1).call(outcome=Outcome.ABORTED, counts=Usage(), flags=(Flag.DRAINED,))
     rows = play.told("SELECT why, settled_by FROM unknown_calls ORDER BY started_at")
     assert rows[0] == (
         "the client left before the usage came",
         "submeter proxy --receipts, which asks for a stored response once",
     )
     assert rows[1] == ("still open", "its end")
-    assert rows[2:] == [("a warm-up that told output all the same", None)]
+    assert rows[2:] == [
+        ("a warm-up that told output all the same", None),
+        ("the client left, and the answer, read to its end, told no usage", None),
+    ]
 
 
 def test_a_runs_audit_is_its_latest_verdict_beside_its_latest_final_one(play: Play) -> None:
