@@ -210,12 +210,16 @@ def _steps(connection: DuckConnection, runs: Sequence[RunName], prices: str | No
     if prices:
         for row in _rows(connection, "step_costs", prices=prices, framework=None, run_id=None):
             priced.setdefault(run_key(row), {})[row["step"]] = row
+    steps: dict[Any, list[Row]] = {}
+    for row in _rows(connection, "steps_of_runs", framework=None):
+        steps.setdefault(run_key(row), []).append(row)
     found: list[Row] = []
     for run in runs:
-        rows = _rows(connection, "list_steps", framework=run.framework, run_id=run.run_id)
+        key = (run.framework, run.run_id)
+        rows = steps.get(key, [])
         if prices:
-            rows = steps_with_costs(rows, priced.get((run.framework, run.run_id), {}))
-        found += [{"name": run.name, "framework": run.framework} | row for row in rows]
+            rows = steps_with_costs(rows, priced.get(key, {}))
+        found += [row | {"name": run.name} for row in rows]
     return found
 
 

@@ -114,7 +114,7 @@ def _steps(
         for row in _rows(connection, "step_costs", prices=prices, framework=None, run_id=None):
             costs.setdefault(run_key(row), {})[row["step"]] = row
     steps: dict[Any, list[dict[str, Any]]] = {}
-    for row in _rows(connection, "compare_steps", framework=None):
+    for row in _rows(connection, "steps_of_runs", framework=None):
         steps.setdefault(run_key(row), []).append(row)
     found = []
     for run in runs:
@@ -123,7 +123,9 @@ def _steps(
         if prices:
             rows = steps_with_costs(rows, costs.get(key, {}))
         for row in rows:
-            named = row | {"name": run["name"]}
+            if row["step"] is None:
+                continue
+            named = row | {"name": run["name"], "ambiguous": row["run_ambiguous"]}
             found.append(
                 _subject(
                     named, row["step"], whole[key], verdicts.get(key), took_s=row["took_s"], cost=row.get("cost_usd")
