@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..data.clock import utc
 from ..data.error import SubmeterError
+from ..data.questions import read_sql
 from .costs import prices_of, prices_said, run_costs, run_key, runs_with_costs, steps_with_costs
 from .explain import explained, last_audit
 from .invocation import Invocation
 from .reasons import is_known, reason_lines, unit_text
-from .runs import RunName, calls_without_run, find_run, list_runs
+from .runs import RunName, calls_without_run, find_run
 from .verdicts import unclaimed_text, window_text
 
 if TYPE_CHECKING:
     from ..audit.window import Window
-    from ..data.ledger import Ledger
+    from ..data.ledger import DuckConnection, Ledger
 
 EXPLAINED_MAX = 12
 """So many runs have their arithmetic told; each takes a look at its whole chain."""
@@ -92,55 +94,60 @@ class Report:
 
 
 def gather(invocation: Invocation, asked: Asked) -> Report:
-    """Ask the ledger for all of it. Raises `SubmeterError` where no run is meant."""
+    """Ask the ledger for all of it. Raises `SubmeterError` where no run is meant.
+
+    But for the arithmetic, all of it is of one state of the ledger.
+    """
     ledger = invocation.open_ledger(as_it_is=True)
-    rows = _chosen(ledger, asked)
     prices = prices_of(ledger, asked.prices, by_default=True)
-    verdicts = {run_key(row): row for row in _rows(ledger, "run_verdicts", framework=None)}
-    runs = [row | _verdict(verdicts.get(run_key(row))) for row in rows]
+    names = {(run.framework, run.run_id) for run in (find_run(ledger, name) for name in asked.runs)}
     astray = calls_without_run(ledger, asked.framework)
-    costs: dict[Any, Any] = {}
-    if prices:
-        costs = run_costs(ledger, prices, None)
-        runs, astray = runs_with_costs(runs, costs), runs_with_costs(astray, costs)
+    with ledger.reading() as connection:
+        rows = _chosen(connection, asked, names)
+        verdicts = _verdicts(connection)
     named = [RunName(name=row["name"], framework=row["framework"], run_id=row["run_id"]) for row in rows]
-    listed = json.dumps([{"framework": run.framework, "run_id": run.run_id} for run in named])
     few = named if len(named) <= EXPLAINED_MAX else []
-    audited = [run for run in few if (run.framework, run.run_id) in verdicts]
-    arithmetic: list[Arithmetic] = []
-    minutes: list[Minutes] = []
-    for run in audited:
-        told, windows = _explain(invocation, ledger, run)
-        arithmetic.append(told)
-        minutes += [_minutes(ledger, run, key, window) for key, window in windows if _short(window)]
-    steps = _steps(ledger, named, prices)
-    calls = _rows(ledger, "report_calls", runs=listed, most=CALLS_MAX + 1)
+    audited = [run for run in named if (run.framework, run.run_id) in verdicts]
+    told = [_explain(invocation, ledger, run) for run in audited if run in few]
     wanted = {(run.framework, run.run_id) for run in named}
-    return Report(
-        runs=tuple(runs),
-        arithmetic=tuple(arithmetic),
-        not_explained=0 if few else len([run for run in named if (run.framework, run.run_id) in verdicts]),
-        steps=tuple(_by_framework(steps)),
-        steps_of={run.name: tuple(row for row in steps if row["name"] == run.name) for run in few},
-        calls=tuple(calls[:CALLS_MAX]),
-        more_calls=len(calls) > CALLS_MAX,
-        minutes=tuple(minutes),
-        unknown=tuple(row for row in _rows(ledger, "unknown", framework=None, run_id=None) if run_key(row) in wanted),
-        astray=tuple(astray),
-        metering=tuple(_rows(ledger, "report_metering", runs=listed)),
-        models=tuple(_models(ledger, prices, wanted)) if prices else (),
-        prices=prices_said(asked.prices) if prices else None,
-    )
+    listed = json.dumps([{"framework": run.framework, "run_id": run.run_id} for run in named])
+    with ledger.reading() as connection:
+        verdicts = _verdicts(connection)
+        rows = [row for row in _rows(connection, "list_runs", framework=None) if run_key(row) in wanted]
+        runs = [row | _verdict(verdicts.get(run_key(row))) for row in rows]
+        if prices:
+            costs = run_costs(connection, prices, None)
+            runs, astray = runs_with_costs(runs, costs), runs_with_costs(astray, costs)
+        steps = _steps(connection, named, prices)
+        calls = _rows(connection, "report_calls", runs=listed, most=CALLS_MAX + 1)
+        unknown = _rows(connection, "unknown", framework=None, run_id=None)
+        return Report(
+            runs=tuple(runs),
+            arithmetic=tuple(arithmetic for arithmetic, _ in told),
+            not_explained=0 if few else len(audited),
+            steps=tuple(_by_framework(steps)),
+            steps_of={run.name: tuple(row for row in steps if row["name"] == run.name) for run in few},
+            calls=tuple(calls[:CALLS_MAX]),
+            more_calls=len(calls) > CALLS_MAX,
+            minutes=tuple(
+                _minutes(connection, arithmetic.run, key, window)
+                for arithmetic, windows in told
+                for key, window in windows
+                if window.end - window.start <= MINUTES_MAX
+            ),
+            unknown=tuple(row for row in unknown if run_key(row) in wanted),
+            astray=tuple(astray),
+            metering=tuple(_rows(connection, "report_metering", runs=listed)),
+            models=tuple(_models(connection, prices, wanted)) if prices else (),
+            prices=prices_said(asked.prices) if prices else None,
+        )
 
 
-def _chosen(ledger: Ledger, asked: Asked) -> list[Row]:
-    rows = list_runs(ledger, asked.framework)
+def _chosen(connection: DuckConnection, asked: Asked, names: set[tuple[str | None, str]]) -> list[Row]:
+    rows = _rows(connection, "list_runs", framework=asked.framework.lower() if asked.framework else None)
     if asked.runs:
-        names = {(run.framework, run.run_id) for run in (find_run(ledger, name) for name in asked.runs)}
         rows = [row for row in rows if run_key(row) in names]
     if asked.from_us is not None and asked.to_us is not None:
-        from ..data.clock import utc
-
         start, end = (utc(us).replace(tzinfo=None) for us in (asked.from_us, asked.to_us))
         rows = [row for row in rows if row["started_at"] < end and (row["ended_at"] is None or row["ended_at"] > start)]
     if not rows:
@@ -150,6 +157,10 @@ def _chosen(ledger: Ledger, asked: Asked) -> list[Row]:
             "List what there is with: submeter runs",
         )
     return rows
+
+
+def _verdicts(connection: DuckConnection) -> dict[Any, Row]:
+    return {run_key(row): row for row in _rows(connection, "run_verdicts", framework=None)}
 
 
 def _verdict(found: Row | None) -> Row:
@@ -188,27 +199,27 @@ def _explain(invocation: Invocation, ledger: Ledger, run: RunName) -> tuple[Arit
     )
 
 
-def _short(window: Window) -> bool:
-    return window.end - window.start <= MINUTES_MAX
+def _minutes(connection: DuckConnection, run: str, api_key_id: str, window: Window) -> Minutes:
+    rows = _rows(connection, "report_minutes", api_key_id=api_key_id, from_us=window.start_us, to_us=window.end_us)
+    return Minutes(run=run, api_key_id=api_key_id, window=window_text(window), rows=tuple(rows))
 
 
-def _minutes(ledger: Ledger, run: RunName, api_key_id: str, window: Window) -> Minutes:
-    rows = _rows(ledger, "report_minutes", api_key_id=api_key_id, from_us=window.start_us, to_us=window.end_us)
-    return Minutes(run=run.name, api_key_id=api_key_id, window=window_text(window), rows=tuple(rows))
-
-
-def _steps(ledger: Ledger, runs: Sequence[RunName], prices: str | None) -> list[Row]:
+def _steps(connection: DuckConnection, runs: Sequence[RunName], prices: str | None) -> list[Row]:
     """The steps of each run, each run's calls without a step last."""
     priced: dict[Any, dict[str | None, Row]] = {}
     if prices:
-        for row in _rows(ledger, "step_costs", prices=prices, framework=None, run_id=None):
+        for row in _rows(connection, "step_costs", prices=prices, framework=None, run_id=None):
             priced.setdefault(run_key(row), {})[row["step"]] = row
+    steps: dict[Any, list[Row]] = {}
+    for row in _rows(connection, "steps_of_runs", framework=None):
+        steps.setdefault(run_key(row), []).append(row)
     found: list[Row] = []
     for run in runs:
-        rows = _rows(ledger, "list_steps", framework=run.framework, run_id=run.run_id)
+        key = (run.framework, run.run_id)
+        rows = steps.get(key, [])
         if prices:
-            rows = steps_with_costs(rows, priced.get((run.framework, run.run_id), {}))
-        found += [{"name": run.name, "framework": run.framework} | row for row in rows]
+            rows = steps_with_costs(rows, priced.get(key, {}))
+        found += [row | {"name": run.name} for row in rows]
     return found
 
 
@@ -231,10 +242,10 @@ def _sum(rows: Sequence[Row], name: str) -> Any:
     return None if any(value is None for value in told) else sum(told)
 
 
-def _models(ledger: Ledger, prices: str, wanted: set[Any]) -> list[Row]:
+def _models(connection: DuckConnection, prices: str, wanted: set[Any]) -> list[Row]:
     """Costs by model, service tier and why there is none, over the calls of the runs."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in _rows(ledger, "call_costs", prices=prices, framework=None, run_id=None):
+    for row in _rows(connection, "call_costs", prices=prices, framework=None, run_id=None):
         if run_key(row) in wanted:
             groups.setdefault((row["model"], row["service_tier"], row["priced_as"], row["why"]), []).append(row)
     return [
@@ -250,8 +261,8 @@ def _models(ledger: Ledger, prices: str, wanted: set[Any]) -> list[Row]:
     ]
 
 
-def _rows(ledger: Ledger, question: str, **parameters: object) -> list[Row]:
-    table = ledger.query(question, parameters)
+def _rows(connection: DuckConnection, question: str, **parameters: object) -> list[Row]:
+    table = connection.table(read_sql(question), parameters)
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 

@@ -14,12 +14,13 @@ from ..audit.verdict import AGREE, DIFFER
 from ..data.error import SubmeterError
 from ..data.metrics import MetricsFile, open_metrics, step_name
 from ..data.metrics_judge import judge_runs, published_run
+from ..data.questions import read_sql
 from .costs import cost_of, run_costs, run_key, steps_with_costs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..data.ledger import Ledger
+    from ..data.ledger import DuckConnection, Ledger
 
 METRICS = (
     "api_calls",
@@ -76,15 +77,16 @@ def ledger_subjects(
     ledger: Ledger, frameworks: Sequence[str], *, prices: str | None, by_step: bool, only_verified: bool
 ) -> list[Subject]:
     """The runs of a ledger, or their steps. Raises `SubmeterError` for a framework that no run is of."""
-    verdicts = {run_key(row): row for row in _rows(ledger, "run_verdicts", framework=None)}
-    runs = _rows(ledger, "list_runs", framework=None)
-    _check_frameworks(frameworks, {row["framework"] for row in runs})
-    wanted = {framework.lower() for framework in frameworks}
-    chosen = [row for row in runs if not wanted or row["framework"] in wanted]
-    whole = {run_key(row): _spoilt(row, verdicts.get(run_key(row)), only_verified) for row in chosen}
-    if by_step:
-        return _steps(ledger, chosen, whole, verdicts, prices)
-    costs = run_costs(ledger, prices, None) if prices else {}
+    with ledger.reading() as connection:
+        verdicts = {run_key(row): row for row in _rows(connection, "run_verdicts", framework=None)}
+        runs = _rows(connection, "list_runs", framework=None)
+        _check_frameworks(frameworks, {row["framework"] for row in runs})
+        wanted = {framework.lower() for framework in frameworks}
+        chosen = [row for row in runs if not wanted or row["framework"] in wanted]
+        whole = {run_key(row): _spoilt(row, verdicts.get(run_key(row)), only_verified) for row in chosen}
+        if by_step:
+            return _steps(connection, chosen, whole, verdicts, prices)
+        costs = run_costs(connection, prices, None) if prices else {}
     return [
         _subject(
             row,
@@ -101,7 +103,7 @@ def ledger_subjects(
 
 
 def _steps(
-    ledger: Ledger,
+    connection: DuckConnection,
     runs: list[dict[str, Any]],
     whole: Mapping[Any, str | None],
     verdicts: Mapping[Any, Row],
@@ -109,10 +111,10 @@ def _steps(
 ) -> list[Subject]:
     costs: dict[Any, dict[str | None, Row]] = {}
     if prices:
-        for row in _rows(ledger, "step_costs", prices=prices, framework=None, run_id=None):
+        for row in _rows(connection, "step_costs", prices=prices, framework=None, run_id=None):
             costs.setdefault(run_key(row), {})[row["step"]] = row
     steps: dict[Any, list[dict[str, Any]]] = {}
-    for row in _rows(ledger, "compare_steps", framework=None):
+    for row in _rows(connection, "steps_of_runs", framework=None):
         steps.setdefault(run_key(row), []).append(row)
     found = []
     for run in runs:
@@ -121,7 +123,9 @@ def _steps(
         if prices:
             rows = steps_with_costs(rows, costs.get(key, {}))
         for row in rows:
-            named = row | {"name": run["name"]}
+            if row["step"] is None:
+                continue
+            named = row | {"name": run["name"], "ambiguous": row["run_ambiguous"]}
             found.append(
                 _subject(
                     named, row["step"], whole[key], verdicts.get(key), took_s=row["took_s"], cost=row.get("cost_usd")
@@ -280,8 +284,8 @@ def _from_file(
     return Subject(framework=framework, run=run, step=step, verified=verified, values=values, left_out=left_out)
 
 
-def _rows(ledger: Ledger, question: str, **parameters: object) -> list[dict[str, Any]]:
-    table = ledger.query(question, parameters)
+def _rows(connection: DuckConnection, question: str, **parameters: object) -> list[dict[str, Any]]:
+    table = connection.table(read_sql(question), parameters)
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 

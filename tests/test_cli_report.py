@@ -50,6 +50,14 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def written(here: World) -> Path:
+    """The page of all three."""
+    path = here.path.parent / "report.html"
+    assert run(here, "--html", str(path)).exit_code == 0
+    return path
+
+
 class Page(HTMLParser):
     """The parts of a page that a test asks for."""
 
@@ -127,17 +135,15 @@ def test_runs_are_chosen_by_name_framework_and_period(here: World) -> None:
     assert run(here, "--from", "2025-10-28").exit_code == 2
 
 
-def test_the_page_has_the_same_numbers_and_only_what_is_proven_looks_good(here: World, tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    assert run(here, "--html", str(path)).exit_code == 0
-    page = Page(path.read_text())
+def test_the_page_has_the_same_numbers_and_only_what_is_proven_looks_good(written: Path) -> None:
+    page = Page(written.read_text())
     assert page.verdicts == [("good", "verified"), ("bad", "short"), ("wait", "not audited")]
     assert ["baes/r-2", "short", "2025-10-28 11:01:15"] in [row[:3] for row in page.rows]
     assert [row[4:7] for row in page.rows if row and row[0] == "baes/r-2"] == [["4", "304", "123"]]
     assert "script" not in page.tags
     assert page.tags.count("svg") == 4, "tokens, calls, and book and bill of two runs"
     assert [source for source in page.sources if not source.startswith("#")] == []
-    assert "url(" not in re.sub(r'url\(["\']?#', "", path.read_text()), "no style or picture from elsewhere"
+    assert "url(" not in re.sub(r'url\(["\']?#', "", written.read_text()), "no style or picture from elsewhere"
 
 
 def test_figures_are_svg_and_pdf_files(here: World, tmp_path: Path) -> None:
@@ -208,13 +214,11 @@ def test_tokens_are_drawn_in_parts_that_add_up_and_what_was_not_said_is_a_part_o
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on this machine")
-def test_a_browser_shows_the_page_without_a_complaint(here: World, tmp_path: Path) -> None:
+def test_a_browser_shows_the_page_without_a_complaint(written: Path, tmp_path: Path) -> None:
     assert CHROMIUM is not None
-    path = tmp_path / "report.html"
-    run(here, "--html", str(path))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     options += ["--disable-component-update", "--disable-sync", "--enable-logging=stderr"]
     options += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=420,900", "--dump-dom"]
-    ended = subprocess.run([CHROMIUM, *options, path.as_uri()], capture_output=True, text=True, check=False)
+    ended = subprocess.run([CHROMIUM, *options, written.as_uri()], capture_output=True, text=True, check=False)
     assert Page(ended.stdout).verdicts[0] == ("good", "verified"), ended.stderr[-2000:]
     assert "CONSOLE" not in ended.stderr

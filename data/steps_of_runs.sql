@@ -1,8 +1,7 @@
--- Every step of every run of a framework ($framework; NULL: of all), as `submeter compare --by step` takes it.
--- One row = one step of one run; calls without a step are not here. Sums as in step_usage: tokens of the counted calls,
--- NULL where none told a count. ambiguous: calls of the whole run that could be another's. took_s: seconds from the
--- begin of its only visit to its end, NULL where it goes on, was entered again, or was never told.
--- Read by `submeter compare`.
+-- Every step of every run of a framework ($framework; NULL: of all). One row = one step of one run, and last one with
+-- step NULL for the run's calls without a step. Columns as in step_usage; run_ambiguous: calls of the whole run that could
+-- be another's. took_s: seconds from the begin of its only visit to its end, NULL where it goes on, was entered again, or
+-- was never told. Read by `submeter compare` and `submeter report`.
 WITH visited AS (
     SELECT
         framework,
@@ -22,7 +21,8 @@ used AS (
         counted,
         unknown,
         optional,
-        sum(ambiguous) OVER (PARTITION BY run_id, framework) AS ambiguous,
+        ambiguous,
+        sum(ambiguous) OVER (PARTITION BY run_id, framework) AS run_ambiguous,
         input_tokens,
         cached_input_tokens,
         output_tokens,
@@ -39,7 +39,8 @@ SELECT
     u.counted,
     u.unknown,
     u.optional,
-    CAST(u.ambiguous AS BIGINT) AS ambiguous,
+    u.ambiguous,
+    CAST(u.run_ambiguous AS BIGINT) AS run_ambiguous,
     u.input_tokens,
     u.cached_input_tokens,
     u.output_tokens,
@@ -48,5 +49,4 @@ SELECT
 FROM used AS u
 LEFT JOIN visited AS v
     ON v.run_id = u.run_id AND v.step = u.step AND v.framework IS NOT DISTINCT FROM u.framework
-WHERE u.step IS NOT NULL
-ORDER BY u.framework, u.run_id, u.first_begun_at, u.step;
+ORDER BY u.framework, u.run_id, u.step IS NULL, u.first_begun_at, u.step;
