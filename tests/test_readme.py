@@ -1,4 +1,4 @@
-"""What the README says is so: its session runs, its queries answer, its tables are whole."""
+"""What the README and the users' pages say is so: the session runs, queries answer, tables and units are whole."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from submeter.data.call import Standing
 from submeter.data.clock import SystemClock
 from submeter.data.ledger import Ledger
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-TEXT = README.read_text()
+TREE = Path(__file__).resolve().parents[1]
+MADE = TREE / "docs" / "ledger.md"
+"""Made from the ledger, and held to it by a test of its own."""
+PAGES = [TREE / "README.md", *sorted(set((TREE / "docs").glob("*.md")) - {MADE})]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 END = "@@ the command has ended @@"
 READY_S = 60.0
 
@@ -138,11 +141,11 @@ def test_every_query_is_answered_by_an_empty_ledger(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", list(leaves()))
-def test_every_command_is_in_the_readme(command: str) -> None:
+def test_every_command_is_on_a_page(command: str) -> None:
     assert f"`submeter {command}`" in TEXT
 
 
-def test_no_command_is_in_the_readme_that_there_is_not() -> None:
+def test_no_command_is_on_a_page_that_there_is_not() -> None:
     known = whole().commands
     groups = {name for name, command in known.items() if isinstance(command, click.Group)}
     named = set(
@@ -157,12 +160,40 @@ def test_no_command_is_in_the_readme_that_there_is_not() -> None:
     assert unknown == set()
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not on this machine")
+def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
+    (unit,) = blocks("ini")
+    program = tmp_path / "submeter"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    path = tmp_path / "submeter.service"
+    path.write_text(unit.replace("%h/.local/bin/submeter", str(program)))
+    verified = subprocess.run(
+        ["systemd-analyze", "--user", "verify", str(path)],
+        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def test_the_readme_fits_a_few_screens() -> None:
+    assert len(PAGES[0].read_text().splitlines()) <= 160
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    pages = {str(page.relative_to(TREE)) for page in (*PAGES[1:], MADE)}
+    # What code cites, for whoever changes it.
+    assert pages - {"docs/openai-usage.md"} <= set(re.findall(r"\]\(([^)]+)\)", PAGES[0].read_text()))
+
+
 def test_every_verdict_and_every_standing_is_explained() -> None:
     for word in (*Verdict, *Standing):
         assert f"| `{word}` |" in TEXT, word
 
 
-def test_every_test_that_the_readme_names_is_there() -> None:
+def test_every_test_that_a_page_names_is_there() -> None:
     named = set(re.findall(r"`(test_\w+)`", TEXT))
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert len(named) >= 17

@@ -1,4 +1,4 @@
-"""The README's schedules run: its crontab line by `sh -c` with hardly a variable, its workflows step by step."""
+"""The audits' page's schedules run: its crontab line by `sh -c` with hardly a variable, its workflows step by step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from submeter.data.clock import US_PER_MINUTE
 from submeter.sim import Key, Sim
 
 HERE = Path(__file__).resolve().parent
-README = (HERE.parent / "README.md").read_text()
+PAGE = (HERE.parent / "docs" / "audits.md").read_text()
 SUBMETER = Path(sys.executable).parent / "submeter"
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 FACTOR = 600
@@ -39,11 +39,11 @@ urllib.request.urlopen(request).read()
 
 def blocks(language: str) -> list[str]:
     """The fenced blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
 
 
 def workflows() -> dict[str, dict[str, Any]]:
-    """The README's workflows by name, read by a real parser. YAML 1.1, as GitHub's, would call `on` a boolean."""
+    """The page's workflows by name, read by a real parser. YAML 1.1, as GitHub's, would call `on` a boolean."""
     documents = [YAML(typ="safe").load(text) for text in blocks("yaml")]
     return {document["name"]: document for document in documents}
 
