@@ -32,11 +32,15 @@ NO_CONTENT = 204
 class Delivery:
     """One answer on its way."""
 
-    def __init__(self, state: State, connection: HTTP1Connection, answer: Answer, manner: Manner) -> None:
+    def __init__(
+        self, state: State, connection: HTTP1Connection, answer: Answer, manner: Manner, *, bodiless: bool = False
+    ) -> None:
+        """`bodiless`: it answers a HEAD."""
         self.state = state
         self.connection = connection
         self.answer = answer
         self.manner = manner
+        self.bodiless = bodiless
         self.left = asyncio.Event()
         """Set when the client closed the connection."""
         connection.set_close_callback(self.left.set)
@@ -65,10 +69,12 @@ class Delivery:
         if answer.status != NO_CONTENT and not self.state.settings.json_chunked and not manner.chunked:
             head["Content-Length"] = str(length)
         self._complete()
-        if manner.cut:
+        if self.bodiless:
+            await self.connection.write_headers(start, head)
+        elif manner.cut:
             await self.connection.write_headers(start, head, body[: max(1, len(body) // 2)])
             return await self._hang_up(reset=manner.reset)
-        if manner.huge_bytes:
+        elif manner.huge_bytes:
             await self.connection.write_headers(start, head)
             for piece in _huge(body, manner.huge_bytes):
                 await self.connection.write(piece)

@@ -231,4 +231,4 @@ class _Exchange(HTTPMessageDelegate):
             sim.books.note(reply.entry, faults=manner.kinds)
         offered = received.headers.get("accept-encoding", "")
         head = headers(sim.state, reply, key, received.request_id, offered, reply.frames is not None)
-        await Delivery(sim.state, connection, reply, manner).run(head)
+        await Delivery(sim.state, connection, reply, manner, bodiless=received.method == "HEAD").run(head)

@@ -53,6 +53,16 @@ def test_fifty_clients_at_once_are_all_in_the_books() -> None:
         assert len({entry.request_id for entry in sim.books.entries}) == 500
 
 
+def test_a_head_is_answered_without_a_body_and_the_connection_goes_on() -> None:
+    with Sim(now=lambda: NOON) as sim:
+        connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=HANG_S)
+        for _ in range(2):
+            connection.request("HEAD", "/v1/models", headers={"Authorization": "Bearer sk-sim-0001"})
+            answer = connection.getresponse()
+            assert (int(answer.headers["Content-Length"]) > 0, answer.read()) == (True, b"")
+        connection.close()
+
+
 @pytest.mark.parametrize("body", [CHAT, STREAM], ids=["json", "stream"])
 @pytest.mark.parametrize("how", ["gzip", "br"])
 def test_bodies_are_compressed_where_the_client_offers_it(how: str, body: dict[str, object]) -> None:
