@@ -45,7 +45,8 @@ class Near(Protocol):
 class FarSide(asyncio.Protocol):
     """The upstream's connection of one client."""
 
-    def __init__(self, near: Near, upstream: Upstream) -> None:
+    def __init__(self, near: Near, upstream: Upstream, parting: set[asyncio.Transport] | None = None) -> None:
+        """`parting`: where its connection is kept from its close on until it has ended."""
         self.near = near
         self.upstream = upstream
         self.transport: asyncio.Transport | None = None
@@ -53,6 +54,7 @@ class FarSide(asyncio.Protocol):
         self.waiting: list[bytes] = []
         """What is to be sent once it is connected."""
         self.task: asyncio.Task[None] | None = None
+        self._parting = set() if parting is None else parting
         self._poll: select.poll | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -71,6 +73,8 @@ class FarSide(asyncio.Protocol):
         self._end(clean=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.transport is not None:
+            self._parting.discard(self.transport)
         self._end(clean=exc is None)
 
     def _end(self, *, clean: bool) -> None:
@@ -101,6 +105,8 @@ class FarSide(asyncio.Protocol):
         elif self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
+            # Over TLS it waits for the upstream's goodbye.
+            self._parting.add(self.transport)
             self.transport.close()
 
     def is_dead(self) -> bool:
@@ -124,10 +130,17 @@ class Roads:
         self._outer = outer
         self._trusting = trusting
         self._context: ssl.SSLContext | None = None
+        self.parting: set[asyncio.Transport] = set()
+        """Connections that are closed and have not ended yet."""
+
+    def cut_parting(self) -> None:
+        """End the connections that are closed and still wait for the upstream's goodbye: the loop ends."""
+        for transport in list(self.parting):
+            transport.abort()
 
     def reach(self, near: Near, upstream: Upstream) -> FarSide:
         """The far side of a client's connection, being connected."""
-        far = FarSide(near, upstream)
+        far = FarSide(near, upstream, self.parting)
         far.task = asyncio.ensure_future(self._connect(far))
         return far
 

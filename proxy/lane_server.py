@@ -119,6 +119,7 @@ class LaneServer:
         for _ in range(TURNS_AT_END):
             for near in list(self._open):
                 near.cut()
+            self._roads.cut_parting()
             await asyncio.sleep(0)
 
     @property

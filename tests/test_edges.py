@@ -43,12 +43,16 @@ READERS: tuple[tuple[str, ...], ...] = (
     ("ledger", "rebuild", "--keep-rows"),
     ("ledger", "snapshot", "copy.duckdb"),
     ("ledger", "export", "exported"),
+    ("report", "chatdev/r-1"),
+    ("compare",),
 )
 """All that need a ledger."""
 
 WRITERS: tuple[tuple[str, ...], ...] = (
     ("step", "begin", "1", "--run", "chatdev/r-1"),
     ("step", "end", "1", "--run", "chatdev/r-1"),
+    ("runs", "begin", "chatdev/r-1"),
+    ("runs", "end", "chatdev/r-1"),
     ("metrics", "import", "experiment"),
     ("proxy", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:9"),
     ("run", "--framework", "chatdev", "--upstream", "http://127.0.0.1:9", "--", "true"),
@@ -58,10 +62,12 @@ WRITERS: tuple[tuple[str, ...], ...] = (
 OF_A_FILE: tuple[tuple[str, ...], ...] = (("verify", "r-1.certificate.json"), ("metrics", "judge", "experiment"))
 """All that need a file alone."""
 
+OF_A_PROXY: tuple[tuple[str, ...], ...] = (("env",),)
+"""All that need a proxy that runs."""
+
 ASKING_KEYS = (
     WRITERS[0],
-    WRITERS[3],
-    WRITERS[4],
+    *WRITERS[-2:],
     ("audit", "chatdev/r-1"),
     ("doctor", "--upstream", "http://127.0.0.1:9"),
 )
@@ -166,9 +172,16 @@ def test_every_command_is_walked_through_the_edges() -> None:
             command = group.get_command(context, name)
             yield from named(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
 
-    walked = (*READERS, *WRITERS, *OF_A_FILE, *ASKING_KEYS)
+    walked = (*READERS, *WRITERS, *OF_A_FILE, *OF_A_PROXY, *ASKING_KEYS)
     left = [path for path in named(cli) if not any(words[: len(path)] == path for words in walked)]
     assert left == [("demo",)]
+
+
+@pytest.mark.parametrize("words", OF_A_PROXY)
+def test_without_a_proxy_what_needs_one_says_so_and_makes_nothing(ledger: Path, words: tuple[str, ...]) -> None:
+    before = contents(ledger.parent)
+    assert_refused(submeter(*words), 3, words)
+    assert contents(ledger.parent) == before
 
 
 def test_without_a_ledger_every_command_that_needs_one_says_so_and_makes_none(here: Path) -> None:
@@ -187,7 +200,7 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_as_it_is(here: Path, made:
     else:
         ledger.write_bytes(b"my notes\n" if kind == "text" else b"")
     before = contents(here)
-    for words in (*READERS, *WRITERS[3:]):
+    for words in (*READERS, *WRITERS[-2:]):
         assert_refused(submeter(*words), 2, words)
         assert {name: data for name, data in contents(here).items() if ".journal" not in name} == before, words
 
@@ -196,7 +209,7 @@ def test_what_is_no_file_can_be_no_ledger(here: Path) -> None:
     os.mkfifo(here / "pipe")
     os.symlink("loop", here / "loop")
     for place in ("/dev/zero", "pipe", "loop", "."):
-        for words in (*READERS, *WRITERS[:3]):
+        for words in (*READERS, *WRITERS[:-2]):
             assert_refused(submeter("--ledger", place, *words), 2, words)
 
 
@@ -231,7 +244,7 @@ def test_without_locks_nothing_is_written_and_the_place_is_named(
     assert contents(ledger.parent) == before
     empty = tmp_path / "empty"
     empty.mkdir()
-    for words in (WRITERS[0], *WRITERS[3:]):
+    for words in (WRITERS[0], *WRITERS[-2:]):
         assert_refused(submeter("--ledger", str(empty / "l.duckdb"), *words), 2, words)
     assert list(empty.iterdir()) == []
 

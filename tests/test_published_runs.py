@@ -77,7 +77,9 @@ def test_every_published_run_is_verified_to_the_token_and_what_is_not_known_is_i
         here.audit(pending=True, max_age_min=7 * 24 * 60)
         here.clock.sleep(30 * MINUTE)
         report = here.audit(pending=True, max_age_min=7 * 24 * 60)
-        filled = CliRunner().invoke(cli, ["metrics", "update", str(tmp_path / "runs")], obj=invocation)
+        filled = CliRunner().invoke(
+            cli, ["metrics", "update", "--prices", "none", str(tmp_path / "runs")], obj=invocation
+        )
         assert filled.exit_code == 0, filled.output
     doubtful = {DOUBLED, "twin"}
     said = {line.run[1]: (str(line.verdict), line.reason) for line in report.runs if line.run}
