@@ -106,7 +106,7 @@ class Workers:
         self._settings: WorkerSettings | None = None
         self._told: dict[str, Any] = {}
         self.unwritten: SubmeterError | None = None
-        """After the stop: what a worker could not write down, and where it is instead; None where all is written."""
+        """What the last worker that could not write everything down said: where it is instead. None: all is written."""
 
     @property
     def url(self) -> str:
@@ -220,7 +220,7 @@ class Workers:
                     if self._stopping.is_set():
                         return
                     del self._processes[number]
-                process.last_words()
+                self.unwritten = process.last_words() or self.unwritten
                 logger.warning("worker %d (pid %d) ended (%s); another is started", number + 1, process.pid, _how(code))
             pause_s = pauses.after(time.monotonic() - began_s)
             if self._stopping.wait(pause_s):

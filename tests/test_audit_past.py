@@ -21,7 +21,7 @@ from submeter.audit.verdict import Reason, Verdict
 from submeter.audit.window import Window
 from submeter.data.call import Outcome, Result, Usage, settle_line, start_line
 from submeter.data.journal import Journal, new_call_id
-from submeter.data.ledger import Ledger
+from submeter.data.ledger import IngestTurn, Ledger
 
 DAY = 24 * 60
 
@@ -277,6 +277,38 @@ def test_the_past_grows_without_asking_for_all_of_it(tmp_path: Path) -> None:
         since = looks(here, here.pending_as_remembered)
         assert min(since) > here.clock.now_us() - 2 * DAY * 60_000_000
         assert [each.waiting for each in here.pending()] == [Waiting.FINAL] * 6
+
+
+class Crowded(Ledger):
+    """A ledger at which others have their turn between the reads of an audit and its second look."""
+
+    others: Callable[[], object] | None = None
+    turns = 0
+
+    def ingest(self, **waits: Any) -> IngestTurn:
+        self.turns += 1
+        if self.turns == 2 and self.others is not None:
+            self.others()
+        return super().ingest(**waits)
+
+
+def test_a_run_that_another_audit_ended_meanwhile_keeps_its_verdict(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        here.a_run("r-1")
+        here.wait(75)
+        here.audit(pending=True)
+        here.wait(30)
+
+        def another_ends_it() -> None:
+            here.ledger = Ledger(here.path, clock=here.clock)
+            assert said(here.audit(pending=True)) == {"r-1": (Verdict.VERIFIED, None)}
+            here.pending_as_remembered()
+            assert here.past.exists()
+
+        here.ledger = crowded = Crowded(here.path, clock=here.clock)
+        crowded.others = another_ends_it
+        assert said(here.audit(pending=True)) == {"r-1": (Verdict.VERIFIED, None)}
+        assert [(each.waiting, each.verdict) for each in here.pending()] == [(Waiting.FINAL, Verdict.VERIFIED)]
 
 
 def test_worlds_of_days_are_the_same_by_the_short_road(tmp_path: Path) -> None:
