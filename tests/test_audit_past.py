@@ -208,8 +208,11 @@ def test_other_settings_make_the_look_a_whole_one(tmp_path: Path) -> None:
         settled(here, runs=1)
         kept = here.past.read_bytes()
         assert not is_short(here, lambda: here.pending_as_remembered(shift_min=6))
-        here.past.write_bytes(kept[:-9])
-        assert not is_short(here)
+        damages = [kept[:-9], kept.replace(b'"unlabelled":0', b'"unlabelled":7'), b"[]", b"null", b""]
+        for damaged in damages:
+            assert damaged != kept
+            here.past.write_bytes(damaged)
+            assert not is_short(here), damaged
 
 
 def test_a_run_too_old_to_be_read_is_due_for_a_request_that_reaches_further_back(tmp_path: Path) -> None:

@@ -139,6 +139,21 @@ def test_a_run_whose_calls_are_at_one_worker_is_idle_at_none(workers: tuple[Work
     assert other.sees() == (RUN, None)
 
 
+def test_a_call_of_a_run_that_would_soon_be_idle_is_told_before_any_other_change(
+    workers: tuple[Worker, Worker],
+) -> None:
+    one, other = workers
+    one.mark(Edge.BEGIN)
+    other.shared.catch_up()
+    one.clock.set_us(T0 + IDLE_US - 1)
+    one.marks.call_began(*RUN, T0 + IDLE_US - 1)
+    one.shared.call_began(*RUN, T0 + IDLE_US - 1)
+    one.clock.set_us(T0 + IDLE_US)
+    with other.shared.changing():
+        pass  # It tells of the runs that it knows; to it this one would be idle.
+    assert one.sees() == other.sees() == (RUN, None)
+
+
 def test_a_run_without_a_call_anywhere_is_idle_at_all(workers: tuple[Worker, Worker]) -> None:
     one, other = workers
     one.mark(Edge.BEGIN)
