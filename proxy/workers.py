@@ -44,6 +44,8 @@ STOP_S_MAX = 30.0
 PAUSE_S_MAX = 30.0
 LONG_LIFE_S = 60.0
 """A worker that lived so long is started again at once; one that did not, after a pause that doubles."""
+IN_ORDER_S = 1.0
+"""Who tells a worker to end mostly tells all processes of the proxy, as systemd does: its own stop is waited for."""
 FAILURES_MAX = 6
 """So many starts in vain, one after another, and no worker left: the proxy ends."""
 
@@ -221,6 +223,8 @@ class Workers:
                         return
                     del self._processes[number]
                 self.unwritten = process.last_words() or self.unwritten
+                if code == 0 and self._stopping.wait(IN_ORDER_S):
+                    return
                 logger.warning("worker %d (pid %d) ended (%s); another is started", number + 1, process.pid, _how(code))
             pause_s = pauses.after(time.monotonic() - began_s)
             if self._stopping.wait(pause_s):

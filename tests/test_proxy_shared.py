@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import orjson
@@ -309,6 +310,7 @@ if turn == 2:
 print({url!r}, flush=True)
 if turn == 0:
     print({lost!r}, end="", flush=True)
+    sys.exit({code})
 else:
     sys.stdin.read()
 """
@@ -319,12 +321,23 @@ def test_what_a_worker_that_died_before_could_not_write_down_is_told_at_the_stop
     os.mkfifo(tmp_path / "again")
     url = orjson.dumps({"url": "http://127.0.0.1:1", "intercept": None}).decode()
     lost = error_line(SubmeterError("kept elsewhere", "full", "look there", exit_code=3)).decode()
-    workers = group(tmp_path, DIES_FIRST.format(folder=tmp_path, url=url, lost=lost))
+    workers = group(tmp_path, DIES_FIRST.format(folder=tmp_path, url=url, lost=lost, code=3))
     workers.start()
     (tmp_path / "again").read_bytes()
     workers.stop(0)
     assert workers.unwritten is not None
     assert workers.unwritten.what == "kept elsewhere"
+
+
+def test_no_worker_is_started_for_one_that_was_told_to_end_as_all_of_the_proxy_are(tmp_path: Path) -> None:
+    url = orjson.dumps({"url": "http://127.0.0.1:1", "intercept": None}).decode()
+    workers = group(tmp_path, DIES_FIRST.format(folder=tmp_path, url=url, lost="", code=0))
+    workers.start()
+    deadline_s = time.monotonic() + 30
+    while len(workers._processes) == workers._count:
+        assert time.monotonic() < deadline_s
+    workers.stop(0)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.isdigit()) == ["0", "1"]
 
 
 def test_a_taken_port_is_three_lines_before_any_worker_is_started(tmp_path: Path) -> None:
