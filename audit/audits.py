@@ -87,7 +87,7 @@ def audit_runs(
             judge = Judge(asked, seen, store=store, settings=settings, before=of_runs.judge)
             of_runs = of_period = Ground(look=seen, judge=judge)
         else:
-            found = grounds(ledger, connection, request, settings, clock, store)
+            found = grounds(ledger, connection, request, settings, clock, store, chosen=runs)
             asked, of_runs, of_period = found.asked, found.of_runs, found.of_period
         report = _judged(asked, of_runs, of_period, runs, due, request, settings, journal, clock)
     journal.sync()

@@ -6,6 +6,7 @@ changed; its answers are those of the whole one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..data.clock import Clock
@@ -17,6 +18,7 @@ from .look import Look, look
 from .questions import Asking
 from .reads import PageStore
 from .settings import AuditSettings
+from .unit import RunName
 from .window import Window
 
 
@@ -48,9 +50,15 @@ def grounds(
     settings: AuditSettings,
     clock: Clock,
     store: PageStore,
+    *,
+    chosen: Iterable[RunName] = (),
 ) -> Grounds:
-    """Look at the ledger, as far back as has to be."""
-    short = _short(ledger, connection, request, settings, clock, store)
+    """Look at the ledger, as far back as has to be.
+
+    `chosen`: runs that an earlier look of this audit found due. Another audit may have ended them meanwhile, so that
+    they are of the past now; they are looked at all the same.
+    """
+    short = _short(ledger, connection, request, settings, clock, store, chosen)
     if short is not None:
         return short
     asked = Asking(connection)
@@ -66,13 +74,14 @@ def _short(
     settings: AuditSettings,
     clock: Clock,
     store: PageStore,
+    chosen: Iterable[RunName],
 ) -> Grounds | None:
     """Look at what came after the past that is kept; None: that is not enough."""
     if request.of_period:
         return None
     now_us = clock.now_us()
     past = past_file.recall(ledger, connection, request, settings, now_us)
-    if past is None or past.may_mean(request.runs):
+    if past is None or past.may_mean(request.runs) or not past.names.isdisjoint(chosen):
         return None
     if request.of_pending:
         told = past.standings_at(now_us, framework=request.framework, max_age_min=request.max_age_min)

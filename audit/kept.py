@@ -5,10 +5,14 @@ Without such a file, or with one that was made of anything else, the ledger is l
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from ..data.journal import submeter_version
 from ..data.ledger import Ledger
@@ -18,6 +22,7 @@ from .rests_on import waiting_record
 from .settings import AuditSettings
 from .verdict import Verdict
 
+_SEAL = "sha256"
 _WAITING = {str(waiting): waiting for waiting in Waiting}
 _VERDICTS = {str(verdict): verdict for verdict in Verdict}
 
@@ -56,14 +61,26 @@ def standing_of(kept: list[Any], now_us: int) -> RunStanding:
     )
 
 
-def write(path: Path, body: bytes) -> None:
-    """In one step, and 0600 as everything beside a ledger."""
+def read(path: Path) -> dict[str, Any]:
+    """What `write` was given. Raises `OSError` where there is no such file, `ValueError` where it is not as written."""
+    told = orjson.loads(path.read_bytes())
+    if not isinstance(told, dict) or told.pop(_SEAL, None) != _seal(told):
+        raise ValueError(f"{path.name} is not as it was written")
+    return told
+
+
+def write(path: Path, told: Mapping[str, Any]) -> None:
+    """As JSON, in one step, and 0600 as everything beside a ledger; with a digest, so that damage is seen."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(body)
+            file.write(orjson.dumps({**told, _SEAL: _seal(told)}))
         os.replace(part, path)
     except OSError:
         part.unlink(missing_ok=True)
         raise
+
+
+def _seal(told: Mapping[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(told)).hexdigest()

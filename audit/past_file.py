@@ -20,7 +20,7 @@ from ..data.paths import journal_folder
 from . import known_names
 from .choice import AuditRequest
 from .judge import Judge
-from .kept import ground_of, record, write
+from .kept import ground_of, read, record, write
 from .look import Look
 from .past import Past, cuts, is_settled, names_rested_on, run_hulls
 from .questions import Asking
@@ -43,7 +43,7 @@ def recall(
 ) -> Past | None:
     """What is known of the past, if it surely is what it was; None: the whole ledger is to be looked at."""
     try:
-        told = orjson.loads((journal_folder(ledger.path) / NAME).read_bytes())
+        told = read(journal_folder(ledger.path) / NAME)
         if told["ground"] != _ground(ledger, request, settings) or now_us < told["kept_us"]:
             return None
         past = _past(told)
@@ -98,7 +98,7 @@ def keep(
         told = {"ground": _ground(ledger, request, settings), "counts": counts, "state": state, **_told(past)}
         # A ledger in a folder that nobody may write to is looked at each time.
         with contextlib.suppress(OSError):
-            write(journal_folder(ledger.path) / NAME, orjson.dumps(told))
+            write(journal_folder(ledger.path) / NAME, told)
         return
 
 

@@ -23,7 +23,7 @@ from ..data.ledger import DuckConnection, Ledger, named
 from ..data.paths import journal_folder
 from .choice import AuditRequest
 from .judge import Judge
-from .kept import ground_of, record, standing_of, write
+from .kept import ground_of, read, record, standing_of, write
 from .look import Look
 from .questions import Asking
 from .report import RunStanding, Waiting
@@ -54,7 +54,7 @@ class Remembered:
     def recall(self, now_us: int) -> Pending | None:
         """What was said of the same ground, if it holds now; None: the ledger is to be looked at."""
         try:
-            told = orjson.loads(self.path.read_bytes())
+            told = read(self.path)
             until_us = told["until_us"]
             if (
                 told["ground"] != self.ground
@@ -80,7 +80,7 @@ class Remembered:
         }
         # A ledger in a folder that nobody may write to is looked at each time.
         with contextlib.suppress(OSError):
-            write(self.path, orjson.dumps(told))
+            write(self.path, told)
 
 
 def remembered(

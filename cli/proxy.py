@@ -1,7 +1,8 @@
 """`submeter proxy`: the meter in the foreground, until it is told to stop.
 
 What it prints is talk (stderr): where it listens and the line that points a framework at it. Stopping is clean on
-SIGINT, SIGTERM and SIGHUP: the listener closes, open calls are waited for, what is left is cut and written down.
+SIGINT, SIGTERM and SIGHUP: the listener closes, open calls are waited for, what is left is cut and written down. One
+that was started deaf to SIGHUP, as under `nohup`, stays so.
 """
 
 from __future__ import annotations
@@ -354,6 +355,9 @@ def stop_signals(monotonic: Callable[[], float] = time.monotonic) -> Iterator[th
     told_to_stop = threading.Event()
     told_at: float | None = None
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        # Started under `nohup`, to go on when the terminal closes.
+        del before[signal.SIGHUP]
 
     def put_back() -> None:
         for number, handler in before.items():
@@ -368,7 +372,7 @@ def stop_signals(monotonic: Callable[[], float] = time.monotonic) -> Iterator[th
             put_back()
             signal.raise_signal(number)
 
-    for number in STOP_SIGNALS:
+    for number in before:
         signal.signal(number, stop)
     try:
         yield told_to_stop

@@ -149,6 +149,8 @@ class Recorder:
             self._row.calls_open = len(self.open)
         if labels.run_id is not None:
             self.marks.call_began(labels.framework, labels.run_id, call.start.started_at)
+            if self.shared is not None:
+                self.shared.call_began(labels.framework, labels.run_id, call.start.started_at)
         self.journal.append("start", call.start_line)
 
     def closing(self, call: OpenCall, labels: Labels) -> int:

@@ -19,7 +19,7 @@ import orjson
 
 from ..data.clock import Clock
 from ..data.error import SubmeterError
-from ..data.marks import MarkBook, OpenRunRow
+from ..data.marks import IDLE_US, MarkBook, OpenRunRow
 from .board import Board
 from .client_secret import Minted
 
@@ -56,6 +56,12 @@ class Shared:
             self.catch_up()
             yield
             self._write()
+
+    def call_began(self, framework: str | None, run_id: str, now_us: int) -> None:
+        """A call of a run has begun here. One that has long had none would soon be idle, so the others are told now."""
+        told = self._told.get((framework, run_id), self._told.get((None, run_id)))
+        if told is not None and now_us - told > IDLE_US // 2:
+            self.beat()
 
     def beat(self) -> None:
         """Tell the others of runs that have had calls here, or have some open, so that none takes them for idle."""

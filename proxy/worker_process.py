@@ -20,6 +20,8 @@ from ..data.error import SubmeterError
 from .worker_settings import WorkerSettings
 
 START_S_MAX = 60.0
+KEPT_BACK = ("OPENAI_", "OPEN_AI_", "SUBMETER_TOKEN")
+"""Beginnings of names of variables that no worker is given: keys, admin keys under each of their names, the token."""
 
 
 class WorkerProcess:
@@ -28,7 +30,7 @@ class WorkerProcess:
     def __init__(self, command: Sequence[str], settings: WorkerSettings) -> None:
         """Raises `OSError` where the system does not start it."""
         # Its keys it is told as fingerprints; what is in no environment, no worker can hand on.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(KEPT_BACK)}
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.PIPE,

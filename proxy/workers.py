@@ -44,6 +44,8 @@ STOP_S_MAX = 30.0
 PAUSE_S_MAX = 30.0
 LONG_LIFE_S = 60.0
 """A worker that lived so long is started again at once; one that did not, after a pause that doubles."""
+IN_ORDER_S = 1.0
+"""Who tells a worker to end mostly tells all processes of the proxy, as systemd does: its own stop is waited for."""
 FAILURES_MAX = 6
 """So many starts in vain, one after another, and no worker left: the proxy ends."""
 
@@ -106,7 +108,7 @@ class Workers:
         self._settings: WorkerSettings | None = None
         self._told: dict[str, Any] = {}
         self.unwritten: SubmeterError | None = None
-        """After the stop: what a worker could not write down, and where it is instead; None where all is written."""
+        """What the last worker that could not write everything down said: where it is instead. None: all is written."""
 
     @property
     def url(self) -> str:
@@ -220,7 +222,9 @@ class Workers:
                     if self._stopping.is_set():
                         return
                     del self._processes[number]
-                process.last_words()
+                self.unwritten = process.last_words() or self.unwritten
+                if code == 0 and self._stopping.wait(IN_ORDER_S):
+                    return
                 logger.warning("worker %d (pid %d) ended (%s); another is started", number + 1, process.pid, _how(code))
             pause_s = pauses.after(time.monotonic() - began_s)
             if self._stopping.wait(pause_s):

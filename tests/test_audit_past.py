@@ -21,7 +21,7 @@ from submeter.audit.verdict import Reason, Verdict
 from submeter.audit.window import Window
 from submeter.data.call import Outcome, Result, Usage, settle_line, start_line
 from submeter.data.journal import Journal, new_call_id
-from submeter.data.ledger import Ledger
+from submeter.data.ledger import IngestTurn, Ledger
 
 DAY = 24 * 60
 
@@ -208,8 +208,11 @@ def test_other_settings_make_the_look_a_whole_one(tmp_path: Path) -> None:
         settled(here, runs=1)
         kept = here.past.read_bytes()
         assert not is_short(here, lambda: here.pending_as_remembered(shift_min=6))
-        here.past.write_bytes(kept[:-9])
-        assert not is_short(here)
+        damages = [kept[:-9], kept.replace(b'"unlabelled":0', b'"unlabelled":7'), b"[]", b"null", b""]
+        for damaged in damages:
+            assert damaged != kept
+            here.past.write_bytes(damaged)
+            assert not is_short(here), damaged
 
 
 def test_a_run_too_old_to_be_read_is_due_for_a_request_that_reaches_further_back(tmp_path: Path) -> None:
@@ -277,6 +280,38 @@ def test_the_past_grows_without_asking_for_all_of_it(tmp_path: Path) -> None:
         since = looks(here, here.pending_as_remembered)
         assert min(since) > here.clock.now_us() - 2 * DAY * 60_000_000
         assert [each.waiting for each in here.pending()] == [Waiting.FINAL] * 6
+
+
+class Crowded(Ledger):
+    """A ledger at which others have their turn between the reads of an audit and its second look."""
+
+    others: Callable[[], object] | None = None
+    turns = 0
+
+    def ingest(self, **waits: Any) -> IngestTurn:
+        self.turns += 1
+        if self.turns == 2 and self.others is not None:
+            self.others()
+        return super().ingest(**waits)
+
+
+def test_a_run_that_another_audit_ended_meanwhile_keeps_its_verdict(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        here.a_run("r-1")
+        here.wait(75)
+        here.audit(pending=True)
+        here.wait(30)
+
+        def another_ends_it() -> None:
+            here.ledger = Ledger(here.path, clock=here.clock)
+            assert said(here.audit(pending=True)) == {"r-1": (Verdict.VERIFIED, None)}
+            here.pending_as_remembered()
+            assert here.past.exists()
+
+        here.ledger = crowded = Crowded(here.path, clock=here.clock)
+        crowded.others = another_ends_it
+        assert said(here.audit(pending=True)) == {"r-1": (Verdict.VERIFIED, None)}
+        assert [(each.waiting, each.verdict) for each in here.pending()] == [(Waiting.FINAL, Verdict.VERIFIED)]
 
 
 def test_worlds_of_days_are_the_same_by_the_short_road(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
-import orjson
 from audit_world import MODEL, World, said, world
 
 from submeter.audit.audits import audit_runs
 from submeter.audit.choice import AuditRequest
+from submeter.audit.kept import read, write
 from submeter.audit.report import AuditReport, Waiting
 from submeter.audit.usage_api import UsageApi
 from submeter.audit.verdict import Reason, Verdict
@@ -27,10 +27,10 @@ def is_remembered(here: World) -> bool:
     """Whether the next question is answered from what is kept. What is kept is never read afterwards."""
     if not here.remembered.exists():
         return False
-    told = orjson.loads(here.remembered.read_bytes())
+    told = read(here.remembered)
     for standing in told["standings"]:
         standing[4] = FORGED
-    here.remembered.write_bytes(orjson.dumps(told))
+    write(here.remembered, told)
     found = here.pending_as_remembered()
     here.remembered.unlink(missing_ok=True)
     return all(each.attempts == FORGED for each in found)

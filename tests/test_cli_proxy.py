@@ -143,6 +143,19 @@ def test_a_stop_that_is_told_twice_at_once_is_one_stop() -> None:
         assert told_to_stop.is_set()
 
 
+def test_a_proxy_under_nohup_stays_deaf_to_a_hang_up() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals() as told_to_stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not told_to_stop.is_set()
+            signal.raise_signal(signal.SIGTERM)
+            assert told_to_stop.is_set()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_second_stop_that_is_told_later_ends_at_once() -> None:
     times = iter([0.0, 2.0])
     with stop_signals(lambda: next(times)):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import orjson
 import pytest
 from click.testing import CliRunner
 
+from submeter.audit.settings import ADMIN_KEYS
 from submeter.cli.main import cli
 from submeter.data.call import Edge, MarkedBy
 from submeter.data.clock import FixedClock
@@ -136,6 +138,21 @@ def test_a_run_whose_calls_are_at_one_worker_is_idle_at_none(workers: tuple[Work
     one.shared.beat()
     one.clock.set_us(T0 + IDLE_US)
     assert other.sees() == (RUN, None)
+
+
+def test_a_call_of_a_run_that_would_soon_be_idle_is_told_before_any_other_change(
+    workers: tuple[Worker, Worker],
+) -> None:
+    one, other = workers
+    one.mark(Edge.BEGIN)
+    other.shared.catch_up()
+    one.clock.set_us(T0 + IDLE_US - 1)
+    one.marks.call_began(*RUN, T0 + IDLE_US - 1)
+    one.shared.call_began(*RUN, T0 + IDLE_US - 1)
+    one.clock.set_us(T0 + IDLE_US)
+    with other.shared.changing():
+        pass  # It tells of the runs that it knows; to it this one would be idle.
+    assert one.sees() == other.sees() == (RUN, None)
 
 
 def test_a_run_without_a_call_anywhere_is_idle_at_all(workers: tuple[Worker, Worker]) -> None:
@@ -265,6 +282,62 @@ def test_workers_that_write_everything_down_have_nothing_to_tell(tmp_path: Path)
     workers.start()
     workers.stop(0)
     assert workers.unwritten is None
+
+
+def test_a_worker_is_given_no_key_no_admin_key_and_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*ADMIN_KEYS, "OPENAI_API_KEY_CHATDEV", "SUBMETER_TOKEN", "OPENED"):
+        monkeypatch.setenv(name, "a-secret")
+    tells = "import os, sys, json; sys.stdin.buffer.readline(); print(json.dumps({'url': ' '.join(os.environ),"
+    workers = group(tmp_path, f"{tells} 'intercept': None}}), flush=True); sys.stdin.read()")
+    workers.start()
+    workers.stop(0)
+    names = workers.url.split()
+    assert "OPENED" in names
+    assert [name for name in names if name.startswith(("OPENAI", "OPEN_AI", "SUBMETER_T"))] == []
+
+
+DIES_FIRST = """
+import os, sys
+sys.stdin.buffer.readline()
+for turn in range(3):
+    try:
+        os.close(os.open(f"{folder}/{{turn}}", os.O_CREAT | os.O_EXCL))
+        break
+    except FileExistsError:
+        pass
+if turn == 2:
+    open("{folder}/again", "w").close()
+print({url!r}, flush=True)
+if turn == 0:
+    print({lost!r}, end="", flush=True)
+    sys.exit({code})
+else:
+    sys.stdin.read()
+"""
+"""The worker that is started first dies with last words; the one in its place opens a named pipe."""
+
+
+def test_what_a_worker_that_died_before_could_not_write_down_is_told_at_the_stop(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "again")
+    url = orjson.dumps({"url": "http://127.0.0.1:1", "intercept": None}).decode()
+    lost = error_line(SubmeterError("kept elsewhere", "full", "look there", exit_code=3)).decode()
+    workers = group(tmp_path, DIES_FIRST.format(folder=tmp_path, url=url, lost=lost, code=3))
+    workers.start()
+    (tmp_path / "again").read_bytes()
+    workers.stop(0)
+    assert workers.unwritten is not None
+    assert workers.unwritten.what == "kept elsewhere"
+
+
+def test_no_worker_is_started_for_one_that_was_told_to_end_as_all_of_the_proxy_are(tmp_path: Path) -> None:
+    url = orjson.dumps({"url": "http://127.0.0.1:1", "intercept": None}).decode()
+    workers = group(tmp_path, DIES_FIRST.format(folder=tmp_path, url=url, lost="", code=0))
+    workers.start()
+    deadline_s = time.monotonic() + 30
+    while len(workers._processes) == workers._count:
+        assert time.monotonic() < deadline_s
+    workers.stop(0)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.isdigit()) == ["0", "1"]
 
 
 def test_a_taken_port_is_three_lines_before_any_worker_is_started(tmp_path: Path) -> None:
