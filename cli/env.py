@@ -62,7 +62,8 @@ class Settings:
     "--proxy",
     "proxy_url",
     metavar="URL",
-    help=f"The proxy to point at. Default: the one of the ledger that runs here, else {DEFAULT_PROXY}.",
+    help="The proxy to point at, as a URL or HOST:PORT. "
+    f"Default: the one of the ledger that runs here, else {DEFAULT_PROXY}.",
 )
 @json_option
 @ledger_option
@@ -135,7 +136,7 @@ def find_proxy(invocation: Invocation, given: str | None, *, intercept: bool = F
     was named, the one at the default address, whatever its ledger: a framework's folder is seldom the proxy's.
     """
     if given is not None:
-        url = given.rstrip("/")
+        url = url_of(given)
         _check_here(url)
         health = read_health(url)
         if health is None or "submeter" not in health:
@@ -155,6 +156,12 @@ def find_proxy(invocation: Invocation, given: str | None, *, intercept: bool = F
         raise _nobody(f"No proxy runs at {DEFAULT_PROXY}, and none of {invocation.ledger} at another address.")
     say(f"Note: the proxy at {DEFAULT_PROXY} writes into {health.get('ledger')}.")
     return DEFAULT_PROXY, health
+
+
+def url_of(given: str) -> str:
+    """A proxy's URL from what a user calls it by: HOST:PORT, its URL, or the base URL of its clients."""
+    url = given if "://" in given else f"http://{given}"
+    return url.rstrip("/").removesuffix("/v1")
 
 
 def _named(framework: str | None, run: str | None) -> tuple[str | None, str | None]:
