@@ -134,6 +134,11 @@ def test_every_variable_that_changes_is_among_the_lines(intercept: bool, tmp_pat
     assert set(settings.unset) == {name for name in before if name not in after}
 
 
+def test_a_run_of_which_one_part_is_empty_is_refused_as_a_mark_of_it_is() -> None:
+    told = asked("--run", "chatdev/")
+    assert (told.exit_code, told.stdout, len(told.stderr.splitlines())) == (2, "", 3)
+
+
 def test_a_value_is_quoted_for_the_shell() -> None:
     lines = Settings(exported={"A": "it's $(x)"}, unset=("B",)).lines()
     assert lines == ["unset B", """export A='it'"'"'s $(x)'"""]
