@@ -42,6 +42,7 @@ from .run_environment import (
 from .running import running_proxies
 from .runs import NO_STEP
 from .spawn import find_program, run_command, signals_held
+from .step import without_key
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -132,6 +133,8 @@ def run(
     program = find_program(command, os.environ)
     keys = read_keys(os.environ, ENV_FILE)
     check_keys_of(os.environ, label.framework, keys)
+    if (odd := without_key(keys, label.framework)) is not None:
+        say(f"Note: {odd}.")
     if not intercept and framework.lower() in PROFILES and PROFILES[framework.lower()].intercept:
         say(f"Note: {framework} is known to hard-code its URL; --profile {framework.lower()} meters it all the same.")
     with signals_held(), metering(invocation, keys, label, upstream, intercept) as meter:

@@ -14,7 +14,7 @@ import click
 from ..data.call import Edge, MarkedBy
 from ..data.error import SubmeterError
 from ..data.journal import Journal
-from ..data.keys import read_keys
+from ..data.keys import KeyRing, read_keys
 from ..data.marks import Mark, check_framework, check_step, run_name
 from ..proxy.control import checked_status, named_run
 from ..proxy.control_client import tell
@@ -87,9 +87,17 @@ def say_key_of(framework: str | None) -> None:
         # No proxy starts with such keys.
         say(f"Note: {error.what} {error.next_step}")
         return
-    if framework is not None and keys.keys and keys.of_framework(framework) is None:
-        known = ", ".join(key.framework for key in keys.keys)
-        say(f"Note: no key is set for framework {framework}; there are keys for {known}. The mark is kept.")
+    if (odd := without_key(keys, framework)) is not None:
+        say(f"Note: {odd}. The mark is kept.")
+
+
+def without_key(keys: KeyRing, framework: str | None) -> str | None:
+    """That other frameworks have a key and this one has neither key nor id, in words; None where it is not so."""
+    if framework is None or not keys.keys or keys.of_framework(framework) or keys.id_of_tokens(framework):
+        return None
+    return (
+        f"no key is set for framework {framework}; there are keys for {', '.join(key.framework for key in keys.keys)}"
+    )
 
 
 def tell_end(invocation: Invocation, mark: Mark) -> None:

@@ -12,8 +12,10 @@ from ledger_play import Play
 from submeter.cli.invocation import Invocation
 from submeter.cli.main import cli
 from submeter.cli.running import running_proxies
+from submeter.cli.step import without_key
 from submeter.data.clock import FixedClock
 from submeter.data.journal import Journal
+from submeter.data.keys import read_keys
 from submeter.data.paths import journal_folder
 
 NOW_US = 1_795_000_000_000_000
@@ -218,6 +220,14 @@ def test_a_run_of_a_framework_that_has_no_key_is_said_and_kept(tmp_path: Path, m
     monkeypatch.setenv("OPENAI_API_KEY_CHATDEV", "sk-one")
     odd = run(tmp_path / "l.duckdb", "runs", "begin", "chtdev/r-1")
     assert (odd.exit_code, "no key is set for framework chtdev; there are keys for chatdev" in odd.stderr) == (0, True)
+
+
+def test_a_framework_lacks_a_key_only_where_others_have_one_and_it_has_no_id_either() -> None:
+    ring = read_keys({"OPENAI_API_KEY_CHATDEV": "sk-one", "OPENAI_API_KEY_GHSPEC_ID": "key_tokens"})
+    assert without_key(ring, "baes") == "no key is set for framework baes; there are keys for chatdev"
+    for framework in ("chatdev", "ghspec", None):
+        assert without_key(ring, framework) is None
+    assert without_key(read_keys({}), "baes") is None
 
 
 def test_a_run_that_can_be_no_label_is_not_marked(tmp_path: Path) -> None:
