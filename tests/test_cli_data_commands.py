@@ -333,6 +333,14 @@ def test_asking_reaches_no_file_but_the_ledger_and_writes_to_none(ledger: Path, 
     assert {path: path.read_bytes() for path in ledger.parent.rglob("*") if path.is_file()} == before
 
 
+def test_of_two_questions_none_is_dropped_without_a_word(ledger: Path) -> None:
+    refused = run(ledger, "sql", "SELECT 1 AS a; SELECT 2 AS b")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.splitlines()[1] == "It asks more than one question; ask them one by one."
+    told = run(ledger, "sql", "SET VARIABLE x = 3; SELECT getvariable('x') AS x;", "--json")
+    assert json.loads(told.stdout) == [{"x": 3}]
+
+
 def test_a_question_may_pivot_and_explain(ledger: Path) -> None:
     pivoted = json.loads(run(ledger, "sql", "PIVOT calls ON framework USING count(*) GROUP BY run_id", "--json").stdout)
     assert pivoted == [{"run_id": "r-1", "baes": 1, "chatdev": 2}]
