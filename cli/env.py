@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 import click
 
 from ..data.error import SubmeterError
-from ..data.marks import check_framework, check_run_id, check_step, run_name, split_run
+from ..data.marks import check_framework, check_step, run_name
 from ..data.paths import DEFAULT_LEDGER
+from ..proxy.control import named_run
 from ..proxy.control_client import read_health
 from ..proxy.environment import BASE_URL_VARIABLES, INTERCEPT_VARIABLES, POINTING_VARIABLES
 from .invocation import CANNOT_TELL, Invocation, json_option, ledger_option, pass_invocation
@@ -62,7 +63,8 @@ class Settings:
     "--proxy",
     "proxy_url",
     metavar="URL",
-    help=f"The proxy to point at. Default: the one of the ledger that runs here, else {DEFAULT_PROXY}.",
+    help="The proxy to point at, as a URL or HOST:PORT. "
+    f"Default: the one of the ledger that runs here, else {DEFAULT_PROXY}.",
 )
 @json_option
 @ledger_option
@@ -135,7 +137,7 @@ def find_proxy(invocation: Invocation, given: str | None, *, intercept: bool = F
     was named, the one at the default address, whatever its ledger: a framework's folder is seldom the proxy's.
     """
     if given is not None:
-        url = given.rstrip("/")
+        url = url_of(given)
         _check_here(url)
         health = read_health(url)
         if health is None or "submeter" not in health:
@@ -157,15 +159,16 @@ def find_proxy(invocation: Invocation, given: str | None, *, intercept: bool = F
     return DEFAULT_PROXY, health
 
 
+def url_of(given: str) -> str:
+    """A proxy's URL from what a user calls it by: HOST:PORT, its URL, or the base URL of its clients."""
+    url = given if "://" in given else f"http://{given}"
+    return url.rstrip("/").removesuffix("/v1")
+
+
 def _named(framework: str | None, run: str | None) -> tuple[str | None, str | None]:
     """Framework and run id as they were given, the framework by itself or with the run."""
     framework = check_framework(framework.lower()) if framework is not None else None
-    if run is None:
-        return framework, None
-    named, run_id = split_run(run)
-    if framework is not None and named != framework:
-        named, run_id = framework, run
-    return named if named is None else check_framework(named), check_run_id(run_id)
+    return named_run(run, framework) if run is not None else (framework, None)
 
 
 def _check_here(url: str) -> None:

@@ -18,7 +18,7 @@ from .invocation import CANNOT_TELL, Invocation, json_option, ledger_option, nam
 from .output import print_json, records
 from .reasons import is_known, minutes_text, reason_lines, unit_text
 from .runs import RunName, find_run
-from .verdicts import unclaimed_record, unclaimed_text, window_record, window_text
+from .verdicts import unclaimed_record, unclaimed_text, waited_text, window_record, window_text
 
 if TYPE_CHECKING:
     from ..audit.explain import Explanation, PartExplanation
@@ -108,6 +108,8 @@ def explained(invocation: Invocation, ledger: Ledger, run: RunName, last: dict[s
 def _print(explanation: Explanation, last: dict[str, Any]) -> None:
     said = _said(last["verdict"], last["reason"])
     click.echo(f"{explanation.name}  {said}, attempt {last['attempt']}, {last['audited_at']:%Y-%m-%d %H:%M} UTC")
+    if waited := waited_text(last, last["timing"]):
+        click.echo(f"    {waited}")
     for part in explanation.parts:
         _print_part(part)
     for each in explanation.unclaimed:

@@ -179,7 +179,7 @@ def _each(folder: Path, read: Callable[[Path], Told]) -> tuple[list[Told], list[
         raise SubmeterError(
             f"There is no run under {folder}, only a part of one.",
             f"{paths[0]} is of a sprint; its run's own metrics.json lies in a folder above.",
-            "Name the folder that holds the runs: submeter metrics import DIR",
+            "Name the folder that holds the runs, such as runs/, and run the same command again.",
         )
     for path in paths:
         if is_part(path):

@@ -199,7 +199,7 @@ def proxy(
         finally:
             server.stop(grace_s)
             calls, problems = counts()
-            summary = f"Stopped: {calls:,} calls, {problems:,} of them not plainly metered."
+            summary = f"Stopped: {calls:,} call{'' if calls == 1 else 's'}, {problems:,} of them not plainly metered."
             log.event("stop", summary, calls=calls, problems=problems)
     if (unwritten := server.unwritten) is not None:
         raise unwritten

@@ -76,10 +76,7 @@ def report(
         raise without_extra("A page or a figure")
     asked = Asked(runs=runs, framework=framework, from_us=from_us, to_us=to_us, prices=prices)
     told = gather(invocation, asked)
-    if as_json:
-        print_json(_record(told))
-    else:
-        _print(told)
+    # Files first: a reader of stdout who leaves early, such as `head`, must not cost them.
     if html:
         from .report_page import page
 
@@ -92,6 +89,10 @@ def report(
 
         for path in write_figures(pictures_of(told), figures):
             say(f"Wrote {path}")
+    if as_json:
+        print_json(_record(told))
+    else:
+        _print(told)
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..data.error import SubmeterError
 
-INSTALL = "pipx install 'submeter[report]'"
+INSTALL = "pipx install --force 'submeter[report]'"
+"""Without `--force` pipx leaves a submeter that is there already as it is."""
 
 
 def without_extra(what: str) -> SubmeterError:

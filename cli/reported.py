@@ -18,7 +18,7 @@ from .explain import explained, last_audit
 from .invocation import Invocation
 from .reasons import is_known, reason_lines, unit_text
 from .runs import RunName, calls_without_run, find_run
-from .verdicts import unclaimed_text, window_text
+from .verdicts import unclaimed_text, waited_text, window_text
 
 if TYPE_CHECKING:
     from ..audit.window import Window
@@ -171,7 +171,8 @@ def _verdict(found: Row | None) -> Row:
 def _explain(invocation: Invocation, ledger: Ledger, run: RunName) -> tuple[Arithmetic, list[tuple[str, Window]]]:
     last = last_audit(ledger, run)
     explanation = explained(invocation, ledger, run, last)
-    lines: list[str] = []
+    waited = waited_text(last, last["timing"])
+    lines = [waited] if waited else []
     for part in explanation.parts:
         finding = part.finding
         said = f"{finding.verdict} ({finding.reason})" if finding.reason else str(finding.verdict)

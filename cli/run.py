@@ -42,6 +42,7 @@ from .run_environment import (
 from .running import running_proxies
 from .runs import NO_STEP
 from .spawn import find_program, run_command, signals_held
+from .step import without_key
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -132,6 +133,8 @@ def run(
     program = find_program(command, os.environ)
     keys = read_keys(os.environ, ENV_FILE)
     check_keys_of(os.environ, label.framework, keys)
+    if (odd := without_key(keys, label.framework)) is not None:
+        say(f"Note: {odd}.")
     if not intercept and framework.lower() in PROFILES and PROFILES[framework.lower()].intercept:
         say(f"Note: {framework} is known to hard-code its URL; --profile {framework.lower()} meters it all the same.")
     with signals_held(), metering(invocation, keys, label, upstream, intercept) as meter:
@@ -249,15 +252,15 @@ def _say_used(invocation: Invocation, label: Label, *, intercept: bool) -> None:
     if any(row["step"] is not None for row in rows):
         for row in rows:
             step = NO_STEP if row["step"] is None else f"step {row['step']}"
-            say(f"  {step}: {_used([row])}")
+            say(f"  {step}: {used_text([row])}")
     if not any(row["calls"] for row in rows):
         for line in what_to_try(intercept=intercept):
             say(line)
-    say(f"{label.name}: {_used(rows)}. See: submeter steps {run_name(label.framework, label.run_id)}")
+    say(f"{label.name}: {used_text(rows)}. See: submeter steps {run_name(label.framework, label.run_id)}")
 
 
-def _used(rows: list[dict[str, Any]]) -> str:
-    """`12 calls, 3,456 + 789 tokens (1,024 of the input cached), 0 unknown`."""
+def used_text(rows: list[dict[str, Any]]) -> str:
+    """`12 calls, 3,456 input tokens (1,024 cached), 789 output tokens, 0 unknown`; without a call no tokens."""
     calls = sum(row["calls"] or 0 for row in rows)
     if any(row["calls"] is None and not row["ambiguous"] for row in rows):
         return "no meter was watching all of it"
@@ -271,7 +274,8 @@ def _used(rows: list[dict[str, Any]]) -> str:
         for name in ("unknown", "optional", "ambiguous")
         if (count := sum(row[name] or 0 for row in rows)) or name == "unknown"
     ]
-    return (
-        f"{calls:,} call{'' if calls == 1 else 's'}, {sums['input_tokens']} input tokens "
-        f"({sums['cached_input_tokens']} cached), {sums['output_tokens']} output tokens, {', '.join(beside)}"
-    )
+    tokens = [
+        f"{sums['input_tokens']} input tokens ({sums['cached_input_tokens']} cached)",
+        f"{sums['output_tokens']} output tokens",
+    ]
+    return ", ".join([f"{calls:,} call{'' if calls == 1 else 's'}", *(tokens if calls else ()), *beside])

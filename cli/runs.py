@@ -21,7 +21,7 @@ from .costs import prices_of, prices_option, run_costs, runs_with_costs, step_co
 from .gate import astray_in
 from .invocation import Invocation, json_option, ledger_option, pass_invocation
 from .output import cell, duration, print_json, print_table, records, say, total, usd
-from .step import read_mark, tell_mark
+from .step import read_mark, say_key_of, tell_end, tell_mark
 
 if TYPE_CHECKING:
     from ..data.ledger import Ledger
@@ -139,7 +139,9 @@ def begin(invocation: Invocation, run: str, framework: str | None, status: str |
     Example:
         submeter runs begin chatdev/r-1
     """
-    tell_mark(invocation, read_mark(invocation, Edge.BEGIN, run, framework, status))
+    mark = read_mark(invocation, Edge.BEGIN, run, framework, status)
+    tell_mark(invocation, mark)
+    say_key_of(mark.framework)
 
 
 @runs.command()
@@ -152,7 +154,7 @@ def end(invocation: Invocation, run: str, framework: str | None, status: str | N
     Example:
         submeter runs end chatdev/r-1 --status success
     """
-    tell_mark(invocation, read_mark(invocation, Edge.END, run, framework, status))
+    tell_end(invocation, read_mark(invocation, Edge.END, run, framework, status))
 
 
 @click.command()

@@ -17,8 +17,9 @@ import click
 
 from ..data.error import SubmeterError
 from ..data.questions import NAME, header, named, peoples_names, query_names
+from .costs import prices_of, prices_option
 from .invocation import Invocation, ledger_option, pass_invocation
-from .output import print_answer, print_csv, print_json, print_table, records
+from .output import print_answer, print_csv, print_json, print_table, records, say
 
 if TYPE_CHECKING:
     from ..data.ledger import Ledger, Table
@@ -38,14 +39,18 @@ _ASIDE = re.compile(
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 
 
-class _OlderParameters(click.Command):
-    """Takes `-p NAME VALUE` as well, which older scripts have, for `-p NAME=VALUE`."""
+_COMMENT_FIRST = re.compile(r"--[^\s=]*\s")
+"""How a query begins whose first line is a comment: no option has a blank before its equals sign."""
+
+
+class _Words(click.Command):
+    """Takes `-p NAME VALUE` as well, which older scripts have, and a query that begins with a comment."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         joined: list[str] = []
         rest = iter(args)
         for word in rest:
-            joined.append(word)
+            joined.append(f" {word}" if _COMMENT_FIRST.match(word) else word)
             if word == "--":
                 break
             if word in ("-p", "--param") and (name := next(rest, None)) is not None:
@@ -54,7 +59,7 @@ class _OlderParameters(click.Command):
         return super().parse_args(ctx, [*joined, *rest])
 
 
-@click.command(cls=_OlderParameters)
+@click.command(cls=_Words)
 @click.argument("query", required=False, metavar="[QUERY | NAME]")
 @click.option(
     "--format",
@@ -85,6 +90,7 @@ class _OlderParameters(click.Command):
     is_flag=True,
     help="In CSV, put an apostrophe before each text that a spreadsheet would take for a formula.",
 )
+@prices_option
 @ledger_option
 @pass_invocation
 def sql(
@@ -96,13 +102,17 @@ def sql(
     limit: int | None,
     every: bool,
     spreadsheet: bool,
+    prices: str | None,
 ) -> None:
     """Ask the ledger, also while the proxy writes to it; without an argument, list the named questions.
+
+    A $prices in the query is what --prices names, by default the public list where it is installed.
 
     \b
     Example:
         submeter sql "SELECT framework, sum(input_tokens) FROM run_usage GROUP BY framework"
         submeter sql by_model -p framework=chatdev
+        submeter sql call_costs --prices prices.toml
         submeter sql "FROM calls" --format parquet > calls.parquet
     """
     if spreadsheet and (as_json or form != "csv"):
@@ -120,6 +130,10 @@ def sql(
             "Write the limit into the query: submeter sql 'FROM calls LIMIT 40' --format parquet > calls.parquet",
         )
     ledger = invocation.open_ledger(as_it_is=True)
+    if "prices" in parameters and parameters["prices"] is None:
+        parameters["prices"] = prices_of(ledger, prices, by_default=True)
+        if parameters["prices"] is None:
+            say("Note: no prices are named, so nothing has a cost; name a file of them with --prices FILE.")
     if form == "parquet":
         _write_parquet(ledger, text, parameters)
         return

@@ -14,7 +14,7 @@ import click
 from ..data.call import Edge, MarkedBy
 from ..data.error import SubmeterError
 from ..data.journal import Journal
-from ..data.keys import read_keys
+from ..data.keys import KeyRing, read_keys
 from ..data.marks import Mark, check_framework, check_step, run_name
 from ..proxy.control import checked_status, named_run
 from ..proxy.control_client import tell
@@ -62,16 +62,7 @@ def begin(invocation: Invocation, step: str, run: str, framework: str | None, st
     """
     mark = read_mark(invocation, Edge.BEGIN, run, framework, status, step=step)
     tell_mark(invocation, mark)
-    try:
-        keys = read_keys(os.environ, ENV_FILE)
-        keys.check_apart(mark.framework)
-    except SubmeterError as error:
-        # The mark is kept: a step that really began is a fact. No proxy starts with such keys.
-        say(f"Note: {error.what} {error.next_step}")
-        return
-    if mark.framework is not None and keys.keys and keys.of_framework(mark.framework) is None:
-        known = ", ".join(key.framework for key in keys.keys)
-        say(f"Note: no key is set for framework {mark.framework}; there are keys for {known}. The mark is kept.")
+    say_key_of(mark.framework)
 
 
 @step.command()
@@ -84,19 +75,43 @@ def end(invocation: Invocation, step: str, run: str, framework: str | None, stat
     Example:
         submeter step end 4.7 --run r-1 --framework chatdev --status success
     """
-    mark = read_mark(invocation, Edge.END, run, framework, status, step=step)
+    tell_end(invocation, read_mark(invocation, Edge.END, run, framework, status, step=step))
+
+
+def say_key_of(framework: str | None) -> None:
+    """Say what is wrong with the key of a framework of which something begins; the mark is kept, for it is a fact."""
+    try:
+        keys = read_keys(os.environ, ENV_FILE)
+        keys.check_apart(framework)
+    except SubmeterError as error:
+        # No proxy starts with such keys.
+        say(f"Note: {error.what} {error.next_step}")
+        return
+    if (odd := without_key(keys, framework)) is not None:
+        say(f"Note: {odd}. The mark is kept.")
+
+
+def without_key(keys: KeyRing, framework: str | None) -> str | None:
+    """That other frameworks have a key and this one has neither key nor id, in words; None where it is not so."""
+    if framework is None or not keys.keys or keys.of_framework(framework) or keys.id_of_tokens(framework):
+        return None
+    return (
+        f"no key is set for framework {framework}; there are keys for {', '.join(key.framework for key in keys.keys)}"
+    )
+
+
+def tell_end(invocation: Invocation, mark: Mark) -> None:
+    """Tell the mark that ends a step or run, and say so where that never began or had ended already."""
     odd = word_on_end(invocation.ledger, mark)
     tell_mark(invocation, mark)
     if odd is not None:
-        name = run_name(mark.framework, mark.run_id)
-        say(f"Note: step {mark.step} of {name} is ended, but {odd}, as far as its journals tell. The mark is kept.")
+        say(f"Note: {_marked(mark)} is ended, but {odd}, as far as its journals tell. The mark is kept.")
 
 
 def tell_mark(invocation: Invocation, mark: Mark) -> None:
     """Tell the mark to every running proxy of the ledger, or write it down where none runs."""
     proxies = running_proxies(invocation.ledger)
-    of_step = "" if mark.step is None else f"step {mark.step} of "
-    what = f"{mark.edge} of {of_step}{run_name(mark.framework, mark.run_id)}"
+    what = f"{mark.edge} of {_marked(mark)}"
     if not proxies:
         with Journal.open(invocation.ledger, mode="mark", clock=invocation.clock) as journal:
             journal.begin()
@@ -107,6 +122,11 @@ def tell_mark(invocation: Invocation, mark: Mark) -> None:
         # All of them label calls by it; written twice it would be two visits.
         tell(proxy.listen, mark, journal=number == 0)
     say(f"Marked the {what} at {', '.join(proxy.listen for proxy in proxies)}.")
+
+
+def _marked(mark: Mark) -> str:
+    of_step = "" if mark.step is None else f"step {mark.step} of "
+    return of_step + run_name(mark.framework, mark.run_id)
 
 
 def read_mark(

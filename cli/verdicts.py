@@ -78,15 +78,19 @@ def _summary(report: AuditReport, gate: Astray | None) -> str:
 
 
 def _settings_text(report: AuditReport) -> str:
-    """What the verdicts waited for, where that is less than the defaults; empty where it is not."""
+    return waited_text(report.settings, report.timing)
+
+
+def waited_text(settings: Mapping[str, Any], timing: str | None) -> str:
+    """What a verdict waited for, where that is less than the defaults; empty where it is not, or not known."""
     from ..audit.settings import AuditSettings
 
     names = ("interval_min", "stable_reads", "settle_min")
-    waited = {name: report.settings[name] for name in names if name in report.settings}
+    waited = {name: settings[name] for name in names if settings.get(name) is not None}
     interval, reads, settle = (waited.get(name) for name in names)
     said = f"{reads} read{'' if reads == 1 else 's'}, {interval} min apart, the last {settle} min after the end"
-    if report.timing:
-        return f"timing: {report.timing}: {said}; that proves nothing, so no verdict counts"
+    if timing:
+        return f"timing: {timing}: {said}; that proves nothing, so no verdict counts"
     return f"below the defaults: {said}" if AuditSettings(**waited).below_defaults else ""
 
 

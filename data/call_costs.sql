@@ -1,5 +1,5 @@
--- What each call cost by a list of prices ($prices: its JSON, as the macro `call_costs` takes it), of a framework and run
--- ($framework, $run_id; NULL: all). One row = one create that may have cost something; USD, NULL where it is not known,
+-- What each call cost, of a framework and run ($framework, $run_id; NULL: all), by the prices of `--prices` ($prices:
+-- their JSON, as the macro `call_costs` takes it). One row = one create that may have cost something; USD, NULL where it is not known,
 -- and why says why. Read by people and the report.
 SELECT
     call_id,

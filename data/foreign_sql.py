@@ -26,7 +26,10 @@ def check_asks(sql: str, kinds: Sequence[str]) -> None:
         raise StatementRefusedError("There is no statement in it.")
     for kind in kinds:
         if kind not in ASKING:
-            raise StatementRefusedError(f"The ledger is read-only here, and a {kind} statement does not ask.")
+            raise StatementRefusedError(f"The ledger is read-only here, and {kind} does not ask.")
+    if "SELECT" in kinds[:-1]:
+        # DuckDB answers the last one alone, so the others would be dropped without a word.
+        raise StatementRefusedError("It asks more than one question; ask them one by one.")
     # EXPLAIN ANALYZE runs what it explains, and a MULTI does not tell what it is made of.
     if any(kind != "SELECT" for kind in kinds) and _WRITING.search(sql):
         raise StatementRefusedError("The ledger is read-only here, and COPY and EXPORT write.")

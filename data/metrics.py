@@ -44,7 +44,7 @@ def find_metrics(folder: Path) -> list[Path]:
         raise SubmeterError(
             f"There is no {FILE_NAME} under {folder}",
             f"Looked for <framework>/<run_id>/{FILE_NAME}, at any depth.",
-            "Name the folder that holds the runs: submeter metrics import DIR",
+            "Name the folder that holds them, such as runs/, and run the same command again.",
         )
     return found
 

@@ -51,6 +51,12 @@ def named(name: str) -> str:
     """The SQL of a named question. Raises `SubmeterError` for a name that there is not."""
     name = name.strip()
     if name not in query_names():
+        if (FOLDER / f"view_{name}.sql").is_file():
+            raise SubmeterError(
+                f"There is no question named {name!r}, but a view of that name.",
+                "A view is asked in SQL; questions that have names are a list of their own (submeter sql).",
+                f'Look into it with: submeter sql "FROM {name} LIMIT 10"',
+            )
         raise SubmeterError(
             f"There is no question named {name!r}.",
             f"{did_you_mean(name, peoples_names())}There are: {', '.join(peoples_names())}.",

@@ -84,8 +84,23 @@ def test_json_has_costs_by_itself_only_where_the_public_list_is_installed(
     refused = run(play, "steps", "r-1", "--prices", "genai-prices")
     assert (refused.exit_code, refused.stderr.splitlines()[-1]) == (
         2,
-        "Install it with: pipx install 'submeter[report]'",
+        "Install it with: pipx install --force 'submeter[report]'",
     )
+
+
+def test_the_question_for_each_call_s_cost_takes_prices_as_the_commands_do(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("sql", "call_costs", "--json")
+    rows = json.loads(run(play, *words, "--prices", str(tmp_path / "prices.toml")).stdout)
+    told = {row["step"]: (row["cost_usd"], row["why"]) for row in rows}
+    assert (float(told["1"][0]), told["1"][1], told["2"]) == (COST, None, (None, "no_price"))
+    public = json.loads(run(play, *words).stdout)
+    assert float(public[0]["cost_usd"]) == COST, "the public list, where it is installed"
+    monkeypatch.setattr(submeter.cli.costs, "find_spec", lambda _name: None)
+    without = run(play, *words)
+    assert {row["why"] for row in json.loads(without.stdout)} == {"no_price"}
+    assert "no prices are named" in without.stderr
 
 
 def test_metrics_update_fills_the_cost_and_what_it_is_made_of_and_does_so_once(play: Play, tmp_path: Path) -> None:

@@ -229,6 +229,20 @@ def test_every_named_question_can_be_asked_by_its_name_alone(ledger: Path) -> No
             assert result.exit_code == 0, (row["name"], result.stderr)
 
 
+def test_a_query_may_begin_with_a_comment_and_an_option_after_it_is_one(ledger: Path) -> None:
+    for query in ("-- How many?\nSELECT 1 AS n", "--How many = one?\nSELECT 1 AS n", "--\nSELECT 1 AS n"):
+        told = run(ledger, "sql", query, "--format=json")
+        assert (told.exit_code, json.loads(told.stdout)) == (0, [{"n": 1}])
+    assert "No such option" in run(ledger, "sql", "FROM calls", "--fromat").stderr
+
+
+def test_the_name_of_a_view_is_no_question_and_is_told_how_to_be_asked(ledger: Path) -> None:
+    refused = run(ledger, "sql", "calls")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 3)
+    assert refused.stderr.splitlines()[2] == 'Look into it with: submeter sql "FROM calls LIMIT 10"'
+    assert run(ledger, "sql", "FROM calls LIMIT 10").exit_code == 0
+
+
 def test_a_parameter_is_given_by_name_and_is_null_if_it_is_not(ledger: Path) -> None:
     words = ("sql", "list_runs", "--json")
     assert len(json.loads(run(ledger, *words).stdout)) == 2
@@ -317,6 +331,14 @@ def test_asking_reaches_no_file_but_the_ledger_and_writes_to_none(ledger: Path, 
     words = [line for line in result.stderr.splitlines() if not line.startswith("LINE ") and line.strip() != "^"]
     assert (result.exit_code, len(words)) == (2, 3), result.output
     assert {path: path.read_bytes() for path in ledger.parent.rglob("*") if path.is_file()} == before
+
+
+def test_of_two_questions_none_is_dropped_without_a_word(ledger: Path) -> None:
+    refused = run(ledger, "sql", "SELECT 1 AS a; SELECT 2 AS b")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.splitlines()[1] == "It asks more than one question; ask them one by one."
+    told = run(ledger, "sql", "SET VARIABLE x = 3; SELECT getvariable('x') AS x;", "--json")
+    assert json.loads(told.stdout) == [{"x": 3}]
 
 
 def test_a_question_may_pivot_and_explain(ledger: Path) -> None:
@@ -490,6 +512,8 @@ def test_a_run_without_times_of_its_own_has_those_of_its_steps_and_that_is_said(
 
 
 def test_a_folder_without_metrics_is_three_lines(tmp_path: Path) -> None:
-    result = run(tmp_path / "l.duckdb", "metrics", "import", str(tmp_path))
-    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3)
+    for word in ("import", "judge", "update"):
+        result = run(tmp_path / "l.duckdb", "metrics", word, str(tmp_path))
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 3)
+        assert "metrics import" not in result.stderr, "of what was asked, not of one of the commands"
     assert os.listdir(tmp_path) == []

@@ -134,6 +134,11 @@ def test_every_variable_that_changes_is_among_the_lines(intercept: bool, tmp_pat
     assert set(settings.unset) == {name for name in before if name not in after}
 
 
+def test_a_run_of_which_one_part_is_empty_is_refused_as_a_mark_of_it_is() -> None:
+    told = asked("--run", "chatdev/")
+    assert (told.exit_code, told.stdout, len(told.stderr.splitlines())) == (2, "", 3)
+
+
 def test_a_value_is_quoted_for_the_shell() -> None:
     lines = Settings(exported={"A": "it's $(x)"}, unset=("B",)).lines()
     assert lines == ["unset B", """export A='it'"'"'s $(x)'"""]
@@ -150,13 +155,21 @@ def test_a_proxy_that_does_not_answer_or_is_of_another_machine_is_refused() -> N
         closed.bind(("127.0.0.1", 0))
         away = asked("--proxy", f"http://127.0.0.1:{closed.getsockname()[1]}")
     assert (away.exit_code, away.stdout, len(away.stderr.splitlines())) == (3, "", 3)
-    other = asked("--proxy", "http://meter.example:8787")
-    assert (other.exit_code, other.stdout, len(other.stderr.splitlines())) == (2, "", 3)
+    for elsewhere in ("http://meter.example:8787", "meter.example:8787", "https://127.0.0.1:8787"):
+        other = asked("--proxy", elsewhere)
+        assert (other.exit_code, other.stdout, len(other.stderr.splitlines())) == (2, "", 3)
 
 
 def test_a_proxy_is_named_by_its_address_whatever_its_ledger(proxy: ProxyServer, ledger: str) -> None:
     told = asked("--proxy", proxy.url)
     assert f"export SUBMETER_LEDGER={ledger}" in told.stdout.splitlines()
+
+
+@pytest.mark.parametrize("form", ["{0}", "{0}/", "http://{0}", "http://{0}/v1", "http://{0}/v1/"])
+def test_a_proxy_is_named_by_host_and_port_by_its_url_or_by_its_base_url(proxy: ProxyServer, form: str) -> None:
+    told = asked("--proxy", form.format(proxy.url.removeprefix("http://")), "--json")
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["proxy"] == proxy.url
 
 
 def test_a_proxy_without_an_intercept_port_cannot_be_an_https_proxy() -> None:

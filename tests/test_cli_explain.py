@@ -62,6 +62,21 @@ def test_books_that_agree_leave_nothing_and_no_key_is_needed_or_shown(
     assert world.sim.admin_key not in result.output
 
 
+@pytest.mark.parametrize("command", ["explain", "report"])
+def test_a_verdict_that_waited_for_less_than_the_defaults_says_so_wherever_its_arithmetic_is_shown(
+    world: World, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUBMETER_SETTLE_MIN", "20")
+    world.run("audit", "r-1", "--wait")
+    monkeypatch.delenv("SUBMETER_SETTLE_MIN")
+    said = "below the defaults: 2 reads, 30 min apart, the last 20 min after the end"
+    shown = world.run(command, "r-1").stdout
+    assert "verified" in shown
+    assert said in shown
+    world.run("audit", "r-1", "--wait", "--force")
+    assert "below the defaults" not in world.run(command, "r-1").stdout
+
+
 def test_it_is_explained_with_the_shift_of_its_audit(world: World) -> None:
     world.run("audit", "r-1", "--wait", "--shift", "20")
     (audited,) = json.loads(world.run("sql", "SELECT window_end FROM run_audit", "--json").stdout)

@@ -188,6 +188,14 @@ def test_without_the_extra_tables_stay_and_a_page_names_it(here: World, monkeypa
     assert "submeter[report]" in refused.stderr
 
 
+def test_files_are_written_before_anything_is_printed(here: World, tmp_path: Path) -> None:
+    refused = run(here, "r-1", "--html", str(tmp_path / "none" / "report.html"))
+    assert (refused.exit_code, refused.stdout, len(refused.stderr.splitlines())) == (2, "", 3)
+    told = run(here, "r-1", "--html", str(tmp_path / "report.html"))
+    assert told.output.startswith("Wrote ")
+    assert "r-1" in told.stdout
+
+
 @pytest.mark.parametrize(
     ("verdict", "final", "timing", "looks", "said"),
     [

@@ -17,7 +17,7 @@ from laws import assert_sums_agree
 
 from submeter.audit.settings import ADMIN_KEYS
 from submeter.cli.no_calls import what_to_try
-from submeter.cli.run import knows_key
+from submeter.cli.run import knows_key, used_text
 from submeter.cli.run_environment import (
     PROFILES,
     Label,
@@ -331,6 +331,15 @@ def test_a_run_without_a_call_says_what_to_try(intercept: bool, words: tuple[str
     said = "\n".join(what_to_try(intercept=intercept))
     assert "no call of this run came by" in said
     assert [word for word in words if word not in said] == []
+
+
+def test_a_run_without_a_call_has_no_tokens_to_tell() -> None:
+    told = dict.fromkeys(("input_tokens", "cached_input_tokens", "output_tokens"))
+    beside = {"unknown": 0, "optional": 0, "ambiguous": 0}
+    assert used_text([{"calls": 0, **told, **beside}]) == "0 calls, 0 unknown"
+    assert used_text([{"calls": 1, **told, **beside, "unknown": 1}]) == (
+        "1 call, - input tokens (- cached), - output tokens, 1 unknown"
+    )
 
 
 def test_a_key_that_is_given_stays_and_a_different_one_of_the_framework_is_named() -> None:

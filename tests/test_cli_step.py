@@ -7,12 +7,15 @@ from pathlib import Path
 import orjson
 import pytest
 from click.testing import CliRunner, Result
+from ledger_play import Play
 
 from submeter.cli.invocation import Invocation
 from submeter.cli.main import cli
 from submeter.cli.running import running_proxies
+from submeter.cli.step import without_key
 from submeter.data.clock import FixedClock
 from submeter.data.journal import Journal
+from submeter.data.keys import read_keys
 from submeter.data.paths import journal_folder
 
 NOW_US = 1_795_000_000_000_000
@@ -178,7 +181,9 @@ def test_a_run_is_begun_and_ended_by_its_marks(tmp_path: Path) -> None:
     begun = run(ledger, "runs", "begin", "ChatDev/r-1")
     assert (begun.exit_code, begun.stdout) == (0, "")
     assert "Marked the begin of chatdev/r-1" in begun.stderr
-    assert run(ledger, "runs", "end", "r-1", "--framework", "chatdev", "--status", "success").exit_code == 0
+    later = Invocation(ledger=ledger, clock=FixedClock(NOW_US + 1))
+    words = ["runs", "end", "r-1", "--framework", "chatdev", "--status", "success"]
+    assert CliRunner().invoke(cli, words, obj=later).exit_code == 0
     marks = [line for line in lines(ledger) if line["kind"] == "run"]
     assert sorted((mark["framework"], mark["run_id"], mark["edge"], mark.get("status")) for mark in marks) == [
         ("chatdev", "r-1", "begin", None),
@@ -186,6 +191,43 @@ def test_a_run_is_begun_and_ended_by_its_marks(tmp_path: Path) -> None:
     ]
     shown = orjson.loads(run(ledger, "runs", "--json").stdout)
     assert [(row["name"], row["end_source"], row["status"]) for row in shown] == [("chatdev/r-1", "mark", "success")]
+
+
+def test_the_end_of_a_run_that_never_began_or_had_ended_is_said_and_kept(tmp_path: Path) -> None:
+    ledger = tmp_path / "l.duckdb"
+    never = run(ledger, "runs", "end", "chatdev/r-1")
+    assert "Note: chatdev/r-1 is ended, but it never began" in never.stderr
+    assert (never.exit_code, [line["kind"] for line in lines(ledger)].count("run")) == (0, 1)
+    later = Invocation(ledger=ledger, clock=FixedClock(NOW_US + 1))
+    again = CliRunner().invoke(cli, ["runs", "end", "chatdev/r-1"], obj=later)
+    assert "it had ended already" in again.stderr
+    run(ledger, "runs", "begin", "chatdev/r-2")
+    assert "it never began" in run(ledger, "runs", "end", "baes/r-2").stderr
+    assert "Note" not in run(ledger, "runs", "end", "chatdev/r-2").stderr
+    run(ledger, "step", "begin", "1", "--run", "chatdev/r-3")
+    assert "Note" not in run(ledger, "runs", "end", "r-3").stderr, "a step of it began it"
+
+
+def test_a_run_that_calls_alone_began_may_be_ended(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    play.call("r-1")
+    assert "Note" not in run(play.path, "runs", "end", "chatdev/r-1").stderr
+    assert "it never began" in run(play.path, "runs", "end", "chatdev/r-10").stderr
+
+
+def test_a_run_of_a_framework_that_has_no_key_is_said_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY_CHATDEV", "sk-one")
+    odd = run(tmp_path / "l.duckdb", "runs", "begin", "chtdev/r-1")
+    assert (odd.exit_code, "no key is set for framework chtdev; there are keys for chatdev" in odd.stderr) == (0, True)
+
+
+def test_a_framework_lacks_a_key_only_where_others_have_one_and_it_has_no_id_either() -> None:
+    ring = read_keys({"OPENAI_API_KEY_CHATDEV": "sk-one", "OPENAI_API_KEY_GHSPEC_ID": "key_tokens"})
+    assert without_key(ring, "baes") == "no key is set for framework baes; there are keys for chatdev"
+    for framework in ("chatdev", "ghspec", None):
+        assert without_key(ring, framework) is None
+    assert without_key(read_keys({}), "baes") is None
 
 
 def test_a_run_that_can_be_no_label_is_not_marked(tmp_path: Path) -> None:
