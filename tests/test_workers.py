@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,19 @@ class Crew:
             pass
         connection.close()
         return None
+
+    def beside(self, standing: int) -> http.client.HTTPConnection:
+        """A connection with another worker than the one that was told to stand still, once there is one."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            connection = self.connect()
+            connection.timeout = 1
+            with suppress(TimeoutError):
+                if health(connection)["pid"] != standing:
+                    connection.sock.settimeout(60)
+                    return connection
+            connection.close()
+        raise TimeoutError
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         ledger = Ledger(self.ledger, clock=SystemClock())
@@ -290,7 +303,7 @@ def test_a_killed_worker_is_started_again_with_the_marks_and_what_was_complete_i
     # The other stands still, so this waits until the new one is there.
     os.kill(lives, signal.SIGSTOP)
     try:
-        fresh = both.connect()
+        fresh = both.beside(lives)
         ask(fresh, "/run/a%2Fr-1/v1/chat/completions")
         said = health(fresh)
     finally:
