@@ -22,7 +22,7 @@ from ..data.paths import DEFAULT_LEDGER
 from ..proxy.control import named_run
 from ..proxy.control_client import read_health
 from ..proxy.environment import BASE_URL_VARIABLES, INTERCEPT_VARIABLES, POINTING_VARIABLES
-from .invocation import CANNOT_TELL, Invocation, json_option, ledger_option, pass_invocation
+from .invocation import CANNOT_TELL, Invocation, env_option, json_option, ledger_option, pass_invocation
 from .output import print_json, say
 from .run import LOOPBACK_HOSTS
 from .run_environment import RUN_VARIABLE, Metered, check_variables, pointed_environment
@@ -52,13 +52,7 @@ class Settings:
 @click.option("--framework", metavar="F", help="The framework of the calls. Default: that of their key.")
 @click.option("--run", "run", metavar="R", help="The run of the calls, as ID or FRAMEWORK/ID.")
 @click.option("--step", metavar="S", help="The step of the calls.")
-@click.option(
-    "--env",
-    "extra",
-    multiple=True,
-    metavar="NAME",
-    help="A further variable to hold the base URL; with --intercept the only kind.",
-)
+@env_option
 @click.option(
     "--proxy",
     "proxy_url",

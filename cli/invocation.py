@@ -104,3 +104,14 @@ def ledger_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add `--json`: the same data as one JSON document on stdout."""
     return click.option("--json", "as_json", is_flag=True, help="Print the data as JSON.")(command)
+
+
+def env_option(command: Command) -> Command:
+    """`--env NAME`, as `extra`: further variables that a program is pointed by."""
+    return click.option(
+        "--env",
+        "extra",
+        multiple=True,
+        metavar="NAME",
+        help="A further variable to hold the base URL; with --intercept the only kind.",
+    )(command)

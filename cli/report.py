@@ -129,8 +129,8 @@ def _print(told: Report) -> None:
     for row in told.metering:
         gaps = f", {row['gap_calls']:,} calls lost in gaps" if row["gap_calls"] else ""
         click.echo(
-            f"Metered by submeter {row['version']} ({row['mode']}) on {row['host']}, upstream {row['upstream']}:"
-            f" {row['calls']:,} calls{gaps}"
+            f"Metered by submeter {row['version']} ({row['mode']}, pid {row['pid']}) on {row['host']}, upstream"
+            f" {row['upstream']}: {row['calls']:,} {'call' if row['calls'] == 1 else 'calls'}{gaps}"
         )
     if told.prices:
         click.echo(f"Cost by {told.prices}; where a price or a count is not known there is none.")

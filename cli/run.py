@@ -26,7 +26,7 @@ from ..data.marks import Mark, check_framework, check_run_id, check_step, run_na
 from ..proxy.control_client import read_health, tell
 from ..proxy.listen import Listen
 from ..proxy.upstream_url import DEFAULT_UPSTREAM, parse_upstream
-from .invocation import CANNOT_TELL, ENV_FILE, Invocation, ledger_option, pass_invocation
+from .invocation import CANNOT_TELL, ENV_FILE, Invocation, env_option, ledger_option, pass_invocation
 from .no_calls import what_to_try
 from .output import records, say
 from .run_environment import (
@@ -62,13 +62,7 @@ class Meter:
 @click.option("--framework", required=True, metavar="F", help="The framework that the command runs.")
 @click.option("--run", "run_id", metavar="ID", help="The run's id. Default: a new one.")
 @click.option("--step", metavar="S", help="The step that all of the command's calls belong to.")
-@click.option(
-    "--env",
-    "extra",
-    multiple=True,
-    metavar="NAME",
-    help="A further variable to hold the base URL; with --intercept the only kind.",
-)
+@env_option
 @click.option(
     "--pass",
     "passed",

@@ -6,13 +6,13 @@
 SELECT
     framework,
     run_id,
-    CAST(CASE WHEN count(*) = count(cost_usd) THEN sum(cost_usd) END AS DOUBLE) AS cost_usd,
+    cost_sum(cost_usd, cost_usd) AS cost_usd,
     count(*) - count(cost_usd) AS unpriced,
-    CAST(CASE WHEN count(*) = count(cost_usd) THEN sum(uncached_input_usd) END AS DOUBLE) AS uncached_input_usd,
-    CAST(CASE WHEN count(*) = count(cost_usd) THEN sum(cached_input_usd) END AS DOUBLE) AS cached_input_usd,
-    CAST(CASE WHEN count(*) = count(cost_usd) THEN sum(cache_write_usd) END AS DOUBLE) AS cache_write_usd,
-    CAST(CASE WHEN count(*) = count(cost_usd) THEN sum(output_usd) END AS DOUBLE) AS output_usd,
-    CAST(CASE WHEN count(*) = count(cost_usd) THEN sum(saved_usd) END AS DOUBLE) AS saved_usd,
+    cost_sum(uncached_input_usd, cost_usd) AS uncached_input_usd,
+    cost_sum(cached_input_usd, cost_usd) AS cached_input_usd,
+    cost_sum(cache_write_usd, cost_usd) AS cache_write_usd,
+    cost_sum(output_usd, cost_usd) AS output_usd,
+    cost_sum(saved_usd, cost_usd) AS saved_usd,
     list(DISTINCT priced_as ORDER BY priced_as) FILTER (priced_as IS NOT NULL) AS priced_as
 FROM call_costs($prices)
 WHERE ($framework IS NULL OR framework = $framework)

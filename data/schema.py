@@ -20,7 +20,7 @@ from .staging import Connection, StatementRefusedError
 
 SCHEMA_VERSION = 2
 
-MACROS = ("is_unbilled", "is_distrusted", "standing_of", "cost_part")
+MACROS = ("is_unbilled", "is_distrusted", "standing_of", "cost_part", "cost_sum")
 """Rules that more than one view states by name."""
 
 VIEWS = (
